@@ -1,0 +1,43 @@
+"""Celery doors of conversion, and the handlers of its jobs. Engines and numpy load when a job needs them."""
+
+from typing import Any
+
+from celery import shared_task
+
+from registry.work import Again, Lease, register, run_job
+
+
+@shared_task(name="conversion.inspect")
+def inspect(job_id: int) -> None:
+    run_job(job_id)
+
+
+@shared_task(name="conversion.convert")
+def convert(job_id: int) -> None:
+    run_job(job_id)
+
+
+@shared_task(name="conversion.validate")
+def validate(job_id: int) -> None:
+    run_job(job_id)
+
+
+@register("inspect")
+def _inspect(lease: Lease) -> dict[str, Any] | Again | None:
+    from conversion.inspection import inspect_commit
+
+    return inspect_commit(lease)
+
+
+@register("convert")
+def _convert(lease: Lease) -> dict[str, Any] | Again | None:
+    from conversion.convert import convert_commit
+
+    return convert_commit(lease)
+
+
+@register("validate")
+def _validate(lease: Lease) -> dict[str, Any] | Again | None:
+    from conversion.validation import validate_artifact
+
+    return validate_artifact(lease)

@@ -1,0 +1,73 @@
+"""Typed readers of the environment. A bad value fails loudly, naming the variable and what it accepts."""
+
+import os
+import secrets
+from pathlib import Path
+
+
+class BadSetting(Exception):
+    """An environment variable holds something we cannot use."""
+
+    def __init__(self, name: str, value: str, accepted: str) -> None:
+        super().__init__(f"{name}={value!r} is not usable: it must be {accepted}. See docs/operate.md.")
+        self.name, self.value, self.accepted = name, value, accepted
+
+
+def read_text(name: str, default: str) -> str:
+    return os.environ.get(name, default).strip()
+
+
+def read_bool(name: str, default: bool) -> bool:
+    value = os.environ.get(name, "").strip().lower()
+    if value in {"1", "true", "yes", "on"}:
+        return True
+    if value in {"0", "false", "no", "off"}:
+        return False
+    if value:
+        raise BadSetting(name, value, "1 or 0")
+    return default
+
+
+def read_int(name: str, default: int, *, least: int = 0) -> int:
+    value = os.environ.get(name, "").strip()
+    if not value:
+        return default
+    if not value.isdecimal() or int(value) < least:
+        raise BadSetting(name, value, f"a whole number of at least {least}")
+    return int(value)
+
+
+def read_float(name: str, default: float) -> float:
+    value = os.environ.get(name, "").strip()
+    try:
+        number = float(value) if value else default
+    except ValueError:
+        raise BadSetting(name, value, "a number") from None
+    if not 0 < number < float("inf"):
+        raise BadSetting(name, value, "a number above 0")
+    return number
+
+
+def read_list(name: str, default: str = "") -> list[str]:
+    return [item.strip() for item in os.environ.get(name, default).split(",") if item.strip()]
+
+
+def read_choice(name: str, default: str, choices: set[str]) -> str:
+    value = read_text(name, default)
+    if value not in choices:
+        raise BadSetting(name, value, "one of " + ", ".join(sorted(choices)))
+    return value
+
+
+def read_secret(name: str, file: Path) -> str:
+    """The variable if set; otherwise a secret kept in `file`, which is made, private to its owner, when absent."""
+    if value := os.environ.get(name, "").strip():
+        return value
+    file.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return file.read_text(encoding="ascii").strip()
+    with os.fdopen(descriptor, "w", encoding="ascii") as opened:
+        opened.write(secret := secrets.token_urlsafe(50))
+    return secret

@@ -1,0 +1,18 @@
+"""Every table of the service, one noun a file."""
+
+from registry.models.account import AccessToken, Member, Organisation
+from registry.models.artifact import Artifact, Recipe
+from registry.models.blob import Blob
+from registry.models.commit import Commit, File
+from registry.models.event import Event
+from registry.models.job import Job
+from registry.models.lineage import Lineage
+from registry.models.repo import Ref, Repo
+from registry.models.tensor import Header, Tensor
+from registry.models.upstream import Upstream
+from registry.models.validation import Validation
+
+__all__ = [
+    "AccessToken", "Artifact", "Blob", "Commit", "Event", "File", "Header", "Job", "Lineage", "Member",
+    "Organisation", "Recipe", "Ref", "Repo", "Tensor", "Upstream", "Validation",
+]  # fmt: skip

@@ -1,0 +1,84 @@
+"""Commit, File: an immutable snapshot of a repo and the paths in it."""
+
+from django.db import models
+
+from registry.models.blob import Blob
+from registry.models.repo import Repo
+from registry.models.rules import GIT_OID, SHA256, matches, not_negative
+
+
+class Commit(models.Model):
+    """An immutable snapshot. A row exists only when every file of it is held and verified.
+
+    A mirrored commit keeps upstream's id; one made here has the id git itself computes. The facts below
+    `size_bytes` are read from the commit's own files by inspection and may be absent until it ran.
+    """
+
+    repo = models.ForeignKey(Repo, on_delete=models.CASCADE, related_name="commits")
+    commit_hash = models.CharField(max_length=40)
+    parents = models.JSONField(default=list, help_text="40-hex ids, newest history first")
+    title = models.CharField(max_length=500, blank=True)
+    message = models.TextField(blank=True)
+    author = models.CharField(max_length=200, blank=True)
+    committed_at = models.DateTimeField(null=True, blank=True)
+    recorded_at = models.DateTimeField(auto_now_add=True)
+    upstream_info = models.JSONField(default=dict, help_text="what upstream said of the repo at that moment")
+    manifest_sha256 = models.CharField(max_length=64, null=True, blank=True)
+    n_files = models.IntegerField(default=0)
+    size_bytes = models.BigIntegerField(default=0)
+
+    inspected_at = models.DateTimeField(null=True, blank=True)
+    architecture = models.CharField(max_length=100, blank=True, db_index=True)
+    parameter_count = models.BigIntegerField(null=True, blank=True)
+    context_length = models.BigIntegerField(null=True, blank=True)
+    license = models.CharField(max_length=100, blank=True, db_index=True)
+    pipeline_tag = models.CharField(max_length=100, blank=True)
+    library_name = models.CharField(max_length=100, blank=True)
+    tags = models.JSONField(default=list)
+    card = models.TextField(blank=True, help_text="README.md without its front matter")
+    card_data = models.JSONField(default=dict, help_text="the front matter of README.md")
+    facts = models.JSONField(default=dict, help_text="parameters by dtype, formats, tokenizer: for pages")
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["repo", "commit_hash"], name="commit_once"),
+            matches("commit", "commit_hash", GIT_OID),
+            matches("commit", "manifest_sha256", SHA256),
+            not_negative("commit", "size_bytes"),
+            not_negative("commit", "parameter_count"),
+        ]
+        indexes = [models.Index(fields=["repo", "-recorded_at"], name="commit_newest")]
+
+    def __str__(self) -> str:
+        return self.commit_hash
+
+    @property
+    def manifest_key(self) -> str:
+        return f"commits/{self.repo.repo_id}/{self.commit_hash}.json"
+
+
+class File(models.Model):
+    """An entry of a commit: a path and the blob with its bytes."""
+
+    commit = models.ForeignKey(Commit, on_delete=models.CASCADE, related_name="files")
+    path = models.CharField(max_length=1024)
+    blob = models.ForeignKey(Blob, on_delete=models.PROTECT, related_name="files")
+    size_bytes = models.BigIntegerField()
+    git_oid = models.CharField(max_length=40, help_text="of the bytes; of the pointer for an LFS object")
+    is_lfs = models.BooleanField(default=False)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["commit", "path"], name="file_once"),
+            matches("file", "git_oid", GIT_OID),
+            not_negative("file", "size_bytes"),
+            models.CheckConstraint(condition=~models.Q(path=""), name="file_path_not_empty"),
+        ]
+
+    def __str__(self) -> str:
+        return self.path
+
+    @property
+    def etag(self) -> str:
+        """What a client compares: sha256 for an LFS object, git oid otherwise."""
+        return self.blob.sha256 if self.is_lfs else self.git_oid

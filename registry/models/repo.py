@@ -1,0 +1,90 @@
+"""Repo, Ref: a named thing with history; a ref is a moving name for one commit."""
+
+from django.db import models
+from django.db.models.functions import Lower
+
+from registry.models.account import Organisation
+from registry.models.rules import NAME, matches, one_of
+from registry.models.upstream import Upstream
+
+
+class RepoQuerySet(models.QuerySet["Repo"]):
+    def by_id(self, repo_id: str) -> "RepoQuerySet":
+        """The repo of that id, whatever the case of its letters; at most one row."""
+        return self.annotate(repo_id_lower=Lower("repo_id")).filter(repo_id_lower=repo_id.lower())
+
+    def with_head(self) -> "RepoQuerySet":
+        """Each repo with the commit that a page shows, in the same query."""
+        return self.select_related("head", "upstream")
+
+
+class Repo(models.Model):
+    """A named thing with history: `namespace/name`."""
+
+    class Type(models.TextChoices):
+        MODEL = "model", "model"
+        DATASET = "dataset", "dataset"
+
+    repo_id = models.CharField(max_length=200, help_text="namespace/name as people write it")
+    namespace = models.CharField(max_length=96)
+    name = models.CharField(max_length=96)
+    repo_type = models.CharField(max_length=10, choices=Type, default=Type.MODEL)
+    private = models.BooleanField(default=False)
+    organisation = models.ForeignKey(
+        Organisation, null=True, blank=True, on_delete=models.PROTECT, related_name="repos"
+    )
+    upstream = models.ForeignKey(
+        Upstream, null=True, blank=True, on_delete=models.PROTECT, related_name="repos"
+    )
+    upstream_repo_id = models.CharField(max_length=200, blank=True)
+    head = models.ForeignKey(
+        "registry.Commit", null=True, blank=True, on_delete=models.SET_NULL, related_name="+",
+        help_text="what `main` names; kept here so that a list page needs no second query",
+    )  # fmt: skip
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True, db_index=True)
+    synced_at = models.DateTimeField(null=True, blank=True, help_text="when upstream was last asked")
+
+    objects = RepoQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(Lower("repo_id"), "repo_type", name="repo_id_once"),
+            models.CheckConstraint(
+                condition=models.Q(repo_id=models.functions.Concat("namespace", models.Value("/"), "name")),
+                name="repo_id_is_namespace_and_name",
+            ),
+            matches("repo", "namespace", NAME),
+            matches("repo", "name", NAME),
+            one_of("repo", "repo_type", ["model", "dataset"]),
+        ]
+        indexes = [models.Index(Lower("namespace"), name="repo_namespace")]
+
+    def __str__(self) -> str:
+        return self.repo_id
+
+    def get_absolute_url(self) -> str:
+        return f"/{self.repo_id}"
+
+
+class Ref(models.Model):
+    """A moving name for one commit: a branch or a tag."""
+
+    class Kind(models.TextChoices):
+        BRANCH = "branch", "branch"
+        TAG = "tag", "tag"
+
+    repo = models.ForeignKey(Repo, on_delete=models.CASCADE, related_name="refs")
+    kind = models.CharField(max_length=10, choices=Kind)
+    name = models.CharField(max_length=250)
+    commit = models.ForeignKey("registry.Commit", on_delete=models.PROTECT, related_name="refs")
+    moved_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["repo", "kind", "name"], name="ref_once"),
+            one_of("ref", "kind", ["branch", "tag"]),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
