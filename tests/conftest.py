@@ -1,0 +1,43 @@
+"""Every test process has a data folder, a database and a store of its own; nothing is shared with a running service."""
+
+import atexit
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+_data = tempfile.mkdtemp(prefix="holdfast-test-")
+atexit.register(shutil.rmtree, _data, ignore_errors=True)
+os.environ["HOLDFAST_DATA"] = _data
+os.environ["DJANGO_SETTINGS_MODULE"] = "registry.settings"
+os.environ.setdefault("HOLDFAST_LOG_LEVEL", "WARNING")
+os.environ.setdefault("NO_PROXY", "127.0.0.1,localhost")
+for name in ("HF_TOKEN", "HOLDFAST_TOKEN", "HF_ENDPOINT", "HF_HOME", "HF_HUB_CACHE"):
+    os.environ.pop(name, None)
+
+from django.conf import settings  # noqa: E402  # the settings read the environment that was just made
+
+if settings.DATABASES["default"]["ENGINE"].endswith("sqlite3"):
+    # A file, not memory: heartbeats run in threads with connections of their own.
+    settings.DATABASES["default"].setdefault("TEST", {})["NAME"] = f"{_data}/test.sqlite3"
+
+
+from tests.people import alice, bob, charlie, organisation  # noqa: E402, F401
+from tests.services.deployment import Deployment  # noqa: E402
+from tests.services.stores import fresh_store_url  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def _own_store(settings: object, tmp_path: Path) -> None:
+    """Every test has an empty blob store: a directory, or a prefix of the S3 server when the run has one."""
+    settings.HOLDFAST_BLOBS = fresh_store_url(tmp_path)  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def deployment(tmp_path: Path) -> Iterator[Deployment]:
+    """A whole service of its own: database, store, broker; processes are started by the test that needs them."""
+    with Deployment(tmp_path / "deployment") as made:
+        yield made
