@@ -1,0 +1,185 @@
+"""`make test`: every check and every test, one summary. `python -m tests.run [all|lint|embedded|servers|soak]`.
+
+The suite runs twice: on the embedded default (SQLite, directory, filesystem broker), and, for everything that
+has two back ends, on PostgreSQL, an S3 server and Redis, which are started here from wheels unless
+HOLDFAST_TEST_DATABASE_URL or HOLDFAST_TEST_STORE_URL name others.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+BIN = Path(sys.executable).parent
+TWO_BACKENDS = ["tests/registry", "tests/mirror", "tests/conversion", "tests/end_to_end"]
+PURE = [
+    "tests/conversion/formats",
+    "tests/conversion/quants",
+    "tests/conversion/naming",
+    "tests/mirror/upstream",
+]
+
+
+@dataclass
+class Step:
+    """One command of the run and what came of it."""
+
+    name: str
+    command: Sequence[str]
+    env: Mapping[str, str]
+    seconds: float = 0.0
+    status: int | None = None
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+
+    def run(self) -> None:
+        print(f"\n== {self.name}", flush=True)
+        started = time.monotonic()
+        self.status = subprocess.run(self.command, env={**os.environ, **self.env}, check=False).returncode
+        self.seconds = time.monotonic() - started
+
+    def line(self) -> str:
+        verdict = "ok" if self.status == 0 else f"FAILED (exit {self.status})"
+        counts = f"{self.passed} passed, {self.failed} failed, {self.skipped} skipped" if self.passed else ""
+        return f"  {self.name:<42} {verdict:<18} {self.seconds:6.0f} s  {counts}"
+
+
+def lint_steps() -> list[Step]:
+    django = [sys.executable, "manage.py"]
+    data = {"HOLDFAST_DATA": tempfile.mkdtemp(prefix="holdfast-lint-")}
+    production = data | {
+        "HOLDFAST_HTTPS": "1",
+        "HOLDFAST_ALLOWED_HOSTS": "models.example.org",
+        "HOLDFAST_SECRET_KEY": "9f3a" * 16 + "-not-a-secret",
+    }
+    return [
+        Step("formatting", [f"{BIN}/ruff", "format", "--check", "."], {}),
+        Step("lint", [f"{BIN}/ruff", "check", "."], {}),
+        Step("types: server", [f"{BIN}/mypy", "registry", "mirror", "conversion"], data),
+        Step("types: client", [f"{BIN}/mypy", "--config-file", "client/pyproject.toml", "client/src"], {}),
+        Step("import contracts", [f"{BIN}/lint-imports"], data),
+        Step("migrations match models", [*django, "makemigrations", "--check", "--dry-run"], data),
+        Step("deployment check", [*django, "check", "--deploy", "--fail-level", "WARNING"], production),
+    ]
+
+
+def pytest_step(name: str, arguments: Sequence[str], env: Mapping[str, str]) -> Step:
+    report = Path(tempfile.mkdtemp(prefix="holdfast-report-")) / "junit.xml"
+    command = [sys.executable, "-m", "pytest", f"--junit-xml={report}", *arguments]
+    step = Step(name, command, env)
+    step.run()
+    if report.exists():
+        _count(step, report)
+    shutil.rmtree(report.parent, ignore_errors=True)
+    return step
+
+
+def _count(step: Step, report: Path) -> None:
+    for suite in ElementTree.parse(report).getroot().iter("testsuite"):
+        total, skipped = int(suite.get("tests", 0)), int(suite.get("skipped", 0))
+        failed = int(suite.get("failures", 0)) + int(suite.get("errors", 0))
+        step.failed += failed
+        step.skipped += skipped
+        step.passed += total - failed - skipped
+
+
+@contextmanager
+def servers() -> Iterator[dict[str, str]]:
+    """PostgreSQL, an S3 server and Redis for the tests; the environment that points them there."""
+    from tests.services.objectstore import running_weed
+    from tests.services.postgres import running_postgres
+
+    folder = Path(tempfile.mkdtemp(prefix="holdfast-servers-"))
+    with ExitStack() as stack:
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        database = os.environ.get("HOLDFAST_TEST_DATABASE_URL") or stack.enter_context(
+            running_postgres(folder / "postgres")
+        )
+        store = os.environ.get("HOLDFAST_TEST_STORE_URL") or stack.enter_context(
+            running_weed(folder / "weed")
+        )
+        yield {
+            "DATABASE_URL": database,
+            "HOLDFAST_TEST_DATABASE_URL": database,
+            "HOLDFAST_TEST_STORE_URL": store,
+            "HOLDFAST_TEST_BROKER": "redis",
+        }
+
+
+def ensure_chromium() -> None:
+    """Chromium is there, or a loud line says which tests will not run. CI never goes without."""
+    if shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome"):
+        return
+    if os.geteuid() == 0 and shutil.which("apt-get"):
+        print("== installing Chromium with apt", flush=True)
+        subprocess.run("apt-get update -qq && apt-get install -y -qq chromium", shell=True, check=False)
+    if not shutil.which("chromium"):
+        print("!! NO CHROMIUM: the browser tests will be skipped. Install the package chromium.", flush=True)
+        if os.environ.get("CI") == "true":
+            sys.exit("!! CI=true and no Chromium: refusing to go without the browser tests")
+
+
+def ensure_torch() -> None:
+    """With TORCH=1 the optional reference engine is there; the CPU build where the package index has one."""
+    if os.environ.get("TORCH") != "1" or subprocess.run([sys.executable, "-c", "import torch"], check=False,
+                                                        stderr=subprocess.DEVNULL).returncode == 0:  # fmt: skip
+        return
+    print("== installing torch (TORCH=1)", flush=True)
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "torch==2.13.0"], check=True)
+
+
+def run_tests(which: str) -> list[Step]:
+    ensure_chromium()
+    ensure_torch()
+    parallel = ["-n", os.environ.get("HOLDFAST_TEST_PROCESSES", "2"), "--dist", "loadfile", "-m", "not soak"]
+    steps = []
+    if which in ("all", "embedded"):
+        steps.append(pytest_step("tests: SQLite, directory, filesystem", [*parallel, "tests"], {}))
+    if which in ("all", "servers"):
+        ignored = [f"--ignore={folder}" for folder in PURE]
+        with servers() as env:
+            chosen = [*parallel[:-1], "not soak and not browser", *TWO_BACKENDS, *ignored]
+            steps.append(pytest_step("tests: PostgreSQL, S3, Redis", chosen, env))
+    return steps
+
+
+def main() -> None:
+    which = sys.argv[1] if len(sys.argv) > 1 else "all"
+    started = time.monotonic()
+    steps = lint_steps() if which in ("all", "lint") else []
+    for step in steps:
+        step.run()
+    if which in ("all", "embedded", "servers"):
+        steps += run_tests(which)
+    elif which == "soak":
+        steps.append(pytest_step("soak", ["-m", "soak", "--timeout=14400", "tests"], {"HOLDFAST_SOAK": "1"}))
+    _summarise(steps, time.monotonic() - started)
+
+
+def _summarise(steps: list[Step], seconds: float) -> None:
+    print("\n== summary")
+    for step in steps:
+        print(step.line())
+    failed_steps = [step for step in steps if step.status != 0]
+    passed, failed, skipped = (
+        sum(getattr(step, what) for step in steps) for what in ("passed", "failed", "skipped")
+    )
+    print(
+        f"  in {seconds / 60:.1f} minutes; "
+        + ("ALL GOOD" if not failed_steps else f"{len(failed_steps)} FAILED")
+    )
+    if passed or failed:
+        print(f"{passed} passed, {failed} failed, {skipped} skipped")
+    sys.exit(1 if failed_steps else 0)
+
+
+if __name__ == "__main__":
+    main()
