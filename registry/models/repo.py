@@ -30,6 +30,10 @@ class Repo(models.Model):
     name = models.CharField(max_length=96)
     repo_type = models.CharField(max_length=10, choices=Type, default=Type.MODEL)
     private = models.BooleanField(default=False)
+    gated = models.CharField(
+        max_length=10, blank=True, default="",
+        help_text="`auto` or `manual` where upstream asks for consent: files then need an account here",
+    )  # fmt: skip
     organisation = models.ForeignKey(
         Organisation, null=True, blank=True, on_delete=models.PROTECT, related_name="repos"
     )
@@ -57,6 +61,7 @@ class Repo(models.Model):
             matches("repo", "namespace", NAME),
             matches("repo", "name", NAME),
             one_of("repo", "repo_type", ["model", "dataset"]),
+            one_of("repo", "gated", ["", "auto", "manual"]),
         ]
         indexes = [models.Index(Lower("namespace"), name="repo_namespace")]
 
