@@ -5,5 +5,6 @@ class RegistryConfig(AppConfig):
     name = "registry"
 
     def ready(self) -> None:
-        import registry.celery
-        import registry.tasks  # noqa: F401  # makes the Celery application the current one in every process
+        import registry.celery  # makes our Celery application the current one in every process
+        import registry.checks
+        import registry.tasks  # noqa: F401
