@@ -139,6 +139,7 @@ class Hub:
         self.token, self.xet, self.page_size = token, xet, page_size
         self.repos: dict[str, Repo] = {}
         self.requests: list[Seen] = []
+        self.url_of_next_page = ""  # pages of a listing are said to go on at this other place
         self.stopping = threading.Event()
         self._faults: list[Fault] = []
         self._lock = threading.Lock()
@@ -222,7 +223,8 @@ class Hub:
     def strikes(self, kind: str, path: str = "*", on: str = "resolve") -> dict[str, Any] | None:
         """How the fault of this kind strikes now, or None."""
         with self._lock:
-            return next((fault.how for fault in list(self._faults) if fault.take(kind, path, on)), None)
+            struck = next((fault for fault in self._faults if fault.take(kind, path, on)), None)
+            return {"kind": kind, **struck.how} if struck else None
 
     # --- what arrived ----------------------------------------------------------------------------------
 

@@ -163,7 +163,7 @@ class Requests(BaseHTTPRequestHandler):
         ]
         start, loop = int(self.query.get("cursor", "0")), self.hub.strikes("list-loop", on="tree")
         end = start if loop else start + self.hub.page_size
-        here = f"{self.hub.url}{self.path.split('?')[0]}?recursive=true&cursor={end}"
+        here = f"{self.hub.url_of_next_page or self.hub.url}{self.path.split('?')[0]}?recursive=true&cursor={end}"
         more = {"Link": f'<{here}>; rel="next"'} if loop or end < len(entries) else {}
         self._json(entries[start : max(end, start + 1)], **more)
 
