@@ -12,7 +12,10 @@ PROGRAM = """
 import sys
 from registry.supervisor import Child, Supervisor
 folder = sys.argv[1]
-note = "import os,sys,time; open(os.path.join(sys.argv[1], sys.argv[2]), 'a').write(f'{os.getpid()}\\\\n'); time.sleep(60)"
+note = (
+    "import os, pathlib, sys, time;"
+    "pathlib.Path(sys.argv[1], sys.argv[2]).open('a').write(str(os.getpid()) + ' '); time.sleep(60)"
+)
 Supervisor([Child(n, [sys.executable, "-c", note, folder, n]) for n in ("one", "two")]).run()
 """
 
