@@ -1,0 +1,216 @@
+"""Safetensors: a strict header reader by range reads, and a writer whose layout is settled before any data.
+
+Layout of a file:
+
+| bytes | what |
+|---|---|
+| uint64, little-endian | n, the length of the header |
+| n bytes | JSON object, UTF-8, starting with `{`, optionally padded with spaces |
+| the rest | tensor data, tiled without gap or overlap by the tensors' `data_offsets` |
+
+Each key is a tensor name with `{"dtype": "BF16", "shape": [rows, columns], "data_offsets": [begin, end]}`, offsets
+counted from the first byte after the header; `__metadata__` may hold a flat object of strings. The format is described
+in the README of the safetensors library. We accept what its reader accepts, and refuse more: duplicate keys, unknown
+fields, headers that would make a parser allocate far beyond their size.
+"""
+
+import json
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from conversion.formats.errors import HeaderError, quoted
+from conversion.formats.layout import FileLayout, TensorEntry
+from conversion.formats.source import ByteSource, read_exactly
+from conversion.formats.strict_json import JsonWalker
+
+MAX_HEADER_BYTES = 100_000_000
+"""The limit of the reference implementation."""
+
+MAX_TENSORS = 500_000
+"""Several times the largest checkpoint known; keeps our memory under half a gigabyte for any header."""
+
+MAX_NAME_CHARACTERS = 500
+MAX_DIMENSIONS = 32
+MAX_ELEMENTS = 2**63 - 1
+HEADER_ALIGNMENT = 8
+"""The writer pads the header with spaces so that data starts at a multiple of 8, as the reference does."""
+
+DTYPE_BITS: dict[str, int] = {
+    "BOOL": 8,
+    "F4": 4,
+    "F6_E2M3": 6,
+    "F6_E3M2": 6,
+    "U8": 8,
+    "I8": 8,
+    "F8_E5M2": 8,
+    "F8_E4M3": 8,
+    "F8_E8M0": 8,
+    "F8_E4M3FNUZ": 8,
+    "F8_E5M2FNUZ": 8,
+    "I16": 16,
+    "U16": 16,
+    "F16": 16,
+    "BF16": 16,
+    "I32": 32,
+    "U32": 32,
+    "F32": 32,
+    "C64": 64,
+    "F64": 64,
+    "I64": 64,
+    "U64": 64,
+}
+"""Bits per element of every dtype of safetensors 0.8; a new dtype is one line here."""
+
+_FIELDS = {"dtype", "shape", "data_offsets"}
+
+
+@dataclass(frozen=True, slots=True)
+class SafetensorsHeader:
+    """The tensors of a file in the order of their data, and the strings of `__metadata__`."""
+
+    entries: tuple[TensorEntry, ...]
+    metadata: dict[str, str]
+    data_start: int
+
+
+def read_header(source: ByteSource) -> SafetensorsHeader:
+    """The header of a safetensors file, checked against the file's size, or HeaderError. Two range reads, no more."""
+    prefix = read_exactly(source, 0, 8, code="st-truncated", what="the header length")
+    length = int.from_bytes(prefix, "little")
+    _check_length(length, source.size_bytes)
+    data = read_exactly(source, 8, length, code="st-truncated", what="the header")
+    if data[:1] != b"{":
+        raise HeaderError("st-start", f"the header starts with {quoted(data[:1])}, not with '{{'")
+    data_start = 8 + length
+    entries, metadata = _read_tensors(JsonWalker(data, "st"), data_start)
+    entries.sort(key=lambda entry: (entry.start, entry.end))
+    _check_tiling(entries, data_start, source.size_bytes)
+    return SafetensorsHeader(tuple(entries), metadata, data_start)
+
+
+def plan_file(
+    tensors: Iterable[tuple[str, Sequence[int], str]], metadata: Mapping[str, str] | None = None
+) -> FileLayout:
+    """The complete layout of a file holding `tensors`, given as (name, shape, dtype), data in the order given.
+
+    The same input always gives the same bytes; write it with `layout.stream_file`. Raises ValueError for a doubled
+    name, an unknown dtype, or a shape whose bits do not fill whole bytes.
+    """
+    header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
+    places: list[tuple[str, str, tuple[int, ...], int, int]] = []
+    end = 0
+    for name, shape, dtype in tensors:
+        if name in header or name == "__metadata__" or dtype not in DTYPE_BITS:
+            fault = f"unknown dtype {dtype!r}" if dtype not in DTYPE_BITS else "the name is taken"
+            raise ValueError(f"tensor {name!r}: {fault}")
+        n_bits = _product(shape) * DTYPE_BITS[dtype]
+        if n_bits % 8:
+            raise ValueError(f"tensor {name!r}: {n_bits} bits are not whole bytes")
+        start, end = end, end + n_bits // 8
+        header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [start, end]}
+        places.append((name, dtype, tuple(shape), start, end - start))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % HEADER_ALIGNMENT)
+    data_start = 8 + len(text)
+    entries = tuple(TensorEntry(n, kind, shape, data_start + at, size) for n, kind, shape, at, size in places)
+    return FileLayout(struct.pack("<Q", len(text)) + text, entries, data_start + end)
+
+
+def _check_length(length: int, size_bytes: int) -> None:
+    if length > MAX_HEADER_BYTES:
+        raise HeaderError(
+            "st-header-large", f"a header of {length} bytes; at most {MAX_HEADER_BYTES} are read"
+        )
+    if length < 2:
+        raise HeaderError("st-header-small", f"a header of {length} bytes; the shortest is 2: {{}}")
+    if 8 + length > size_bytes:
+        raise HeaderError(
+            "st-truncated", f"the header ends at byte {8 + length}, but the file has {size_bytes} bytes"
+        )
+
+
+def _read_tensors(walker: JsonWalker, data_start: int) -> tuple[list[TensorEntry], dict[str, str]]:
+    entries: list[TensorEntry] = []
+    metadata: dict[str, str] = {}
+    for name in walker.members():
+        where = f"tensor {quoted(name)}"
+        if name == "__metadata__":
+            metadata = walker.strings()
+        elif len(name) > MAX_NAME_CHARACTERS or "\0" in name:
+            raise HeaderError("st-name", f"at most {MAX_NAME_CHARACTERS} characters and no NUL", where)
+        elif len(entries) == MAX_TENSORS:
+            raise HeaderError("st-tensor-count", f"more than {MAX_TENSORS} tensors, which is the limit")
+        else:
+            entries.append(_read_entry(walker, name, where, data_start))
+    walker.finish()
+    return entries, metadata
+
+
+def _read_entry(walker: JsonWalker, name: str, where: str, data_start: int) -> TensorEntry:
+    try:
+        fields = walker.small_object()
+    except HeaderError as error:
+        raise HeaderError(error.code, error.message, where) from error
+    if set(fields) != _FIELDS:
+        raise HeaderError("st-entry", "its fields must be exactly dtype, shape and data_offsets", where)
+    return _checked_entry(name, where, fields, data_start)
+
+
+def _checked_entry(name: str, where: str, fields: dict[str, Any], data_start: int) -> TensorEntry:
+    dtype, shape, offsets = fields["dtype"], fields["shape"], fields["data_offsets"]
+    if not isinstance(dtype, str) or dtype not in DTYPE_BITS:
+        raise HeaderError("st-dtype", f"unknown dtype {quoted(dtype)}", where)
+    if not _is_naturals(shape) or len(shape) > MAX_DIMENSIONS:
+        raise HeaderError("st-shape", f"shape must be at most {MAX_DIMENSIONS} whole numbers", where)
+    if not _is_naturals(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
+        raise HeaderError("st-offsets", "data_offsets must be [begin, end], whole and in order", where)
+    n_elements = _product(shape)
+    if n_elements > MAX_ELEMENTS:
+        raise HeaderError("st-shape", "the shape has more than 2^63 - 1 elements", where)
+    n_bits = n_elements * DTYPE_BITS[dtype]
+    begin, end = offsets
+    if n_bits % 8 or n_bits // 8 != end - begin:
+        raise HeaderError(
+            "st-size",
+            f"{dtype} of shape {shape} takes {n_bits} bits, but data_offsets span {end - begin} bytes",
+            where,
+        )
+    return TensorEntry(name, dtype, tuple(shape), data_start + begin, end - begin)
+
+
+def _check_tiling(entries: Sequence[TensorEntry], data_start: int, size_bytes: int) -> None:
+    expected = data_start
+    for entry in entries:
+        where = f"tensor {quoted(entry.name)}"
+        if entry.end > size_bytes:
+            raise HeaderError(
+                "st-data-short",
+                f"its data ends at byte {entry.end}, but the file has {size_bytes} bytes",
+                where,
+            )
+        if entry.start != expected:
+            code, fault = ("st-overlap", "before") if entry.start < expected else ("st-gap", "after")
+            raise HeaderError(
+                code,
+                f"its data starts at byte {entry.start}, {fault} byte {expected} where the last one ended",
+                where,
+            )
+        expected = entry.end
+    if expected != size_bytes:
+        raise HeaderError(
+            "st-data-long", f"the last tensor ends at byte {expected}, but the file has {size_bytes} bytes"
+        )
+
+
+def _is_naturals(value: object) -> bool:
+    # bool is an int to Python; type() tells them apart.
+    return isinstance(value, list) and all(type(number) is int and number >= 0 for number in value)
+
+
+def _product(shape: Iterable[int]) -> int:
+    product = 1
+    for size in shape:
+        product *= size
+    return product
