@@ -50,7 +50,7 @@ def check_key(key: str) -> str:
 
 def check_target(key: str) -> str:
     """A valid key that bytes may be given as a final name: anything but `incoming/`."""
-    if check_key(key).startswith(INCOMING):
+    if is_staged(check_key(key)):
         raise InvalidKey(key, "incoming/ holds staged bytes only")
     return key
 
@@ -72,6 +72,11 @@ def check_name(name: str) -> str:
 def is_blob_key(key: str) -> bool:
     """Whether the key promises the digest of its bytes."""
     return key.startswith("blobs/")
+
+
+def is_staged(key: str) -> bool:
+    """Whether the key lies among bytes on their way in."""
+    return key.startswith(INCOMING)
 
 
 def sha256_of(key: str) -> str | None:

@@ -7,7 +7,8 @@ equal what upstream declared (or what our own program computed) does `promote` g
 the name says what they must be, and anybody with `sha256sum` can check it, in thirty years too. So:
 
 * an object under `blobs/` was complete, durable and hashed before it became visible; half an object never is;
-* putting the same bytes twice is success, by any number of writers at once: exactly one of them is told True;
+* putting the same bytes twice is success, by any number of writers at once, and one of them is told that they are
+  new (a service whose conditional completion is not atomic may tell several; `check_storage` finds out);
 * a crash at any instant leaves staged bytes (resumed or swept later), never a wrong blob;
 * what happens to the bytes afterwards (bit rot, a careless hand) is what `audit` looks for.
 
@@ -149,7 +150,8 @@ class BlobStore(Protocol):
         """Nothing is stored under the key. Idempotent. The caller has made sure that nobody needs it."""
 
     def list(self, prefix: str) -> Iterator[Stat]:
-        """What is stored under keys that start so, in key order, never staged bytes. Bounded memory."""
+        """What is stored under keys that start so, never staged bytes; each once, blob keys in ascending order (other
+        keys come in the store's own order: SeaweedFS lists `a/b` before `a-b`). Bounded memory."""
 
     def presign(self, key: str, *, seconds: int, filename: str | None = None) -> str | None:
         """A URL from which anybody may GET the object, or ranges of it, for that long.

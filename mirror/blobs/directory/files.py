@@ -7,8 +7,12 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mirror.blobs.errors import OutOfSpace, StoreError, StoreRefused
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 _FULL = {
     errno.ENOSPC: "no space left on the disk",
@@ -56,13 +60,26 @@ class FileRange(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: memoryview, /) -> int:  # type: ignore[override]  # BufferedReader passes a memoryview
-        wanted = min(len(buffer), self._end - self._position)
-        count = os.preadv(self._descriptor, [buffer[:wanted]], self._position) if wanted else 0
-        if wanted and not count:
-            raise StoreError("a stored file was truncated while it was read; run `audit`.", code="read-short")
+    def readinto(self, buffer: "WriteableBuffer", /) -> int:
+        view = memoryview(buffer)[: self._end - self._position]
+        count = os.preadv(self._descriptor, [view], self._position)
+        self._check_progress(count if view else 1)
         self._position += count
         return count
+
+    def readall(self) -> bytes:
+        return b"".join(iter(self._read_rest, b""))
+
+    def _read_rest(self) -> bytes:
+        """As much as one system call gives, which for less than 2 GiB is all."""
+        data = os.pread(self._descriptor, self._end - self._position, self._position)
+        self._check_progress(len(data))
+        self._position += len(data)
+        return data
+
+    def _check_progress(self, count: int) -> None:
+        if not count and self._position < self._end:
+            raise StoreError("a stored file was truncated while it was read; run `audit`.", code="read-short")
 
     def close(self) -> None:
         if not self.closed:

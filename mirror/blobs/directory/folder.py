@@ -13,7 +13,7 @@ from mirror.blobs import reading
 from mirror.blobs.directory.files import FileRange, entries_of, make_folders, named_errors, sync_folder
 from mirror.blobs.directory.staging import StagedFile, open_locked
 from mirror.blobs.hashing import CHUNK_BYTES, Digester
-from mirror.blobs.keys import INCOMING, check_key, check_name, check_prefix, check_target
+from mirror.blobs.keys import INCOMING, check_key, check_name, check_prefix, check_target, is_staged
 from mirror.blobs.store import (
     KeyMissing,
     RangeError,
@@ -101,7 +101,9 @@ class DirectoryStore:
 
     def list(self, prefix: str) -> Iterator[Stat]:
         folder = check_prefix(prefix).rpartition("/")[0]
-        return self._walk(folder + "/" if folder else "", prefix)
+        return (
+            stat for stat in self._walk(folder + "/" if folder else "", prefix) if not is_staged(stat.key)
+        )
 
     def presign(self, key: str, *, seconds: int, filename: str | None = None) -> str | None:
         return None
@@ -167,7 +169,7 @@ class DirectoryStore:
         for entry in entries_of(self.root / folder):
             key = folder + entry.name
             if entry.is_dir(follow_symlinks=False):
-                if (key + "/").startswith(prefix[: len(key) + 1]) and key + "/" != INCOMING:
+                if (key + "/").startswith(prefix[: len(key) + 1]) and not is_staged(key + "/"):
                     yield from self._walk(key + "/", prefix)
             elif key.startswith(prefix) and entry.is_file(follow_symlinks=False):
                 with contextlib.suppress(FileNotFoundError):

@@ -20,7 +20,7 @@ from mirror.blobs.errors import (
     StoreUnavailable,
 )
 from mirror.blobs.hashing import Digester
-from mirror.blobs.keys import INCOMING, check_key, check_name, check_prefix, check_target
+from mirror.blobs.keys import INCOMING, check_key, check_name, check_prefix, check_target, is_staged
 from mirror.blobs.s3.assembly import Piece, assemble, base64_of
 from mirror.blobs.s3.connection import MISSING, RACED, TAKEN, Connection, code_of, named_errors
 from mirror.blobs.s3.listing import delete_all, list_objects, unfinished_uploads
@@ -120,7 +120,7 @@ class S3Store:
 
     def list(self, prefix: str) -> Iterator[Stat]:
         found = list_objects(self.connection, check_prefix(prefix))
-        return (stat for stat in found if not stat.key.startswith(INCOMING))
+        return (stat for stat in found if not is_staged(stat.key))
 
     def presign(self, key: str, *, seconds: int, filename: str | None = None) -> str | None:
         wanted: dict[str, Any] = {**self.connection.place(check_key(key))}

@@ -11,6 +11,7 @@ from mirror.blobs.errors import KeyMissing, RangeError, StoreUnavailable
 from mirror.blobs.s3.connection import BAD_RANGE, MISSING, Connection, code_of, named_errors
 
 if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
     from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef
 
 MAX_BREAKS = 5
@@ -35,17 +36,25 @@ class RangeStream(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: memoryview, /) -> int:  # type: ignore[override]  # BufferedReader passes a memoryview
-        wanted = min(len(buffer), self._end - self._position)
-        data = self._read(wanted) if wanted else b""
-        buffer[: len(data)] = data
-        self._position += len(data)
+    def readinto(self, buffer: "WriteableBuffer", /) -> int:
+        view = memoryview(buffer)
+        data = self._next(len(view))
+        view[: len(data)] = data
         return len(data)
+
+    def readall(self) -> bytes:
+        return b"".join(iter(lambda: self._next(self._end - self._position), b""))
 
     def close(self) -> None:
         if not self.closed and hasattr(self, "_body"):
             self._body.close()
         super().close()
+
+    def _next(self, limit: int) -> bytes:
+        wanted = min(limit, self._end - self._position)
+        data = self._read(wanted) if wanted else b""
+        self._position += len(data)
+        return data
 
     def _read(self, wanted: int) -> bytes:
         reason: Exception | None = None
