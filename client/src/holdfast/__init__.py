@@ -1,0 +1,3 @@
+"""Holdfast's client: takes open weights home, verified."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,77 @@
+"""The command line: parse, read the surroundings, call one command, turn errors into words and exit codes.
+
+Exit codes: 0 ok, 1 failed or `check` found a problem, 2 usage or unexpected error, 23 nothing matched, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from holdfast.arguments import build_parser
+from holdfast.errors import INTERRUPTED, USAGE, HoldfastError, UsageError
+from holdfast.output import Output, say
+
+COMMANDS = {
+    "pull": "holdfast.commands.pull",
+    "list": "holdfast.commands.list",
+    "check": "holdfast.commands.check",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command line and returns its exit code. Prints no traceback unless -vv asks for it."""
+    args = build_parser().parse_args(argv)
+    out = Output(verbosity=-1 if args.quiet else args.verbose, as_json=args.json)
+    try:
+        from holdfast.settings import read_settings
+
+        settings = read_settings(args, os.environ)
+        return int(import_module(COMMANDS[args.command]).run(args, settings, out))
+    except HoldfastError as error:
+        if out.verbosity >= 2:
+            _print_traceback()
+        out.error(error)
+        return error.exit_code
+    except BrokenPipeError:
+        return _reader_left()
+    except Exception as error:
+        if out.verbosity >= 2:
+            _print_traceback()
+        out.error(_unexpected(error))
+        return USAGE
+
+
+def console() -> None:
+    """The console script. An interrupt ends the process at once: nothing needs tidying, whatever was under way."""
+    try:
+        code = main()
+    except KeyboardInterrupt:
+        say("\ninterrupted: what has arrived is kept, run the same command again to go on")
+        os._exit(
+            INTERRUPTED
+        )  # threads may still wait for the network; partial files are exact at any instant
+    sys.exit(code)
+
+
+def _unexpected(error: Exception) -> UsageError:
+    unexpected = UsageError(
+        f"unexpected {type(error).__name__}: {error}",
+        hint="This is a fault of holdfast. Run again with -vv and report what it prints.",
+    )
+    unexpected.code = "unexpected"
+    return unexpected
+
+
+def _print_traceback() -> None:
+    import traceback
+
+    traceback.print_exc()
+
+
+def _reader_left() -> int:
+    """Whoever read our output has gone, as `head` does: nothing more to say, and not an error worth words."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 1

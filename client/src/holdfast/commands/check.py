@@ -1,0 +1,100 @@
+"""`holdfast check [REF…]`"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from holdfast.cache import RepoCache
+from holdfast.checking import Finding, broken_links, check_files, tasks_of
+from holdfast.errors import FAILED, OK, NotFound
+from holdfast.installed import Snapshot, installed, snapshots_of
+from holdfast.output import Output
+from holdfast.progress import open_progress
+from holdfast.reference import Reference, parse_reference
+from holdfast.repairing import repair
+from holdfast.settings import Settings
+from holdfast.text import count, format_bytes, printable
+
+
+def run(args: argparse.Namespace, settings: Settings, out: Output) -> int:
+    """Re-hashes the named snapshots, or all. 1 if something is wrong and was not repaired."""
+    references = [parse_reference(text) for text in args.references]
+    snapshots = [snapshot for reference in references for snapshot in _matching(reference, settings)]
+    if not references:
+        snapshots = list(installed(settings.cache_dir))
+    findings = _findings(snapshots, args, settings, out)
+    bad = [finding for finding in findings if finding.is_bad]
+    for finding in bad:
+        out.result(f"BAD  {_describe(finding)}")
+    repaired = repair(bad, settings, out) if args.repair and bad else []
+    _report(findings, bad, repaired, settings, out)
+    return FAILED if len(repaired) < len(bad) else OK
+
+
+def _matching(reference: Reference, settings: Settings) -> list[Snapshot]:
+    """The snapshots a reference names: every one of the repo, or with @revision that one."""
+    repo = RepoCache(settings.cache_dir, reference.repo_id)
+    found = snapshots_of(repo)
+    if "@" in reference.text:
+        commit = repo.read_ref(reference.revision)
+        found = [one for one in found if one.commit == commit or one.commit.startswith(reference.revision)]
+    if not found:
+        raise NotFound(
+            f"not in the cache: {printable(reference.text)}",
+            hint="holdfast list shows what is here; holdfast pull fetches.",
+            repo_id=reference.repo_id,
+        )
+    return found
+
+
+def _findings(
+    snapshots: list[Snapshot], args: argparse.Namespace, settings: Settings, out: Output
+) -> list[Finding]:
+    tasks = tasks_of(snapshots)
+    total = sum(task.file.size_bytes for task in tasks)
+    mode = "off" if out.verbosity < 0 and settings.progress != "json" else settings.progress
+    with open_progress(mode, total, len(tasks), color=settings.color) as progress:
+        found = check_files(tasks, progress, quick=args.quick)
+    return broken_links(snapshots) + found
+
+
+def _describe(finding: Finding) -> str:
+    facts = f": expected {finding.expected}, got {finding.actual}" if finding.expected else ""
+    what = printable(f"{finding.repo_id}@{finding.commit[:12]} {finding.path}")
+    return f"{what}: {finding.problem}{facts}"
+
+
+def _report(
+    findings: list[Finding], bad: list[Finding], repaired: list[Finding], settings: Settings, out: Output
+) -> None:
+    unknown = sum(finding.problem == "unknown digest" for finding in findings)
+    out.json(
+        {
+            "cache_dir": str(settings.cache_dir),
+            "files": len(findings),
+            "size_bytes": sum(finding.size_bytes for finding in findings),
+            "unknown": unknown,
+            "problems": [_as_json(finding, finding in repaired) for finding in bad],
+        }
+    )
+    size = format_bytes(sum(finding.size_bytes for finding in findings))
+    unsure = f", {unknown} without a known digest" if unknown else ""
+    fixed = f", {len(repaired)} repaired" if repaired else ""
+    verdict = count(len(bad), "problem") if bad else "all good"
+    out.note(f"Checked {count(len(findings), 'file')}, {size}: {verdict}{fixed}{unsure}.")
+    if len(repaired) < len(bad):
+        out.note("  holdfast check --repair fetches the bad files again.")
+
+
+def _as_json(finding: Finding, is_repaired: bool) -> dict[str, Any]:
+    return {
+        "repo_id": finding.repo_id,
+        "commit": finding.commit,
+        "path": finding.path,
+        "local_path": str(finding.local_path),
+        "problem": finding.problem,
+        "expected": finding.expected,
+        "actual": finding.actual,
+        "repaired": is_repaired,
+    }

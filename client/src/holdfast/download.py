@@ -1,0 +1,240 @@
+"""Bytes of a plan: fetched in parallel, hashed on the way, verified, and only then under their final name.
+
+Safe to interrupt at any instant, and safe to run in several processes at once. What is unfinished is continued
+next time.
+"""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from functools import partial as bind
+from pathlib import Path
+
+from holdfast.destination import Destination, FolderDestination, moving
+from holdfast.disk import disk_errors
+from holdfast.errors import HashMismatch, HoldfastError, NetworkError
+from holdfast.following import FollowingHasher
+from holdfast.hashing import Digests, Expected, Hasher, hash_file
+from holdfast.hub import Hub, RemoteFile
+from holdfast.locks import locked
+from holdfast.partial import Partial
+from holdfast.plan import Plan
+from holdfast.progress import Progress
+from holdfast.streams import Slots, Stopped, Streams, first_byte
+from holdfast.text import printable
+from holdfast.transport import Patience, show_url
+
+WHOLE_BYTES = (
+    4 * 1024 * 1024
+)  # up to here a file is held in memory; beyond, it is staged with a map of its parts
+MAX_FILES_AT_ONCE = 16
+
+
+@dataclass(frozen=True)
+class Fetcher:
+    """What the fetching of every file of one plan shares."""
+
+    hub: Hub
+    plan: Plan
+    destination: Destination
+    progress: Progress
+    slots: Slots
+    stopping: threading.Event
+    retries: int
+    force: bool
+
+    def sleep(self, seconds: float) -> None:
+        """Waits, unless another file has failed."""
+        if self.stopping.wait(seconds):
+            raise Stopped
+
+
+def fetch_plan(
+    plan: Plan,
+    hub: Hub,
+    destination: Destination,
+    progress: Progress,
+    *,
+    max_workers: int,
+    retries: int,
+    force: bool,
+) -> int:
+    """Afterwards every file of the plan is verified and accepted by the destination. Returns the bytes that came.
+
+    The first error stops the rest where it is and is raised; what has arrived is kept.
+    """
+    if not plan.fetches:
+        return 0
+    fetcher = Fetcher(hub, plan, destination, progress, Slots(max_workers), threading.Event(), retries, force)
+    largest_first = sorted(plan.fetches, key=lambda file: -file.size_bytes)
+    with ThreadPoolExecutor(min(max_workers, MAX_FILES_AT_ONCE), "holdfast-file") as pool:
+        futures = [pool.submit(_fetch_in_slot, fetcher, file) for file in largest_first]
+        try:
+            wait(futures, return_when=FIRST_EXCEPTION)
+        finally:
+            fetcher.stopping.set()
+            for future in futures:
+                future.cancel()
+    errors = [
+        error for future in futures if not future.cancelled() and (error := future.exception()) is not None
+    ]
+    for error in sorted(errors, key=lambda error: isinstance(error, Stopped)):
+        raise error
+    return sum(future.result() for future in futures)
+
+
+def _fetch_in_slot(fetcher: Fetcher, file: RemoteFile) -> int:
+    fetcher.slots.take()
+    try:
+        if fetcher.stopping.is_set():
+            raise Stopped
+        with disk_errors(fetcher.destination.root):
+            return _fetch(fetcher, file)
+    finally:
+        fetcher.slots.give_back()
+
+
+def _fetch(fetcher: Fetcher, file: RemoteFile) -> int:
+    """Returns how many bytes came over the network."""
+    waiting = bind(fetcher.progress.say, f"waiting for another process that fetches {file.path}")
+    with locked(fetcher.destination.lock_path(file), on_wait=waiting):
+        if not fetcher.force and fetcher.destination.holds(file):
+            fetcher.progress.started(file.path, file.size_bytes, file.size_bytes)
+            fetcher.progress.finished(file.path)
+            return 0
+        staged = fetcher.destination.staged_path(file)
+        staged.parent.mkdir(parents=True, exist_ok=True)
+        if _adopt(fetcher, file, staged):
+            return 0
+        if file.size_bytes <= WHOLE_BYTES:
+            return _fetch_whole(fetcher, file, staged)
+        return _fetch_parts(fetcher, file, staged)
+
+
+def _expected(file: RemoteFile) -> Expected:
+    """git's oid of an LFS file names its pointer, so it says nothing about these bytes."""
+    return Expected(file.size_bytes, file.sha256, None if file.sha256 else file.git_oid)
+
+
+def _adopt(fetcher: Fetcher, file: RemoteFile, staged: Path) -> bool:
+    """Copies the bytes from the cache into a plain folder, if they are there and right."""
+    if not isinstance(fetcher.destination, FolderDestination) or fetcher.force:
+        return False
+    cached = fetcher.destination.cached_copy(file)
+    if cached is None:
+        return False
+    fetcher.progress.started(file.path, file.size_bytes, 0)
+    shutil.copyfile(cached, staged)
+    if _expected(file).difference(hash_file(staged, with_git=file.sha256 is None)) is not None:
+        fetcher.progress.say(
+            f"the cached copy of {file.path} is damaged (run holdfast check): fetching it instead"
+        )
+        staged.unlink()
+        return False
+    fetcher.destination.accept(file, moving(staged))
+    fetcher.progress.advanced(file.path, file.size_bytes)
+    fetcher.progress.finished(file.path)
+    return True
+
+
+def _fetch_whole(fetcher: Fetcher, file: RemoteFile, staged: Path) -> int:
+    """A small file: one request, in memory until it is verified."""
+    fetcher.progress.started(file.path, file.size_bytes, 0)
+    data = bytearray()
+    patience = Patience(fetcher.retries, fetcher.sleep)
+    while len(data) < file.size_bytes:
+        try:
+            _read_rest(fetcher, file, data, patience)
+        except HoldfastError as error:
+            patience.wait_or_raise(error)
+    hasher = Hasher(git_size=None if file.sha256 else file.size_bytes)
+    hasher.update(data)
+    _verify(fetcher, file, hasher.digests())
+    staged.write_bytes(data)
+    fetcher.destination.accept(file, moving(staged))
+    fetcher.progress.finished(file.path)
+    return len(data)
+
+
+def _read_rest(fetcher: Fetcher, file: RemoteFile, data: bytearray, patience: Patience) -> None:
+    """Appends what one request gives; a cut leaves what came."""
+    selection = fetcher.plan.selection
+    with fetcher.hub.open_file(selection.repo_id, selection.commit, file.path, len(data), None) as answer:
+        if first_byte(answer, len(data), file.size_bytes, file.path):
+            data.clear()  # the index ignores ranges
+        while len(data) < file.size_bytes:
+            piece = answer.read_some(file.size_bytes - len(data))
+            if not piece:
+                raise NetworkError(f"{show_url(answer.url)} ended before all bytes had come", url=answer.url)
+            if fetcher.stopping.is_set():
+                raise Stopped
+            data += piece
+            patience.progressed()
+            fetcher.progress.advanced(file.path, len(piece))
+
+
+def _fetch_parts(fetcher: Fetcher, file: RemoteFile, staged: Path) -> int:
+    """A large file: staged with a map of its parts, hashed behind the streams that write it.
+
+    If bytes of an earlier process turn out wrong (a power cut can lose what was written), all is fetched once more.
+    """
+    partial = Partial(staged, file.size_bytes)
+    try:
+        kept = partial.present_bytes()
+        fetcher.progress.started(file.path, file.size_bytes, kept)
+        digests = _fill(fetcher, file, partial)
+        if kept and _expected(file).difference(digests) is not None:
+            fetcher.progress.say(f"the unfinished {file.path} was damaged: fetching it again from the start")
+            fetcher.progress.advanced(file.path, -file.size_bytes)
+            partial.forget()
+            kept, digests = 0, _fill(fetcher, file, partial)
+        try:
+            _verify(fetcher, file, digests)
+        except HashMismatch:
+            partial.discard()
+            raise
+        fetcher.destination.accept(file, partial.move_to)
+        fetcher.progress.finished(file.path)
+        return file.size_bytes - kept
+    finally:
+        partial.close()
+
+
+def _fill(fetcher: Fetcher, file: RemoteFile, partial: Partial) -> Digests:
+    hasher = FollowingHasher(partial, with_git=file.sha256 is None)
+    try:
+        selection = fetcher.plan.selection
+        Streams(
+            bind(fetcher.hub.open_file, selection.repo_id, selection.commit, file.path),
+            partial,
+            hasher,
+            name=file.path,
+            slots=fetcher.slots,
+            retries=fetcher.retries,
+            stopping=fetcher.stopping,
+            on_bytes=bind(fetcher.progress.advanced, file.path),
+        ).fill()
+        return hasher.finish()
+    finally:
+        hasher.abandon()
+
+
+def _verify(fetcher: Fetcher, file: RemoteFile, digests: Digests) -> None:
+    difference = _expected(file).difference(digests)
+    if difference is None:
+        return
+    what, expected, actual = difference
+    selection = fetcher.plan.selection
+    raise HashMismatch(
+        f"{what} mismatch: {selection.name} {printable(file.path)}: expected {expected}, got {actual}",
+        hint="The bytes were removed. Run the pull again; if it repeats, the copy at the index is damaged: use another "
+        "index (-i) and tell its operator.",
+        repo_id=selection.repo_id,
+        commit=selection.commit,
+        path=file.path,
+        expected=expected,
+        actual=actual,
+    )

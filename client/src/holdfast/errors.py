@@ -1,0 +1,133 @@
+"""Everything that can go wrong, as a person and as a program should hear of it.
+
+Each error carries a stable `code` (the field of the same name in `--json`), the exit code of the process, the facts as
+attributes, a message that says what happened to which object, and a hint that says what to do next.
+`retryable` says whether the same request, sent again, may succeed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+OK = 0
+FAILED = 1
+USAGE = 2
+NOTHING_MATCHED = 23
+INTERRUPTED = 130
+
+
+class HoldfastError(Exception):
+    """An expected failure. `facts` are the named values behind the message."""
+
+    code = "failed"
+    exit_code = FAILED
+    retryable = False
+
+    def __init__(self, message: str, *, hint: str = "", **facts: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.facts = facts
+
+    def as_json(self) -> dict[str, Any]:
+        """The error as `--json` prints it."""
+        return {
+            "code": self.code,
+            "exit_code": self.exit_code,
+            "message": self.message,
+            "hint": self.hint,
+            **self.facts,
+        }
+
+
+class UsageError(HoldfastError):
+    """The command line or a setting cannot be understood."""
+
+    code = "usage"
+    exit_code = USAGE
+
+
+class NotFound(HoldfastError):
+    """Nothing matches: no such repo, revision, path, variant or cached repo."""
+
+    code = "not_found"
+    exit_code = NOTHING_MATCHED
+
+
+class AmbiguousVariant(HoldfastError):
+    """Several variants match and nobody may be asked; `choices` lists them."""
+
+    code = "ambiguous_variant"
+
+
+class AuthFailed(HoldfastError):
+    """The index does not accept the token, or wants one."""
+
+    code = "auth"
+
+
+class Gated(HoldfastError):
+    """The repo exists, and its conditions have not been accepted with this token."""
+
+    code = "gated"
+
+
+class NetworkError(HoldfastError):
+    """The index could not be reached, broke off, or answered with a server error."""
+
+    code = "network"
+    retryable = True
+
+
+class RateLimited(NetworkError):
+    """The index asks for a pause of `retry_after_seconds` (None: it did not say how long)."""
+
+    code = "rate_limited"
+
+
+class BadAnswer(HoldfastError):
+    """The index answered, but not as a Hub-compatible index does."""
+
+    code = "bad_answer"
+
+
+class UnsafePath(HoldfastError):
+    """A file name in the listing could be written outside its folder, or over another file."""
+
+    code = "unsafe_path"
+
+
+class HashMismatch(HoldfastError):
+    """Bytes arrived whose size or digest is not the one listed. They were removed."""
+
+    code = "hash_mismatch"
+
+
+class NoSpace(HoldfastError):
+    """The disk cannot hold what was asked for."""
+
+    code = "no_space"
+
+
+class NotWritable(HoldfastError):
+    """The cache or the destination folder cannot be written."""
+
+    code = "not_writable"
+
+
+class FileInTheWay(HoldfastError):
+    """The destination holds another file of that name, and `--force` was not given."""
+
+    code = "file_exists"
+
+
+class Offline(HoldfastError):
+    """Offline, and the cache does not hold all that was asked for."""
+
+    code = "offline"
+
+
+class Declined(HoldfastError):
+    """The person at the terminal said no."""
+
+    code = "declined"

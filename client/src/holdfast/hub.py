@@ -1,0 +1,266 @@
+"""The Hub-compatible API of one index, read side: revision to commit, commit to files, variant to files.
+
+Nothing in an answer is believed without a look: commits are 40 hex digits, paths pass `paths.check_path`, sizes are
+counts, every file has a digest, no path comes twice, pages end.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, urlencode, urljoin
+
+from holdfast.errors import AuthFailed, BadAnswer, Gated, HoldfastError, NotFound
+from holdfast.paths import check_path
+from holdfast.text import printable
+from holdfast.transport import MAX_ERROR_BYTES, MAX_JSON_BYTES, Answer, Transport, show_url, with_patience
+
+COMMIT = re.compile(r"^[0-9a-f]{40}$")
+SHA256 = re.compile(r"^[0-9a-f]{64}$")
+MAX_FILES = 1_000_000
+MAX_FILE_BYTES = 1 << 50
+_NEXT = re.compile(r'<([^>]+)>\s*;\s*rel="?next"?')
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """One file of a commit, as listed. `sha256` is known for LFS files, `git_oid` names the content of the others."""
+
+    path: str
+    size_bytes: int
+    git_oid: str | None
+    sha256: str | None
+
+    @property
+    def etag(self) -> str:
+        """The name of the blob in the cache: sha256 for LFS files, the git oid otherwise."""
+        return self.sha256 or self.git_oid or ""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A variant that can be pulled: one GGUF file (or its shards), or a whole format."""
+
+    variant: str
+    repo_id: str
+    path: str
+    size_bytes: int
+    verdict: str | None = None
+
+
+@dataclass(frozen=True)
+class VariantAnswer:
+    """What a Holdfast index says a variant is: the files and their commit, or what there is to choose from."""
+
+    repo_id: str | None
+    commit: str | None
+    sha256_by_path: Mapping[str, str | None]
+    choices: tuple[Choice, ...]
+
+
+class Hub:
+    """One index. Every method asks the network; none keeps state."""
+
+    def __init__(self, index_url: str, transport: Transport, *, retries: int) -> None:
+        self.index_url = index_url
+        self._transport = transport
+        self._retries = retries
+
+    def resolve(self, repo_id: str, revision: str) -> str:
+        """The commit that the revision names. Raises NotFound for an unknown repo or revision."""
+        url = f"{self.index_url}/api/models/{repo_id}/revision/{quote(revision, safe='')}"
+        info, _answer = self._get_json(url, f"{repo_id}@{revision}")
+        commit = info.get("sha") if isinstance(info, dict) else None
+        if not isinstance(commit, str) or not COMMIT.match(commit):
+            raise _malformed(url, f"no commit for {repo_id}@{revision}")
+        return commit
+
+    def list_files(self, repo_id: str, commit: str) -> list[RemoteFile]:
+        """Every file of the commit, all pages, checked and sorted by path."""
+        name = f"{repo_id}@{commit[:12]}"
+        url: str | None = f"{self.index_url}/api/models/{repo_id}/tree/{commit}?recursive=true&expand=false"
+        files: dict[str, RemoteFile] = {}
+        seen: set[str] = set()
+        while url is not None:
+            seen.add(url)
+            entries, answer = self._get_json(url, name)
+            _add_page(files, entries, name, url)
+            url = _next_page(answer)
+            if url in seen or len(files) > MAX_FILES:
+                raise _malformed(answer.url, f"the listing of {name} does not end")
+        return sorted(files.values(), key=lambda file: file.path)
+
+    def resolve_variant(self, repo_id: str, revision: str, variant: str) -> VariantAnswer | None:
+        """Where the index keeps a variant of this repo, in whichever repo; None if it has no such service."""
+        query = urlencode({"revision": revision, "variant": variant})
+        url = f"{self.index_url}/api/holdfast/v1/resolve/{repo_id}?{query}"
+        return with_patience(self._retries, lambda: self._ask_variant(url))
+
+    def _ask_variant(self, url: str) -> VariantAnswer | None:
+        with self._transport.open(url) as answer:
+            if answer.status not in (200, 400, 404) or "json" not in answer.headers.get("Content-Type", ""):
+                return None
+            found = _parse_json(answer)
+        if not isinstance(found, dict) or not isinstance(found.get("choices"), list):
+            return None
+        return _variant_answer(found, url)
+
+    def file_url(self, repo_id: str, commit: str, path: str) -> str:
+        """Where the bytes of one file are."""
+        return f"{self.index_url}/{repo_id}/resolve/{commit}/{quote(path)}"
+
+    @contextmanager
+    def open_file(
+        self, repo_id: str, commit: str, path: str, start: int, end: int | None
+    ) -> Iterator[Answer]:
+        """Bytes [start, end) of a file; end None means to its end. Yields an answer with status 200 or 206."""
+        headers = {}
+        if start or end is not None:
+            headers["Range"] = f"bytes={start}-" if end is None else f"bytes={start}-{end - 1}"
+        with self._transport.open(self.file_url(repo_id, commit, path), headers) as answer:
+            if answer.status not in (200, 206):
+                raise _refusal(answer, f"{repo_id}@{commit[:12]}//{path}")
+            yield answer
+
+    def _get_json(self, url: str, name: str) -> tuple[Any, Answer]:
+        return with_patience(self._retries, lambda: self._ask_json(url, name))
+
+    def _ask_json(self, url: str, name: str) -> tuple[Any, Answer]:
+        with self._transport.open(url) as answer:
+            if answer.status != 200:
+                raise _refusal(answer, name)
+            return _parse_json(answer), answer
+
+
+def _parse_json(answer: Answer) -> Any:
+    body = answer.read_all(MAX_JSON_BYTES)
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError) as error:
+        kind = printable(answer.headers.get("Content-Type", "no content type"))
+        raise _malformed(answer.url, f"{kind} instead of JSON") from error
+
+
+def _malformed(url: str, what: str) -> BadAnswer:
+    return BadAnswer(
+        f"{show_url(url)} did not answer as a Hub-compatible index: {what}",
+        hint="Check the address (-i, HOLDFAST_INDEX_URL); a login page or a proxy may be in between.",
+        url=url,
+    )
+
+
+def _add_page(files: dict[str, RemoteFile], entries: Any, name: str, url: str) -> None:
+    if not isinstance(entries, list):
+        raise _malformed(url, f"the listing of {name} is not a list")
+    for entry in entries:
+        if not isinstance(entry, dict):
+            raise _malformed(url, f"an entry in the listing of {name} is not an object")
+        if entry.get("type", "file") != "file":
+            continue
+        file = parse_entry(entry, name, url)
+        if file.path in files:
+            raise _malformed(url, f"{printable(file.path)} comes twice in the listing of {name}")
+        files[file.path] = file
+
+
+def parse_entry(entry: Mapping[str, Any], name: str, url: str) -> RemoteFile:
+    """One checked file of a /tree answer."""
+    path = entry.get("path")
+    if not isinstance(path, str):
+        raise _malformed(url, f"an entry in the listing of {name} has no path")
+    check_path(path, listed_by=name)
+    lfs = entry.get("lfs")
+    lfs = lfs if isinstance(lfs, dict) else {}
+    size = lfs.get("size", entry.get("size"))
+    sha256, git_oid = lfs.get("oid", lfs.get("sha256")), entry.get("oid")
+    if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= MAX_FILE_BYTES:
+        raise _malformed(url, f"{path} in the listing of {name} has size {printable(repr(size))[:40]}")
+    if lfs and not _is_hex(sha256, SHA256):
+        raise _malformed(url, f"{path} in the listing of {name} has no sha256")
+    if not lfs and not _is_hex(git_oid, COMMIT):
+        raise _malformed(url, f"{path} in the listing of {name} has no digest")
+    return RemoteFile(path, size, git_oid if _is_hex(git_oid, COMMIT) else None, sha256 if lfs else None)
+
+
+def _is_hex(value: Any, pattern: re.Pattern[str]) -> bool:
+    return isinstance(value, str) and bool(pattern.match(value))
+
+
+def _next_page(answer: Answer) -> str | None:
+    match = _NEXT.search(answer.headers.get("Link", ""))
+    return urljoin(answer.url, match.group(1)) if match else None
+
+
+def _variant_answer(found: Mapping[str, Any], url: str) -> VariantAnswer:
+    repo_id, commit, files = found.get("repo_id"), found.get("commit"), found.get("files")
+    try:
+        choices = tuple(_choice(choice) for choice in found["choices"])
+        sha256_by_path = {str(file["path"]): file.get("sha256") for file in files or []}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise _malformed(url, "a variant with missing fields") from error
+    if sha256_by_path and not (isinstance(repo_id, str) and _is_hex(commit, COMMIT)):
+        raise _malformed(url, "a variant without repo or commit")
+    return VariantAnswer(repo_id, commit, sha256_by_path, choices)
+
+
+def _choice(choice: Mapping[str, Any]) -> Choice:
+    verdict = choice.get("verdict")
+    return Choice(
+        variant=str(choice["variant"]),
+        repo_id=str(choice["repo_id"]),
+        path=str(choice.get("path") or ""),
+        size_bytes=int(choice.get("size_bytes") or 0),
+        verdict=None if verdict is None else str(verdict),
+    )
+
+
+def _refusal(answer: Answer, name: str) -> HoldfastError:
+    """What a 4xx means, by X-Error-Code first and by status second."""
+    code = answer.headers.get("X-Error-Code", "")
+    said = _said(answer)
+    facts = {"url": answer.url, "status": answer.status, "name": name}
+    index = show_url(answer.url.partition("/api/")[0])
+    if code == "GatedRepo":
+        return Gated(
+            f"{name} is gated: {said}", hint=f"Accept its conditions at {index}, then set HF_TOKEN.", **facts
+        )
+    if code in ("RepoNotFound", "RevisionNotFound", "EntryNotFound"):
+        noun = {"RepoNotFound": "repo", "RevisionNotFound": "revision", "EntryNotFound": "file"}[code]
+        return NotFound(f"no such {noun}: {name}: {said}", hint=_HINTS[code], **facts)
+    if answer.status in (401, 403):
+        hint = "Set HOLDFAST_TOKEN (or HF_TOKEN) to a token that may read it."
+        return AuthFailed(f"{name}: access refused ({answer.status}): {said}", hint=hint, **facts)
+    if answer.status in (404, 410):
+        return NotFound(
+            f"not found: {name}: {said}",
+            hint="Check the spelling, and that -i names the right index.",
+            **facts,
+        )
+    return BadAnswer(
+        f"{name}: the index answered {answer.status}: {said}",
+        hint="Run again with -v to see the request.",
+        **facts,
+    )
+
+
+_HINTS = {
+    "RepoNotFound": "Check the spelling and the index (-i). A private repo needs HOLDFAST_TOKEN or HF_TOKEN.",
+    "RevisionNotFound": "Leave @revision out for main, or name another branch, tag or commit.",
+    "EntryNotFound": "Leave //path out to see all files: holdfast pull --dry-run REF",
+}
+
+
+def _said(answer: Answer) -> str:
+    """The server's own words, one printable line."""
+    text = answer.headers.get("X-Error-Message", "")
+    if not text:
+        try:
+            found = json.loads(answer.read_all(MAX_ERROR_BYTES))
+            text = str(found.get("error", "")) if isinstance(found, dict) else ""
+        except (HoldfastError, ValueError, RecursionError):
+            text = ""
+    return printable(" ".join(text.split()))[:300] or f"status {answer.status}"

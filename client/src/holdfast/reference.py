@@ -1,0 +1,141 @@
+"""The reference grammar: `[index/]org/name[@revision][:variant][//path]`.
+
+    bartowski/Llama-3.2-1B-Instruct-GGUF:Q4_K_M        a variant, case-insensitive
+    org/name@v1.0//tokenizer.json                      one file (or folder) of a tag
+    hf://org/name@refs/pr/1                            from huggingface.co (or HF_ENDPOINT)
+    https://models.example/org/name                    from that index
+
+A git ref can hold a slash but neither `:` nor `@{`, so the parts are cut in this order: `//path`, then the index, then
+`@revision`, then `:variant`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from holdfast.errors import UsageError
+from holdfast.text import printable
+
+HUGGING_FACE = "hf://"
+DEFAULT_REVISION = "main"
+
+_SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*)://")
+_HOST = re.compile(r"^(localhost|[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+)(:\d+)?$")
+_REPO_SEGMENT = re.compile(r"^[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?$")
+_REVISION = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9._/+=-]{0,254}$")
+_VARIANT = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9._+-]{0,127}$")
+_HASH_WITH_SCHEME = re.compile(r"^sha256:[0-9a-fA-F]{64}$")
+_LOCAL_NAMES = ("localhost", "127.")
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What a person asked for. `index_url` is None for the configured index, `hf://` for Hugging Face."""
+
+    text: str
+    repo_id: str
+    revision: str = DEFAULT_REVISION
+    variant: str | None = None
+    path: str | None = None
+    index_url: str | None = None
+
+
+def parse_reference(text: str) -> Reference:
+    """Returns the reference, or raises UsageError with the grammar."""
+    scheme, rest = _cut_scheme(text)
+    rest, path = _cut(rest, "//")
+    index_url, rest = _cut_index(text, scheme, rest)
+    repo_id, revision, variant = _cut_revision(rest)
+    reference = Reference(
+        text=text,
+        repo_id=repo_id,
+        revision=DEFAULT_REVISION if revision is None else revision,
+        variant=variant,
+        path=path if path is None else path.strip("/"),
+        index_url=index_url,
+    )
+    _check(reference)
+    return reference
+
+
+def _cut_scheme(text: str) -> tuple[str, str]:
+    if _HASH_WITH_SCHEME.match(text):
+        raise _unsupported(text, "sha256:")
+    match = _SCHEME.match(text)
+    if match is None:
+        return "", text
+    scheme = match.group(1).lower()
+    if scheme not in ("hf", "http", "https"):
+        raise _unsupported(text, f"{scheme}://")
+    return scheme, text[match.end() :]
+
+
+def _cut(text: str, separator: str) -> tuple[str, str | None]:
+    before, found, after = text.partition(separator)
+    return before, after if found else None
+
+
+def _cut_index(text: str, scheme: str, rest: str) -> tuple[str | None, str]:
+    """The index that the reference names, and what follows it."""
+    if scheme == "hf":
+        return HUGGING_FACE, rest
+    host, slash, after = rest.partition("/")
+    name_part = re.split(r"[@:]", after, maxsplit=1)[0]
+    if scheme:
+        if not slash or "@" in host:
+            raise _malformed(text, "an index URL is followed by /org/name and holds no credentials")
+        folder = "/".join(name_part.split("/")[:-2])
+        base = f"{scheme}://{host}/{folder}".rstrip("/")
+        return base, after[len(folder) :].lstrip("/") if folder else after
+    if slash and "/" in name_part and _HOST.match(host):
+        return f"{'http' if host.startswith(_LOCAL_NAMES) else 'https'}://{host}", after
+    return None, rest
+
+
+def _cut_revision(rest: str) -> tuple[str, str | None, str | None]:
+    repo_id, revision = _cut(rest, "@")
+    if revision is None:
+        repo_id, variant = _cut(repo_id, ":")
+        return repo_id, None, variant
+    revision, variant = _cut(revision, ":")
+    return repo_id, revision, variant
+
+
+def _check(reference: Reference) -> None:
+    segments = reference.repo_id.split("/")
+    if len(segments) > 2 or not all(map(is_repo_segment, segments)):
+        raise _malformed(reference.text, "a repo is named org/name")
+    if not is_revision(reference.revision):
+        raise _malformed(reference.text, "what follows @ is a branch, a tag or a commit")
+    if reference.variant is not None and not _VARIANT.match(reference.variant):
+        raise _malformed(reference.text, "what follows : is a variant such as Q4_K_M or safetensors")
+    if reference.path == "":
+        raise _malformed(reference.text, "what follows // is a path inside the repo")
+
+
+def is_repo_segment(segment: str) -> bool:
+    """Whether a repo's namespace or name can be this (the hub's own rule, and safe as a folder name)."""
+    return bool(_REPO_SEGMENT.match(segment)) and "--" not in segment and ".." not in segment
+
+
+def is_revision(revision: str) -> bool:
+    """Whether this can name a branch, tag or commit, and be a path below `refs/`."""
+    segments = revision.split("/")
+    return bool(_REVISION.match(revision)) and all(s and not s.startswith(".") for s in segments)
+
+
+def _malformed(text: str, reason: str) -> UsageError:
+    return UsageError(
+        f"cannot read the reference {printable(text)!r}: {reason}",
+        hint="write [index/]org/name[@revision][:variant][//path], for example org/name@main:Q4_K_M",
+        reference=text,
+    )
+
+
+def _unsupported(text: str, scheme: str) -> UsageError:
+    return UsageError(
+        f"cannot pull {printable(text)!r}: this version does not speak {scheme}",
+        hint="it pulls from Holdfast and other Hub-compatible indexes: org/name, hf://org/name or https://host/org/name",
+        reference=text,
+    )

@@ -1,0 +1,48 @@
+"""Fetch damaged cached files again, from the index, at the commit they belong to."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+
+from holdfast.cache import RepoCache
+from holdfast.checking import Finding
+from holdfast.disk import disk_errors
+from holdfast.errors import HoldfastError
+from holdfast.output import Output
+from holdfast.pulling import Wish, pull
+from holdfast.reference import Reference
+from holdfast.selection import Patterns
+from holdfast.settings import Settings
+from holdfast.text import printable
+
+
+def repair(bad: Sequence[Finding], settings: Settings, out: Output) -> list[Finding]:
+    """The findings that are good now. A file that cannot be fetched stays as it was, and is named with the reason."""
+    return [finding for finding in bad if _repair_one(finding, settings, out)]
+
+
+def _repair_one(finding: Finding, settings: Settings, out: Output) -> bool:
+    """The bad bytes are replaced in the moment the good ones are verified, never before."""
+    reference = Reference(
+        text=f"{finding.repo_id}@{finding.commit}//{finding.path}",
+        repo_id=finding.repo_id,
+        revision=finding.commit,
+        path=finding.path,
+    )
+    wish = Wish(Patterns(), dest=None, force=True, dry_run=False, yes=True)
+    try:
+        _unlink_broken(finding, settings)
+        pull(reference, wish, settings, out)
+    except HoldfastError as error:
+        out.note(f"not repaired: {finding.repo_id} {printable(finding.path)}: {printable(error.message)}")
+        return False
+    return True
+
+
+def _unlink_broken(finding: Finding, settings: Settings) -> None:
+    """A link to nothing goes first; the pull makes it anew."""
+    pointer = RepoCache(settings.cache_dir, finding.repo_id).snapshot_path(finding.commit) / finding.path
+    if finding.problem == "missing":
+        with disk_errors(settings.cache_dir), contextlib.suppress(FileNotFoundError):
+            pointer.unlink()

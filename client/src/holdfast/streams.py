@@ -1,0 +1,290 @@
+"""One large file over as many connections as pay.
+
+The missing bytes are spans. A stream takes a span, asks for it with one request and writes it front to back. A stream
+without a span takes the far half of the longest one that another stream is at; that stream then stops early.
+So one fast connection reads the whole file in a single request, and eight slow ones share it evenly.
+
+`Widening` decides how many: one first, then twice as many while doubling makes it clearly faster. On loopback one
+stream keeps the disk and the hash busy and more win nothing; where each connection is capped (CDNs, proxies),
+eight streams are several times as fast (`benchmarks/pulling.py` measures both).
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Callable
+
+from holdfast.errors import BadAnswer, HashMismatch, HoldfastError, NetworkError, RateLimited
+from holdfast.following import FollowingHasher
+from holdfast.partial import PART_BYTES, Partial
+from holdfast.transport import Answer, Patience, show_url
+
+READ_BYTES = 1024 * 1024
+WINDOW_SECONDS = 0.7
+WORTH_WIDENING_SECONDS = 1.5  # with less than this to go, a new connection comes too late
+FAST_ENOUGH = 250_000_000  # bytes per second; beyond, hash and disk are the limit
+CLEARLY_FASTER = 1.3
+_CONTENT_RANGE = re.compile(r"^bytes (\d+)-(\d+)/(\d+)$")
+
+Open = Callable[[int, "int | None"], AbstractContextManager[Answer]]
+
+
+class Stopped(Exception):
+    """Another file failed, so this one stops where it is; what it has is kept."""
+
+
+@dataclass(eq=False)
+class Span:
+    """Bytes [position, end) still to come; up to `claimed` they belong to the stream that is reading."""
+
+    position: int
+    end: int
+    claimed: int
+
+
+class Slots:
+    """Connections that may be open at once, over all files."""
+
+    def __init__(self, n_slots: int) -> None:
+        self.n_slots = n_slots
+        self._free = threading.Semaphore(n_slots)
+
+    def take(self) -> None:
+        """Waits for a slot."""
+        self._free.acquire()
+
+    def try_take(self) -> bool:
+        """Takes a slot if one is free."""
+        return self._free.acquire(blocking=False)
+
+    def give_back(self) -> None:
+        """The slot is free again."""
+        self._free.release()
+
+
+class Widening:
+    """How many streams to add, judged once per window."""
+
+    def __init__(self, limit: int, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.limit = limit
+        self._clock = clock
+        self._since = clock()
+        self._bytes = 0
+        self._rate_before = 0.0
+
+    def streams_to_add(self, arrived_bytes: int, left_bytes: int, n_streams: int) -> int:
+        """Counts the bytes; at the end of a window returns how many streams to add, otherwise 0."""
+        self._bytes += arrived_bytes
+        seconds = self._clock() - self._since
+        if seconds < WINDOW_SECONDS:
+            return 0
+        rate = self._bytes / seconds
+        self._since, self._bytes = self._clock(), 0
+        if n_streams >= self.limit or rate > FAST_ENOUGH or left_bytes < rate * WORTH_WIDENING_SECONDS:
+            return 0
+        if rate < self._rate_before * CLEARLY_FASTER:
+            self.limit = n_streams
+            return 0
+        self._rate_before = rate
+        return min(n_streams, self.limit - n_streams)
+
+
+class Streams:
+    """Fills a partial file. The caller holds one slot, which the first stream uses."""
+
+    def __init__(
+        self,
+        open_range: Open,
+        partial: Partial,
+        hasher: FollowingHasher,
+        *,
+        name: str,
+        slots: Slots,
+        retries: int,
+        stopping: threading.Event,
+        on_bytes: Callable[[int], None],
+    ) -> None:
+        self._open = open_range
+        self._partial = partial
+        self._hasher = hasher
+        self._name = name
+        self._slots = slots
+        self._retries = retries
+        self._stopping = stopping
+        self._on_bytes = on_bytes
+        self._lock = threading.Lock()
+        self._idle = [Span(start, end, start) for start, end in reversed(partial.missing())]
+        self._active: list[Span] = []
+        self._left_bytes = partial.size_bytes - partial.present_bytes()
+        self._widening = Widening(slots.n_slots)
+        self._helpers: list[threading.Thread] = []
+        self._n_streams = 1
+        self._failure: BaseException | None = None
+
+    def fill(self) -> None:
+        """Afterwards every byte is present (not yet trusted). Raises what stopped it; what arrived is kept."""
+        while self._failure is None and (self._idle or self._active):
+            self._stream(patient=True)
+            while self._helpers:
+                self._helpers.pop().join()
+        if self._failure is not None:
+            raise self._failure
+
+    def _stream(self, *, patient: bool) -> None:
+        """Works until no span is left. A helper (not patient) gives its span back at the first request to slow down."""
+        while self._failure is None and (span := self._take()) is not None:
+            try:
+                self._read_span(span, Patience(self._retries, self._sleep), patient=patient)
+            except RateLimited as error:
+                self._widening.limit = max(1, self._n_streams - 1)
+                if patient:
+                    self._fail(error)
+                return
+            except BaseException as error:
+                self._fail(error)
+                return
+            finally:
+                self._put_back(span)
+
+    def _fail(self, error: BaseException) -> None:
+        """The first error counts; what it stops in other streams is only its echo."""
+        with self._lock:
+            self._failure = self._failure or error
+
+    def _take(self) -> Span | None:
+        with self._lock:
+            span = self._idle.pop() if self._idle else self._steal()
+            if span is not None:
+                self._active.append(span)
+            return span
+
+    def _steal(self) -> Span | None:
+        """The far half, in whole parts, of the span with most to go; None if no span holds two parts to share."""
+        victim = max(self._active, key=lambda span: span.end - span.claimed, default=None)
+        if victim is None or victim.end - victim.claimed < 2 * PART_BYTES:
+            return None
+        middle = (victim.claimed + victim.end) // 2 // PART_BYTES * PART_BYTES
+        stolen = Span(middle, victim.end, middle)
+        victim.end = middle
+        return stolen
+
+    def _put_back(self, span: Span) -> None:
+        with self._lock:
+            self._active.remove(span)
+            if span.position < span.end:
+                span.claimed = span.position
+                self._idle.append(span)
+
+    def _read_span(self, span: Span, patience: Patience, *, patient: bool) -> None:
+        while span.position < span.end:
+            try:
+                self._request(span, patience)
+            except RateLimited as error:
+                if not patient:
+                    raise
+                patience.wait_or_raise(error)
+            except HoldfastError as error:
+                patience.wait_or_raise(error)
+
+    def _request(self, span: Span, patience: Patience) -> None:
+        start, end = span.position, span.end
+        size = self._partial.size_bytes
+        with self._open(start, None if end == size else end) as answer:
+            skip = first_byte(answer, start, size, self._name)
+            while skip:
+                skip -= len(self._some(answer, min(skip, READ_BYTES)))
+            while self._claim(span):
+                limit = min(READ_BYTES, span.claimed - span.position)
+                data = self._some(answer, limit)
+                self._partial.write(span.position, data)
+                self._hasher.offer(span.position, data)
+                span.position += len(data)
+                patience.progressed()
+                self._arrived(len(data))
+
+    def _claim(self, span: Span) -> bool:
+        """Whether there is more to read; the part being read cannot be stolen."""
+        with self._lock:
+            if span.position == span.claimed and span.position < span.end:
+                span.claimed = min(self._partial.part_end(span.position), span.end)
+            return span.position < span.end
+
+    def _some(self, answer: Answer, limit: int) -> bytes:
+        if self._stopping.is_set() or self._failure is not None:
+            raise Stopped
+        data = answer.read_some(limit)
+        if not data:
+            raise NetworkError(f"{show_url(answer.url)} ended before all bytes had come", url=answer.url)
+        return data
+
+    def _arrived(self, n_bytes: int) -> None:
+        self._on_bytes(n_bytes)
+        with self._lock:
+            self._left_bytes -= n_bytes
+            n_more = self._widening.streams_to_add(n_bytes, self._left_bytes, self._n_streams)
+        for _helper in range(n_more):
+            if self._slots.try_take():
+                self._add_helper()
+
+    def _add_helper(self) -> None:
+        helper = threading.Thread(target=self._help, name="holdfast-stream", daemon=True)
+        with self._lock:
+            self._n_streams += 1
+            self._helpers.append(helper)
+        helper.start()
+
+    def _help(self) -> None:
+        try:
+            self._stream(patient=False)
+        finally:
+            self._slots.give_back()
+            with self._lock:
+                self._n_streams -= 1
+
+    def _sleep(self, seconds: float) -> None:
+        if self._stopping.wait(seconds):
+            raise Stopped
+
+
+def first_byte(answer: Answer, start: int, size: int, name: str) -> int:
+    """How many bytes of the body come before `start`: 0, or `start` where the index ignores ranges.
+
+    Raises if this cannot be the file: a web page, another size, another range.
+    """
+    kind = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    if kind == "text/html" and not name.lower().endswith((".html", ".htm")):
+        raise BadAnswer(
+            f"{show_url(answer.url)} sent a web page instead of {name}",
+            hint="A login page or a proxy may be in between. Check the address (-i) and the token.",
+            url=answer.url,
+        )
+    if answer.status == 206:
+        return _check_range(answer, start, size, name)
+    length = answer.headers.get("Content-Length", "")
+    if length.isdecimal() and int(length) != size:
+        raise wrong_size(name, size, int(length))
+    return start
+
+
+def _check_range(answer: Answer, start: int, size: int, name: str) -> int:
+    match = _CONTENT_RANGE.match(answer.headers.get("Content-Range", ""))
+    if match is None or int(match.group(1)) != start:
+        raise BadAnswer(f"{show_url(answer.url)} answered with another range than asked for", url=answer.url)
+    if int(match.group(3)) != size:
+        raise wrong_size(name, size, int(match.group(3)))
+    return 0
+
+
+def wrong_size(name: str, expected: int, got: int) -> HashMismatch:
+    """The index lists one size and serves another."""
+    return HashMismatch(
+        f"size mismatch: {name}: listed with {expected} bytes, served with {got} bytes",
+        hint="Nothing of it was kept. The copy at the index is damaged: tell its operator, or use another index (-i).",
+        name=name,
+        expected=expected,
+        actual=got,
+    )

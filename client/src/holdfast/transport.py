@@ -1,0 +1,296 @@
+"""HTTP to one index: pooled connections, redirects, and the rule where the token may go.
+
+- The token travels only to the scheme, host and port of the index it was configured for. A redirect or a `Link: next`
+  that leaves them is followed without it.
+- https is never left for http.
+- Nothing is decompressed: `Accept-Encoding: identity` is asked for, and anything else is refused.
+- What may succeed if sent again raises a `retryable` error; `Patience` decides how often and when.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Callable, TypeVar
+from urllib.parse import urljoin, urlsplit
+
+import urllib3
+from urllib3.exceptions import HTTPError, SSLError
+
+from holdfast import __version__
+from holdfast.errors import BadAnswer, HoldfastError, NetworkError, RateLimited
+from holdfast.text import printable
+
+MAX_REDIRECTS = 5
+MAX_JSON_BYTES = 64 * 1024 * 1024
+MAX_ERROR_BYTES = 64 * 1024
+MAX_PAUSE_SECONDS = 120.0
+FIRST_PAUSE_SECONDS = 0.2
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+USER_AGENT = f"holdfast/{__version__}"
+
+Result = TypeVar("Result")
+
+
+@dataclass
+class Answer:
+    """One response whose headers have arrived; the body is still on the wire."""
+
+    url: str
+    status: int
+    headers: Mapping[str, str]
+    _response: urllib3.BaseHTTPResponse
+
+    def read_some(self, limit: int) -> bytes:
+        """The next bytes as they come, at most `limit`; empty at the end. Raises NetworkError on a cut."""
+        try:
+            return self._response.read1(limit, decode_content=False)
+        except (HTTPError, OSError) as error:
+            raise _broke_off(self.url, error) from error
+
+    def read_all(self, limit: int) -> bytes:
+        """The whole body; BadAnswer if it is longer than `limit`."""
+        pieces, size = [], 0
+        while data := self.read_some(1 << 20):
+            size += len(data)
+            if size > limit:
+                raise BadAnswer(
+                    f"the answer of {show_url(self.url)} is longer than {limit} bytes", url=self.url
+                )
+            pieces.append(data)
+        return b"".join(pieces)
+
+
+class Transport:
+    """Connections to one index and to wherever it redirects. Safe to share between threads."""
+
+    def __init__(
+        self,
+        index_url: str,
+        token: str | None,
+        *,
+        timeout_seconds: float,
+        connections: int,
+        proxy_for: Callable[[str], str | None] | None = None,
+        trace: Callable[[str], None] | None = None,
+    ) -> None:
+        self._token = token
+        self._home = origin(index_url)
+        self._proxy_for = proxy_for or proxy_from_environment
+        self._trace = trace
+        self._options: dict[str, Any] = {
+            "num_pools": 8,
+            "maxsize": connections,
+            "retries": False,
+            "timeout": urllib3.Timeout(connect=timeout_seconds, read=timeout_seconds),
+        }
+        self._pools: dict[str | None, urllib3.PoolManager] = {}
+
+    @contextmanager
+    def open(self, url: str, headers: Mapping[str, str] | None = None) -> Iterator[Answer]:
+        """GETs the URL and follows redirects. A body not read to its end costs its connection.
+
+        Raises NetworkError if no answer came, RateLimited on 429, NetworkError on 5xx. Other statuses are the caller's.
+        """
+        response, url = self._follow(url, dict(headers or {}))
+        try:
+            answer = Answer(url, response.status, response.headers, response)
+            _raise_for_pause(answer)
+            _refuse_encoding(answer)
+            yield answer
+        finally:
+            _hand_back(response)
+
+    def _follow(self, url: str, headers: dict[str, str]) -> tuple[urllib3.BaseHTTPResponse, str]:
+        for _hop in range(MAX_REDIRECTS + 1):
+            response = self._get(url, headers)
+            location = response.headers.get("Location")
+            if response.status not in REDIRECTS or not location:
+                return response, url
+            response.drain_conn()
+            response.release_conn()
+            url = _redirected(url, location)
+        raise BadAnswer(f"more than {MAX_REDIRECTS} redirects from {show_url(url)}", url=url)
+
+    def _get(self, url: str, headers: dict[str, str]) -> urllib3.BaseHTTPResponse:
+        started = time.monotonic()
+        sent = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity", **headers}
+        if self._token is not None and origin(url) == self._home:
+            sent["Authorization"] = f"Bearer {self._token}"
+        try:
+            pool = self._pool(url)
+            response = pool.request("GET", url, headers=sent, redirect=False, preload_content=False)
+        except (HTTPError, OSError, ValueError) as error:
+            raise _unreachable(url, error) from error
+        if self._trace is not None:
+            took = (time.monotonic() - started) * 1000
+            self._trace(f"GET {show_url(url)} {sent.get('Range', '')} -> {response.status} in {took:.0f} ms")
+        return response
+
+    def _pool(self, url: str) -> urllib3.PoolManager:
+        proxy = self._proxy_for(url)
+        if proxy not in self._pools:
+            self._pools[proxy] = (
+                urllib3.ProxyManager(proxy, **self._options)
+                if proxy
+                else urllib3.PoolManager(**self._options)
+            )
+        return self._pools[proxy]
+
+
+def _hand_back(response: urllib3.BaseHTTPResponse) -> None:
+    """The connection goes back to the pool if the body was read to its end, and is closed otherwise."""
+    if response.length_remaining == 0:
+        response.drain_conn()  # http.client only notices the end when it is asked once more
+        response.release_conn()
+    else:
+        response.close()
+
+
+def proxy_from_environment(url: str) -> str | None:
+    """HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY, as the standard library reads them."""
+    from urllib.request import getproxies, proxy_bypass
+
+    parts = urlsplit(url)
+    proxies = getproxies()
+    if not proxies or (parts.hostname and proxy_bypass(parts.netloc.rpartition("@")[2])):
+        return None
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    return proxy if proxy is None or "://" in proxy else f"http://{proxy}"
+
+
+def origin(url: str) -> tuple[str, str, int]:
+    """Scheme, host and port: what must be equal for two URLs to be one place."""
+    parts = urlsplit(url)
+    return (
+        parts.scheme.lower(),
+        (parts.hostname or "").lower(),
+        parts.port or (443 if parts.scheme == "https" else 80),
+    )
+
+
+def show_url(url: str) -> str:
+    """The URL without its query (which may hold a signature), safe to print."""
+    return printable(urlsplit(url)._replace(query="", fragment="").geturl())
+
+
+def _redirected(url: str, location: str) -> str:
+    try:
+        target = urljoin(url, location)
+        scheme, host, _port = origin(target)
+    except ValueError as error:
+        raise BadAnswer(f"{show_url(url)} redirects to {printable(location)!r}", url=url) from error
+    if scheme not in ("http", "https") or not host:
+        raise BadAnswer(f"{show_url(url)} redirects to {printable(location)!r}", url=url)
+    if url.startswith("https:") and scheme == "http":
+        raise BadAnswer(f"{show_url(url)} redirects from https to http: refused", url=url, location=target)
+    return target
+
+
+def _refuse_encoding(answer: Answer) -> None:
+    encoding = answer.headers.get("Content-Encoding", "identity")
+    if encoding.lower() != "identity":
+        raise BadAnswer(
+            f"{show_url(answer.url)} sent {printable(encoding)} although identity was asked for",
+            hint="Switch compression off for this path at the index or the proxy before it.",
+            url=answer.url,
+        )
+
+
+def _raise_for_pause(answer: Answer) -> None:
+    if answer.status in (429, 503):
+        pause = _retry_after(answer.headers)
+        waiting = "" if pause is None else f"; it asks for a pause of {pause:.0f} s"
+        raise RateLimited(
+            f"{show_url(answer.url)} answered {answer.status}{waiting}",
+            hint="Wait, then run the same command again; --max-workers 2 is gentler.",
+            url=answer.url,
+            status=answer.status,
+            retry_after_seconds=pause,
+        )
+    if answer.status >= 500 or answer.status == 408:
+        raise NetworkError(
+            f"{show_url(answer.url)} answered {answer.status}",
+            hint="The index has a problem of its own. Run the same command again later; what has arrived is kept.",
+            url=answer.url,
+            status=answer.status,
+        )
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    text = headers.get("Retry-After", "").strip()
+    if text.isdecimal() and len(text) < 8:
+        return float(text)
+    for field in headers.get("RateLimit", "").split(";"):
+        name, _equals, value = field.strip().partition("=")
+        if name == "t" and value.isdecimal() and len(value) < 8:
+            return float(value)
+    return None
+
+
+def _unreachable(url: str, error: Exception) -> NetworkError:
+    problem = NetworkError(
+        f"cannot reach {show_url(url)}: {printable(_reason(error))}",
+        hint="Check the address (-i, HOLDFAST_INDEX_URL) and the network; --offline uses what the cache holds.",
+        url=url,
+    )
+    problem.retryable = not isinstance(error, (SSLError, ValueError))
+    return problem
+
+
+def _broke_off(url: str, error: Exception) -> NetworkError:
+    return NetworkError(
+        f"the connection to {show_url(url)} broke off: {printable(_reason(error))}",
+        hint="Run the same command again: it continues where it stopped.",
+        url=url,
+    )
+
+
+def _reason(error: BaseException) -> str:
+    """The innermost cause in words, because urllib3 wraps the one that matters."""
+    while (inner := getattr(error, "reason", None)) is not None and isinstance(inner, BaseException):
+        error = inner
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    cause = error.__cause__ or error.__context__
+    if isinstance(cause, OSError) and cause.strerror:
+        return cause.strerror
+    text = str(error.args[0] if error.args else error) or type(error).__name__
+    return text.rpartition(": ")[2] if "object at 0x" in text else text
+
+
+class Patience:
+    """How often one request may be sent again without any progress. `sleep` may end early, by raising."""
+
+    def __init__(self, retries: int, sleep: Callable[[float], None] = time.sleep) -> None:
+        self._retries = retries
+        self._left = retries
+        self._sleep = sleep
+
+    def progressed(self) -> None:
+        """Bytes arrived: all retries are available again."""
+        self._left = self._retries
+
+    def wait_or_raise(self, error: HoldfastError) -> None:
+        """Sleeps as long as the index asked, or twice as long each time; raises the error if nothing is left."""
+        pause = error.facts.get("retry_after_seconds")
+        if not error.retryable or self._left <= 0 or (pause or 0) > MAX_PAUSE_SECONDS:
+            raise error
+        if pause is None:
+            tried = self._retries - self._left
+            pause = min(FIRST_PAUSE_SECONDS * 2.0**tried, MAX_PAUSE_SECONDS) * random.uniform(0.75, 1.25)  # noqa: S311 - jitter
+        self._left -= 1
+        self._sleep(pause)
+
+
+def with_patience(retries: int, ask: Callable[[], Result]) -> Result:
+    """The result of `ask`, asked again while its errors are retryable and retries are left."""
+    patience = Patience(retries)
+    while True:
+        try:
+            return ask()
+        except HoldfastError as error:
+            patience.wait_or_raise(error)
