@@ -118,7 +118,7 @@ class UpstreamUnavailable(UpstreamError):
     def __init__(self, where: str, what: str, reason: str) -> None:
         super().__init__(
             f"{where} could not be read while asking for {what}: {reason}. What has arrived is kept; "
-            "the job tries again by itself.",
+            "trying again goes on from there.",
             where=where,
             what=what,
             reason=reason,

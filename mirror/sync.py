@@ -1,0 +1,267 @@
+"""One repo, mirrored: resolve → plan → fetch → verify → store → record.
+
+The revision is resolved to a commit once and that commit is pinned in the job, so a branch that moves meanwhile, a
+restart, or a second worker can never mix two commits. Bytes are promoted file by file as they prove right; nothing
+is visible until all of them are there and `record_commit` writes every row in one transaction.
+"""
+
+import hashlib
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import islice
+from typing import Any
+
+from django.conf import settings
+
+from mirror.blobs.directory import DirectoryStore
+from mirror.blobs.store import BlobStore, StagedBusy, StoreError
+from mirror.fetch import Fetched, fetch_file
+from mirror.manifest import ManifestDiffers
+from mirror.plan import Plan, check_listing, make_plan
+from mirror.record import RepoTaken, Source, find_commit, record_commit, refresh_refs, refuse_taken_name
+from mirror.store import blob_store
+from mirror.upstream import RemoteCommit, RemoteFile, UpstreamClient, UpstreamRef, open_upstream
+from mirror.upstream.base import RateLimited, RemoteRef, UpstreamError
+from mirror.upstream.guard import authority_of
+from registry.models import Job
+from registry.work import Again, JobFailed, Lease, submit
+
+SPARE_BYTES = 256 << 20  # left free on the disk for the database, the queue and logs
+BUSY_SECONDS = 30.0  # another job is fetching the same file of the same repo
+POLL_SECONDS = 0.5
+CHECKPOINT_SECONDS = 5.0
+MAX_SAVED = 20_000  # files whose digests a checkpoint remembers; LFS objects are found without
+
+
+# --- what to mirror ---------------------------------------------------------------------------------------
+
+
+def submit_mirror(
+    ref: UpstreamRef, *, repo_id: str = "", created_by: str = "", send_nudge: bool = True
+) -> Job:
+    """The one unfinished job that mirrors this. Idempotent. Without `repo_id` the repo keeps upstream's name."""
+    params = {
+        "kind": ref.kind, "endpoint": ref.endpoint, "upstream_repo_id": ref.repo_id, "revision": ref.revision,
+        "repo_type": ref.repo_type, "repo_id": repo_id,
+    }  # fmt: skip
+    label = f"mirror {ref}" + (f" as {repo_id}" if repo_id else "")
+    key = hashlib.sha256("\n".join(params.values()).encode()).hexdigest()
+    return submit(
+        "mirror", key=key, label=label[:300], params=params, created_by=created_by, send_nudge=send_nudge
+    )
+
+
+def source_of(params: dict[str, Any]) -> Source:
+    """What a mirror job was asked for."""
+    ref = UpstreamRef(
+        params["kind"],
+        params["endpoint"],
+        params["upstream_repo_id"],
+        params["revision"],
+        params["repo_type"],
+    )
+    return Source(ref, params["repo_id"])
+
+
+def open_client(ref: UpstreamRef) -> UpstreamClient:
+    """The client of the upstream, with the token that the operator keeps for its host."""
+    return open_upstream(
+        ref.kind, ref.endpoint, token=_token_for(ref), allow=frozenset(settings.HOLDFAST_UPSTREAM_ALLOW),
+        repo_type=ref.repo_type,
+    )  # fmt: skip
+
+
+def _token_for(ref: UpstreamRef) -> str | None:
+    if ref.kind == "directory":
+        return None
+    authority = authority_of(ref.endpoint)
+    for entry in settings.HOLDFAST_UPSTREAM_TOKENS:
+        host, _, token = entry.partition("=")
+        if authority in (host.lower(), f"{host.lower()}:443"):
+            return str(token)
+    is_hub = authority == authority_of(settings.HOLDFAST_HUB_ENDPOINT)
+    return settings.HF_TOKEN or None if is_hub else None
+
+
+# --- mirroring it -----------------------------------------------------------------------------------------
+
+
+def sync_repo(lease: Lease) -> dict[str, Any] | Again:
+    """The commit that the revision meant when the job first asked is held and published.
+
+    Returns what was done (also "it was held already"), or Again when the slice is over or upstream asks to wait.
+    Raises JobFailed, with upstream's or the store's code, when it cannot be done; then nothing is published.
+    """
+    source = source_of(lease.params)
+    try:
+        return _Sync(lease, source, open_client(source.ref), blob_store()).run()
+    except RateLimited as limit:
+        return Again(limit.retry_after_seconds or 0, limit.message)
+    except StagedBusy as busy:
+        return Again(BUSY_SECONDS, str(busy))
+    except UpstreamError as error:
+        raise JobFailed(error.code, error.message, retryable=error.retryable) from error
+    except (RepoTaken, ManifestDiffers) as error:
+        raise JobFailed(error.code, str(error)) from error
+    except StoreError as error:
+        code = "no-space" if error.code == "out-of-space" else error.code
+        message = f"{lease.job.label}: {error}"
+        raise JobFailed(code, message, retryable=error.retryable and code != "no-space") from error
+
+
+@dataclass
+class _Sync:
+    """One slice of a mirror job."""
+
+    lease: Lease
+    source: Source
+    client: UpstreamClient
+    store: BlobStore
+    done: dict[str, Fetched] = field(default_factory=dict)
+
+    def run(self) -> dict[str, Any] | Again:
+        self.lease.progress(0, None, "asking upstream")
+        commit = self._pinned_commit()
+        self.source = self.source.named(commit.repo_id)
+        refuse_taken_name(self.source)
+        if held := find_commit(self.source, commit.commit_hash):
+            return refresh_refs(self.lease, self.source, held, self._refs(commit))
+        files = self.client.list_files(commit.repo_id, commit.commit_hash)
+        check_listing(commit, files)
+        plan = make_plan(self.store, files, done=dict(self.lease.saved.get("done", {})))
+        refuse_when_full(self.store, plan)
+        if not self._fetch(commit, plan):
+            return Again(0, "the slice is over")
+        self.lease.progress(plan.bytes_total, plan.bytes_total, "recording")
+        return record_commit(
+            self.lease, self.source, commit,
+            store=self.store, plan=plan, done=self.done, refs=self._refs(commit),
+        )  # fmt: skip
+
+    def _pinned_commit(self) -> RemoteCommit:
+        """The commit that an earlier slice pinned, or what the revision means now."""
+        if saved := self.lease.saved.get("commit"):
+            return _commit_from_json(saved)
+        commit = self.client.resolve(self.source.ref.repo_id, self.source.ref.revision)
+        self.lease.checkpoint({"commit": _commit_as_json(commit), "done": {}})
+        return commit
+
+    def _refs(self, commit: RemoteCommit) -> list[RemoteRef]:
+        """Upstream's refs now. Not every mirror of a hub has them; the commit is none the worse for it."""
+        try:
+            return self.client.list_refs(commit.repo_id)
+        except RateLimited:
+            raise
+        except UpstreamError:
+            return []
+
+    # --- fetching, several files at once ------------------------------------------------------------------
+
+    def _fetch(self, commit: RemoteCommit, plan: Plan) -> bool:
+        """True when every needed file is in the store; False when the slice ended first.
+
+        Raises what the first file to fail raised, after the others have stopped; what they staged stays.
+        """
+        tally = _Tally(plan.bytes_total - plan.bytes_needed)
+        stop = threading.Event()
+        pool = ThreadPoolExecutor(settings.HOLDFAST_FILES_IN_PARALLEL, thread_name_prefix="fetch")
+
+        def start(file: RemoteFile) -> Future[Fetched]:
+            name = stage_name(self.source.repo_id, file)
+            return pool.submit(
+                fetch_file, self.client, self.store, commit, file,
+                stage_name=name, on_bytes=tally.add, stop=stop,
+            )  # fmt: skip
+
+        try:
+            return self._fetch_all(start, plan, tally)
+        finally:
+            stop.set()
+            pool.shutdown(wait=True, cancel_futures=True)
+            self._save()
+
+    def _fetch_all(self, start: Callable[[RemoteFile], Future[Fetched]], plan: Plan, tally: "_Tally") -> bool:
+        """Few files are in flight at a time, however many there are."""
+        queue, waiting = iter(plan.needed), dict[Future[Fetched], RemoteFile]()
+        saved_at = time.monotonic()
+        while True:
+            room = 2 * settings.HOLDFAST_FILES_IN_PARALLEL - len(waiting)
+            waiting |= {start(file): file for file in islice(queue, room)}
+            self.lease.progress(tally.bytes_done, plan.bytes_total, "fetching")
+            if not waiting:
+                return True
+            finished, _ = wait(waiting, POLL_SECONDS, FIRST_COMPLETED)
+            for future in finished:
+                self.done[waiting.pop(future).digest] = future.result()
+            if self.lease.should_stop():
+                return False
+            if time.monotonic() - saved_at > CHECKPOINT_SECONDS:
+                self._save()
+                saved_at = time.monotonic()
+
+    def _save(self) -> None:
+        """A later slice need not fetch again what this one promoted."""
+        before = self.lease.saved
+        known = dict(before.get("done", {}))
+        known |= {digest: fetched.sha256 for digest, fetched in self.done.items() if digest != fetched.sha256}
+        if len(known) <= MAX_SAVED and known != before.get("done"):
+            self.lease.checkpoint({**before, "done": known})
+
+
+@dataclass
+class _Tally:
+    """Bytes that are here, counted by several threads."""
+
+    bytes_done: int
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def add(self, n_bytes: int) -> None:
+        with self._lock:
+            self.bytes_done += n_bytes
+
+
+def stage_name(repo_id: str, file: RemoteFile) -> str:
+    """Where a file of a repo is staged: the same in every slice, attempt and job, so that all of them resume it."""
+    return f"mirror-{hashlib.sha256(repo_id.lower().encode()).hexdigest()[:16]}-{file.digest}"
+
+
+def refuse_when_full(
+    store: BlobStore, plan: Plan, free_bytes: Callable[[str], int] = lambda path: shutil.disk_usage(path).free
+) -> None:
+    """Raises JobFailed before the first byte when a directory store has no room for all of them."""
+    if not isinstance(store, DirectoryStore) or not plan.needed:
+        return
+    store.root.mkdir(parents=True, exist_ok=True)
+    staged = sum(
+        stat.size_bytes for stat in store.staged_names() if stat.key.rpartition("-")[2] in plan.missing
+    )
+    needed, free = plan.bytes_needed - staged, free_bytes(str(store.root))
+    if needed + SPARE_BYTES > free:
+        raise JobFailed(
+            "no-space",
+            f"{store.root} has {free} bytes free, but {needed} are to be fetched and {SPARE_BYTES} stay spare. "
+            "Nothing was downloaded; free some space or set HOLDFAST_BLOBS to a larger store, then retry the job.",
+        )
+
+
+def _commit_as_json(commit: RemoteCommit) -> dict[str, Any]:
+    date = commit.committed_at
+    return {
+        "repo_id": commit.repo_id, "commit_hash": commit.commit_hash, "title": commit.title, "message": commit.message,
+        "author": commit.author, "committed_at": date.isoformat() if date else None,
+        "parents": list(commit.parents), "info": commit.info,
+    }  # fmt: skip
+
+
+def _commit_from_json(saved: dict[str, Any]) -> RemoteCommit:
+    date = saved["committed_at"]
+    return RemoteCommit(
+        **saved | {
+            "committed_at": datetime.fromisoformat(date) if date else None, "parents": tuple(saved["parents"]),
+        }
+    )  # fmt: skip
