@@ -138,7 +138,15 @@ def _refuse(literal: str) -> NoReturn:
     raise _RefusedJson("number", f"{quoted(literal)} is not a whole number")
 
 
+def _whole(literal: str) -> int:
+    if literal == "-0":  # a float to other readers, so they would not agree with us
+        _refuse(literal)
+    return int(literal)
+
+
 _WORD = re.compile(r"[-+.A-Za-z0-9]{1,64}")
 _STRINGS = json.JSONDecoder()
-_WHOLE_NUMBERS = json.JSONDecoder(object_pairs_hook=_unique, parse_float=_refuse, parse_constant=_refuse)
+_WHOLE_NUMBERS = json.JSONDecoder(
+    object_pairs_hook=_unique, parse_int=_whole, parse_float=_refuse, parse_constant=_refuse
+)
 _ANY_NUMBERS = json.JSONDecoder(object_pairs_hook=_unique)

@@ -79,7 +79,7 @@ def plan_file(
     places, data_bytes = _place_tensors(tensors, alignment)
     head = bytearray(MAGIC + struct.pack("<IQQ", VERSION, len(tensors), len(metadata)))
     for key, value in metadata.items():
-        head += _packed_string(key) + struct.pack("<I", value.type) + _packed_value(value)
+        head += _packed_string(key) + struct.pack("<I", value.type) + _packed_value(key, value)
     for name, shape, type_name, offset, _ in places:
         head += _packed_string(name) + struct.pack(f"<I{len(shape)}Q", len(shape), *reversed(shape))
         head += struct.pack("<IQ", TYPE_BY_NAME[type_name].id, offset)
@@ -149,16 +149,25 @@ def _packed_string(text: str) -> bytes:
     return struct.pack("<Q", len(data)) + data
 
 
-def _packed_value(value: Value) -> bytes:
+def _packed_value(key: str, value: Value) -> bytes:
+    try:
+        return _packed_array(value) if value.type is ValueType.ARRAY else _packed_scalar(value)
+    except (struct.error, AttributeError, TypeError) as error:
+        # struct refuses what numpy would quietly wrap or truncate: 2**32 as uint32, 1.5 as int32.
+        raise ValueError(f"metadata {key!r} does not hold a {value.type.name}: {error}") from error
+
+
+def _packed_scalar(value: Value) -> bytes:
     if value.type is ValueType.STRING:
         return _packed_string(value.value)
-    if value.type is not ValueType.ARRAY:
-        return struct.pack(SCALAR_FORMATS[value.type], value.value)
+    return struct.pack(SCALAR_FORMATS[value.type], value.value)
+
+
+def _packed_array(value: Value) -> bytes:
     if value.element_type is None or value.element_type is ValueType.ARRAY:
-        raise ValueError("a GGUF array needs an element type that is not itself an array")
+        raise TypeError("an array needs an element type that is not itself an array")
     head = struct.pack("<IQ", value.element_type, len(value.value))
     if value.element_type is ValueType.STRING:
         return head + b"".join(map(_packed_string, value.value))
-    # struct refuses what numpy would quietly wrap or truncate: 2**32 as uint32, 1.5 as int32.
     form = SCALAR_FORMATS[value.element_type]
     return head + struct.pack(f"<{len(value.value)}{form[-1]}", *value.value)
