@@ -25,11 +25,9 @@ _NO_LINKS = {errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
 @contextmanager
 def named_errors(path: Path) -> Iterator[None]:
-    """An OSError leaves as a StoreError that names the path; a missing or locked file is left to the caller."""
+    """An OSError that the block does not expect leaves as a StoreError that names the path."""
     try:
         yield
-    except (FileNotFoundError, FileExistsError, NotADirectoryError, BlockingIOError):
-        raise
     except OSError as error:
         raise _named(path, error) from error
 
@@ -89,11 +87,12 @@ class FileRange(io.RawIOBase):
 
 def entries_of(folder: Path) -> list[os.DirEntry[str]]:
     """What lies in the folder, in key order (`a.b` before `a/`), without hidden names; nothing if it is absent."""
-    try:
-        with named_errors(folder), os.scandir(folder) as entries:
-            visible = [entry for entry in entries if not entry.name.startswith(".")]
-    except (FileNotFoundError, NotADirectoryError):
-        return []
+    with named_errors(folder):
+        try:
+            with os.scandir(folder) as entries:
+                visible = [entry for entry in entries if not entry.name.startswith(".")]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
     return sorted(visible, key=lambda entry: entry.name + "/" * entry.is_dir(follow_symlinks=False))
 
 

@@ -64,11 +64,11 @@ class DirectoryStore:
 
     def open(self, key: str, start: int = 0, length: int | None = None) -> BinaryIO:
         path = self._path(check_key(key))
-        try:
-            with named_errors(path):
+        with named_errors(path):
+            try:
                 descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-        except (FileNotFoundError, NotADirectoryError):
-            raise KeyMissing(key) from None
+            except (FileNotFoundError, NotADirectoryError):
+                raise KeyMissing(key) from None
         size_bytes = os.fstat(descriptor).st_size
         if not reading.fits(start, length, size_bytes):
             os.close(descriptor)
@@ -82,11 +82,11 @@ class DirectoryStore:
 
     def stat(self, key: str) -> Stat | None:
         path = self._path(check_key(key))
-        try:
-            with named_errors(path):
+        with named_errors(path):
+            try:
                 status = path.lstat()
-        except (FileNotFoundError, NotADirectoryError):
-            return None
+            except (FileNotFoundError, NotADirectoryError):
+                return None
         return _stat(key, status) if modes.S_ISREG(status.st_mode) else None
 
     def copy(self, source: str, target: str) -> bool:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypedDict
 
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, IncompleteReadError
+from botocore.exceptions import ConnectionError as NoConnection
 from urllib3.exceptions import HTTPError
 
 from mirror.blobs.errors import OutOfSpace, StoreError, StoreRefused, StoreUnavailable
@@ -120,7 +121,7 @@ def named_errors(where: str) -> Iterator[None]:
         yield
     except ClientError as error:
         raise _of_answer(where, error) from error
-    except (HTTPClientError, IncompleteReadError, HTTPError) as error:
+    except (NoConnection, HTTPClientError, IncompleteReadError, HTTPError) as error:
         raise StoreUnavailable(
             f"{where}: the object store did not answer ({error}). It was tried several times; see whether the "
             "endpoint is up, then run the job again: it continues where it stopped."
