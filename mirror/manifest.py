@@ -11,8 +11,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from mirror.blobs import BlobStore
-from mirror.blobs.keys import manifest_key
+from mirror.blobs.store import BlobStore, StoredDiffers, manifest_key
 
 FORMAT = "holdfast-commit-1"
 
@@ -82,12 +81,22 @@ def write_manifest(store: BlobStore, repo_id: str, commit_hash: str, manifest: b
     Raises ManifestDiffers when that one lists other files.
     """
     key = manifest_key(repo_id, commit_hash)
-    if not store.put(key, manifest):
+    if not _put_first(store, key, manifest):
         present = store.read(key)
         if _files_of(present) != _files_of(manifest):
             raise ManifestDiffers(key)
         manifest = present
     return hashlib.sha256(manifest).hexdigest()
+
+
+def _put_first(store: BlobStore, key: str, manifest: bytes) -> bool:
+    """True if this manifest is the one that is stored now because there was none."""
+    if store.stat(key) is not None:
+        return False
+    try:
+        return store.put(key, manifest)
+    except StoredDiffers:  # somebody was faster, and another time of day makes another size
+        return False
 
 
 def _files_of(manifest: bytes) -> Any:
