@@ -18,8 +18,10 @@ os.environ.setdefault("NO_PROXY", "127.0.0.1,localhost")
 for name in ("HF_TOKEN", "HOLDFAST_TOKEN", "HF_ENDPOINT", "HF_HOME", "HF_HUB_CACHE"):
     os.environ.pop(name, None)
 
-from django.conf import settings  # noqa: E402  # the settings read the environment that was just made
+import django  # noqa: E402  # the settings read the environment that was just made
+from django.conf import settings  # noqa: E402
 
+django.setup()
 if settings.DATABASES["default"]["ENGINE"].endswith("sqlite3"):
     # A file, not memory: heartbeats run in threads with connections of their own.
     settings.DATABASES["default"].setdefault("TEST", {})["NAME"] = f"{_data}/test.sqlite3"
