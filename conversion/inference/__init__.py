@@ -1,0 +1,18 @@
+"""Running what a conversion made, inside a throw-away process, and measuring it against its parent. Pure.
+
+| module | what it knows |
+|---|---|
+| engine.py | the contract: load, logits, tokens, text; what an engine says of itself |
+| llamacpp.py, llama_api.py | llama.cpp from the pinned wheel, through ctypes |
+| transformers.py | the reference implementation, when torch is installed |
+| vocabulary.py | only the tokenizer of a checkpoint, read by its own library |
+| sandbox.py, child.py, confine.py | the process border: who asks, who runs, what is forbidden there |
+| selftest.py, known/ | the known answers an engine must give before it may judge anything |
+| windows.py, texts/ | the evaluation texts, cut into windows of token ids |
+| fidelity.py, greedy.py | how far two models are apart; what they write |
+| limits.py, limits.json | how far they may be, by class |
+| tensors.py | NaN, infinity and nothing but zeros, without running anything |
+| report.py | every check with its verdict, and the verdict on the whole |
+| checks/, judge.py | the checks, and all of them in order |
+| table.py, __main__.py | a report as text; `python -m conversion.inference FILE` |
+"""

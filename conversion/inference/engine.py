@@ -1,0 +1,119 @@
+"""The contract of an engine, and what every engine and its process say in the same words.
+
+An engine lives in a child process (child.py) and is spoken to through sandbox.py. A new one is one module with
+a function `start(threads) -> Engine`, one test file, and one line in `ENGINES`.
+"""
+
+import importlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
+
+ENGINES = {
+    "llama.cpp": "conversion.inference.llamacpp",
+    "transformers": "conversion.inference.transformers",
+    "tokenizer": "conversion.inference.vocabulary",
+}
+"""Engine name -> module. The module is imported in the child only."""
+
+NEEDS_SCRATCH = frozenset({"transformers"})
+"""Engines that fail without a writable temporary folder: torch makes one while it loads. It is gone afterwards."""
+
+
+MACHINES_FAULTS = frozenset(
+    {"engine-missing", "engine-mismatch", "engine-out-of-memory", "engine-timeout", "parent-not-run"}
+)
+
+
+class EngineError(Exception):
+    """An engine, or the process around it, could not do what was asked.
+
+    Codes: `engine-missing`, `engine-mismatch`, `engine-out-of-memory`, `engine-timeout`, `engine-crashed`,
+    `engine-answer`, `load-refused`, `unsupported-architecture`, `decode-failed`, `parent-not-run`. `facts` is
+    JSON: for a crash it holds `signal`, for a refused load what the engine logged.
+    """
+
+    def __init__(self, code: str, message: str, **facts: Any) -> None:
+        super().__init__(message)
+        self.code, self.message, self.facts = code, message, facts
+
+    @property
+    def says_nothing_of_the_file(self) -> bool:
+        """True when this machine or engine is at fault, so that no verdict on the artifact follows."""
+        return self.code in MACHINES_FAULTS
+
+
+@dataclass(frozen=True)
+class EngineReport:
+    """Exactly which engine ran: part of every report, since figures are comparable only within one build."""
+
+    name: str
+    package: str
+    version: str
+    library_sha256: str = ""
+    library_version: str = ""
+    threads: int = 1
+    cpu_features: tuple[str, ...] = field(default=())
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self) | {"cpu_features": list(self.cpu_features)}
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.package} {self.version})"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a loaded model says of itself."""
+
+    n_vocab: int
+    n_context: int
+    bos_id: int | None
+    adds_bos: bool
+    description: str = ""
+
+
+class Model(Protocol):
+    """A loaded artifact. One at a time, one caller at a time; no cache survives a call unless it says so."""
+
+    facts: Facts
+
+    def tokenize(self, text: str, *, special: bool) -> list[int]:
+        """The ids of `text`; with `special` the beginning-of-text token that the model expects comes first."""
+        ...
+
+    def detokenize(self, ids: Sequence[int]) -> str: ...
+
+    def is_end(self, token: int) -> bool:
+        """Whether generation ends with this token."""
+        ...
+
+    def logits(self, ids: Sequence[int], *, first: int, extend: bool) -> memoryview:
+        """Bytes of float32 logits, row-major (len(ids) - first, n_vocab), of the positions from `first` on.
+
+        Starts from nothing unless `extend`, which continues the ids of the previous call. The memory is the
+        engine's own and holds until the next call. Raises EngineError `decode-failed`.
+        """
+        ...
+
+
+class Engine(Protocol):
+    """One engine in one process."""
+
+    report: EngineReport
+
+    def load(self, path: str) -> Model:
+        """The artifact at `path` (a file, or the folder of a checkpoint). Raises EngineError."""
+        ...
+
+
+def start_engine(name: str, threads: int) -> Engine:
+    """The engine of that name, in this process. Raises EngineError `engine-missing`."""
+    try:
+        module = importlib.import_module(ENGINES[name])
+    except ImportError as error:
+        raise EngineError(
+            "engine-missing", f"the engine {name} is not installed here: {error}. See docs/validation.md."
+        ) from error
+    engine: Engine = module.start(threads)
+    return engine

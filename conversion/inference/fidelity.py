@@ -1,0 +1,100 @@
+"""How far one model is from another, position by position, in one pass and bounded memory.
+
+Definitions as in llama.cpp's tools/perplexity (`kl_divergence`), with natural logarithms; p is the parent's next-token
+distribution and q the artifact's, over the whole vocabulary:
+
+| figure | definition |
+|---|---|
+| KL divergence | sum over tokens of p (ln p - ln q), at each position; reported as mean, standard error, p99, max |
+| top-1 agreement | share of positions where both prefer the same token |
+| ln PPL ratio | mean of -ln q(right token) minus mean of -ln p(right token) |
+| RMS dp | root mean square of q(right token) - p(right token) |
+
+Unlike llama.cpp, which stores the parent's logits as 16-bit numbers (5.5e-4 of divergence by itself), both sides are
+float32 logits here and float64 arithmetic.
+"""
+
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+Logits = NDArray[np.float32]
+Values = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Figures:
+    """The distance of an artifact from its parent on `n_positions` scored positions."""
+
+    n_positions: int
+    mean_kld: float
+    kld_error: float
+    median_kld: float
+    p99_kld: float
+    max_kld: float
+    top1_agreement: float
+    ln_ppl_ratio: float
+    ppl_parent: float
+    ppl_artifact: float
+    rms_dp: float
+
+    @property
+    def cautious_kld(self) -> float:
+        """Mean plus three standard errors: what is compared with a limit."""
+        return self.mean_kld + 3 * self.kld_error
+
+    def as_json(self) -> dict[str, float]:
+        return asdict(self)
+
+
+@dataclass
+class Comparison:
+    """Collects positions; `figures` may be asked at any time after the first. 40 bytes a position are kept."""
+
+    _kld: list[Values] = field(default_factory=list)
+    _same: list[NDArray[np.bool_]] = field(default_factory=list)
+    _parent: list[Values] = field(default_factory=list)
+    _artifact: list[Values] = field(default_factory=list)
+
+    def add(self, parent: Logits, artifact: Logits, next_ids: tuple[int, ...]) -> None:
+        """Both (n, n_vocab), finite, at the same positions; `next_ids` are the n right answers."""
+        ln_p, ln_q = log_softmax(parent), log_softmax(artifact)
+        rows = np.arange(len(next_ids))
+        # Rounding may give -1e-17 where both agree; the divergence itself is never negative.
+        self._kld.append(np.maximum((np.exp(ln_p) * (ln_p - ln_q)).sum(axis=1), 0.0))
+        self._same.append(parent.argmax(axis=1) == artifact.argmax(axis=1))
+        self._parent.append(ln_p[rows, list(next_ids)])
+        self._artifact.append(ln_q[rows, list(next_ids)])
+
+    def figures(self) -> Figures:
+        kld, same = np.concatenate(self._kld), np.concatenate(self._same)
+        parent, artifact = np.concatenate(self._parent), np.concatenate(self._artifact)
+        n = len(kld)
+        return Figures(
+            n_positions=n,
+            mean_kld=float(kld.mean()),
+            kld_error=float(kld.std(ddof=1) / np.sqrt(n)) if n > 1 else 0.0,
+            median_kld=float(np.median(kld)),
+            p99_kld=float(np.quantile(kld, 0.99)),
+            max_kld=float(kld.max()),
+            top1_agreement=float(same.mean()),
+            ln_ppl_ratio=float(parent.mean() - artifact.mean()),
+            ppl_parent=float(np.exp(-parent.mean())),
+            ppl_artifact=float(np.exp(-artifact.mean())),
+            rms_dp=float(np.sqrt(np.mean((np.exp(artifact) - np.exp(parent)) ** 2))),
+        )
+
+
+def log_softmax(logits: Logits) -> Values:
+    """ln of the probabilities, (n, n_vocab) float64. Logits must be finite."""
+    values = logits.astype(np.float64)
+    values -= values.max(axis=1, keepdims=True)
+    values -= np.log(np.exp(values).sum(axis=1, keepdims=True))
+    return values
+
+
+def top2_margin(logits: Logits) -> float:
+    """By how many nats the best token of one row leads the second best."""
+    best = np.partition(logits, -2)[-2:]
+    return float(best[1] - best[0])

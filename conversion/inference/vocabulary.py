@@ -1,0 +1,83 @@
+"""Only the tokenizer of a checkpoint, read by the library that wrote it: SentencePiece or Hugging Face's tokenizers.
+
+The third opinion when the parent runs as our own GGUF: its ids are then not an echo of our conversion.
+"""
+
+import importlib.metadata
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from conversion.inference.engine import EngineError, EngineReport, Facts
+
+
+class SentencePieceModel:
+    """A `tokenizer.model`."""
+
+    def __init__(self, path: str) -> None:
+        import sentencepiece
+
+        try:
+            self._pieces: Any = sentencepiece.SentencePieceProcessor(model_file=path)
+        except (OSError, RuntimeError) as error:
+            raise EngineError("load-refused", f"not a SentencePiece model: {error}") from error
+        bos = self._pieces.bos_id()
+        self.facts = Facts(self._pieces.vocab_size(), 0, bos if bos >= 0 else None, bos >= 0)
+
+    def tokenize(self, text: str, *, special: bool) -> list[int]:
+        return list(self._pieces.encode(text, add_bos=special))
+
+    def detokenize(self, ids: Sequence[int]) -> str:
+        return str(self._pieces.decode(list(ids)))
+
+    def is_end(self, token: int) -> bool:
+        return bool(token == self._pieces.eos_id())
+
+    def logits(self, ids: Sequence[int], *, first: int, extend: bool) -> memoryview:
+        raise EngineError("decode-failed", "a tokenizer has no logits")
+
+
+class TokenizersModel:
+    """A `tokenizer.json`."""
+
+    def __init__(self, path: str) -> None:
+        import tokenizers
+
+        try:
+            self._tokenizer: Any = tokenizers.Tokenizer.from_file(path)
+        except Exception as error:  # the library raises a bare Exception for every malformed file
+            raise EngineError("load-refused", f"not a tokenizer.json: {error}") from error
+        self.facts = Facts(self._tokenizer.get_vocab_size(), 0, None, adds_bos=False)
+
+    def tokenize(self, text: str, *, special: bool) -> list[int]:
+        return list(self._tokenizer.encode(text, add_special_tokens=special).ids)
+
+    def detokenize(self, ids: Sequence[int]) -> str:
+        return str(self._tokenizer.decode(list(ids)))
+
+    def is_end(self, token: int) -> bool:
+        return False
+
+    def logits(self, ids: Sequence[int], *, first: int, extend: bool) -> memoryview:
+        raise EngineError("decode-failed", "a tokenizer has no logits")
+
+
+class TokenizerEngine:
+    """Loads one tokenizer file."""
+
+    def __init__(self) -> None:
+        # Both libraries are imported now: afterwards the sandbox lets nothing but code be read.
+        import sentencepiece  # noqa: F401
+        import tokenizers  # noqa: F401
+
+        version = importlib.metadata.version
+        self.report = EngineReport(
+            "tokenizer", "sentencepiece, tokenizers", f"{version('sentencepiece')}, {version('tokenizers')}"
+        )
+
+    def load(self, path: str) -> SentencePieceModel | TokenizersModel:
+        return TokenizersModel(path) if Path(path).suffix == ".json" else SentencePieceModel(path)
+
+
+def start(threads: int) -> TokenizerEngine:
+    return TokenizerEngine()
