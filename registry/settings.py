@@ -182,4 +182,9 @@ LOGGING = {
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": read_text("HOLDFAST_LOG_LEVEL", "INFO")},
+    "loggers": {
+        # A line per nudge is noise: what matters of a job is in its row and in what we log ourselves.
+        "celery": {"level": "WARNING"},
+        "kombu": {"level": "ERROR"},
+    },
 }

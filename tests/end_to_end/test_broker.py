@@ -9,7 +9,7 @@ from tests.services.hub import Hub
 from tests.services.processes import wait_for
 from tests.services.redis import redis_server
 
-N_REPOS = 12
+N_REPOS = 6
 
 
 def enqueue(deployment: Deployment, hub: Hub, n_repos: int = N_REPOS) -> None:

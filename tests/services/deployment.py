@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.request
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from tests.services import postgres
-from tests.services.processes import Service, free_port, wait_for
+from tests.services.processes import Service, free_port
 from tests.services.redis import running_redis
 from tests.services.stores import fresh_store_url
 
@@ -107,10 +108,13 @@ class Deployment:
         return list(self.manage_json("jobs", "--all"))
 
     def wait_for_jobs(self, *, seconds: float = 120) -> list[dict[str, Any]]:
-        """Every job once none is queued or running."""
-        wait_for(
-            lambda: all(job["finished_at"] for job in self.jobs()), seconds=seconds, what="all jobs finished"
-        )
+        """Every job once none is queued or running; when time is over, what still waits and what the logs say."""
+        deadline = time.monotonic() + seconds
+        while waiting := [job for job in self.jobs() if not job["finished_at"]]:
+            if time.monotonic() > deadline:
+                logs = "\n".join(f"{log.name}: {log.read_text()[-2000:]}" for log in self.folder.glob("*.log"))
+                raise AssertionError(f"not finished within {seconds:.0f} s: {waiting}\n{logs}")
+            time.sleep(0.2)
         return self.jobs()
 
 
