@@ -1,9 +1,9 @@
 """Who may see and do what. A private repo is indistinguishable from an absent one."""
 
 from django.contrib.auth.models import AnonymousUser, User
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 
-from registry.models import Member, Repo
+from registry.models import Job, Member, Repo
 from registry.models.repo import RepoQuerySet
 
 Somebody = User | AnonymousUser
@@ -20,6 +20,19 @@ def visible_repos(user: Somebody, repo_type: str = Repo.Type.MODEL) -> RepoQuery
     return repos.filter(Q(private=False) | Q(organisation__in=mine))
 
 
+def may_read_files(user: Somebody, repo: Repo) -> bool:
+    """Whether `user`, who may know of the repo, may have its files: what is gated upstream needs an account here."""
+    return not repo.gated or user.is_authenticated
+
+
 def may_operate(user: Somebody) -> bool:
     """Whether `user` may start, retry and cancel jobs."""
     return user.is_authenticated and user.is_staff
+
+
+def visible_jobs(user: Somebody) -> QuerySet[Job]:
+    """Every job for those who operate; for others the jobs of repos that they may know of."""
+    if may_operate(user):
+        return Job.objects.all()
+    repos = [visible_repos(user, repo_type).values("pk") for repo_type in Repo.Type]
+    return Job.objects.filter(Q(repo__in=repos[0]) | Q(repo__in=repos[1]))

@@ -1,0 +1,126 @@
+"""From the names in a URL to rows: repo, then revision, then file, each refused in the words clients know.
+
+Percent-encoding is undone exactly once. A revision is one segment of the URL as it was sent (`refs%2Fpr%2F1`), but a
+WSGI server hands Django a path in which that is no longer visible. So the raw path is read where the server keeps
+it (gunicorn: RAW_URI; uWSGI, mod_wsgi: REQUEST_URI); elsewhere the longest known branch or tag that the path starts
+with is the revision.
+"""
+
+from dataclasses import dataclass
+from urllib.parse import quote, unquote
+
+from django.http import HttpRequest
+
+from mirror.hub.asking import sent_path
+from mirror.hub.errors import HubError, entry_not_found, gated, repo_not_found, revision_not_found
+from registry.access import Somebody, may_read_files, visible_repos
+from registry.models import Commit, File, Ref, Repo
+from registry.revisions import DEFAULT, RevisionNotFound, resolve_revision
+
+MOST_SEGMENTS = 12  # of a revision: branch names are rarely deeper than two
+
+
+@dataclass(frozen=True)
+class Place:
+    """A path in a commit of a repo; the path may name nothing. `revision` is what the person gave."""
+
+    repo: Repo
+    revision: str
+    commit: Commit
+    path: str
+
+    @property
+    def is_pinned(self) -> bool:
+        """Whether the URL says the commit itself, so that the answer never changes."""
+        return self.revision == self.commit.commit_hash
+
+
+def find_repo(request: HttpRequest, user: Somebody, repo_type: str, repo_id: str) -> Repo:
+    """The repo, if `user` may know of it. One query. A wrong case of letters answers 307 to the right one."""
+    repo = None if "\0" in repo_id else visible_repos(user, repo_type).by_id(repo_id).with_head().first()
+    if repo is None:
+        raise repo_not_found(user, repo_id)
+    if repo.repo_id != repo_id:
+        message = f"{repo_id} is spelled {repo.repo_id}."
+        raise HubError(307, message, Location=_respelled(request, repo_id, repo.repo_id))
+    return repo
+
+
+def find_commit(repo: Repo, revision: str, *, light: bool = False) -> Commit:
+    """The commit of a revision. The head came with the repo, so `main` costs no query."""
+    if revision in (DEFAULT, f"refs/heads/{DEFAULT}") and repo.head is not None:
+        repo.head.repo = repo
+        return repo.head
+    try:
+        if "\0" in revision:
+            raise RevisionNotFound(repo.repo_id, revision)
+        return resolve_revision(repo, revision, light=light)
+    except RevisionNotFound:
+        raise revision_not_found(repo.repo_id, revision) from None
+
+
+def find_place(request: HttpRequest, repo: Repo, rest: str, *, light: bool = False) -> Place:
+    """What `rest`, the end of the URL after the endpoint's name, means: revision and path."""
+    exact = _raw_segments(request, rest)
+    if exact is None:
+        return _guess_place(repo, rest, light)
+    revision, path = exact[0], "/".join(exact[1:]).rstrip("/")
+    try:
+        return Place(repo, revision, find_commit(repo, revision, light=light), path)
+    except HubError:
+        if not path:
+            raise
+        return _guess_place(repo, rest, light)  # people type resolve/refs/pr/1/… with plain slashes
+
+
+def find_file(place: Place) -> File:
+    """The file that is there, with its blob. One query."""
+    if "\0" not in place.path:
+        files = File.objects.filter(commit=place.commit, path=place.path).select_related("blob")
+        if file := files.first():
+            return file
+    raise entry_not_found(place.repo.repo_id, place.commit.commit_hash, place.path)
+
+
+def check_may_read(user: Somebody, repo: Repo) -> None:
+    """Raises the GatedRepo answer unless `user` may have the files of this repo."""
+    if not may_read_files(user, repo):
+        raise gated(user, repo.repo_id)
+
+
+def _guess_place(repo: Repo, rest: str, light: bool) -> Place:
+    """The longest branch or tag that the path starts with, else its first segment, is the revision."""
+    segments = rest.split("/")
+    starts = ["/".join(segments[:count]) for count in range(1, min(len(segments), MOST_SEGMENTS) + 1)]
+    known = _known_refs(repo, starts) if len(starts) > 1 else set()
+    revision = max((start for start in starts if start in known), key=len, default=starts[0])
+    return Place(
+        repo, revision, find_commit(repo, revision, light=light), rest[len(revision) + 1 :].rstrip("/")
+    )
+
+
+def _known_refs(repo: Repo, starts: list[str]) -> set[str]:
+    """Those of the names that are branches or tags, in short or as `refs/heads/…`, `refs/tags/…`. One query."""
+    names = {
+        start.removeprefix("refs/heads/").removeprefix("refs/tags/") for start in starts if "\0" not in start
+    }
+    folders = {Ref.Kind.BRANCH: "refs/heads/", Ref.Kind.TAG: "refs/tags/"}
+    rows = Ref.objects.filter(repo=repo, name__in=names).values_list("kind", "name")
+    return {known for kind, name in rows for known in (name, folders[Ref.Kind(kind)] + name)}
+
+
+def _raw_segments(request: HttpRequest, rest: str) -> list[str] | None:
+    """The segments of `rest` as they were sent, each decoded once; None if the server did not keep them."""
+    raw = sent_path(request)
+    if raw is None or not request.path.endswith(rest):
+        return None
+    n_before = request.path[: len(request.path) - len(rest)].count("/")
+    segments = [unquote(segment) for segment in raw.split("/")[n_before:]]
+    return segments if "/".join(segments) == rest else None
+
+
+def _respelled(request: HttpRequest, asked: str, right: str) -> str:
+    """The same URL with the repo's true name: relative, so that it stays on the host that was asked."""
+    path = sent_path(request) or quote(request.path)
+    query = request.META.get("QUERY_STRING", "")
+    return path.replace(f"/{asked}", f"/{right}", 1) + (f"?{query}" if query else "")

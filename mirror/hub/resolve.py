@@ -1,0 +1,54 @@
+"""Where a download is served: `/{repo}/resolve/{revision}/{path}`, and `/raw/` for people."""
+
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+
+from mirror.hub.delivery import file_headers, send_file
+from mirror.hub.doors import door
+from mirror.hub.errors import repo_not_found
+from mirror.hub.finding import Place, check_may_read, find_file, find_place, find_repo
+from registry import git
+from registry.access import Somebody
+from registry.models import File
+
+
+@door("GET")
+def resolve(
+    request: HttpRequest, user: Somebody, *, repo_type: str, namespace: str, name: str, rest: str
+) -> HttpResponseBase:
+    """The bytes of one file, or with HEAD what there is to know of it. At most 4 queries."""
+    place, file = _find(request, user, repo_type, f"{namespace}/{name}", rest)
+    return send_file(request, place, file)
+
+
+@door("GET")
+def raw(
+    request: HttpRequest, user: Somebody, *, repo_type: str, namespace: str, name: str, rest: str
+) -> HttpResponseBase:
+    """What git itself holds: the bytes of a small file, the pointer of an LFS file."""
+    place, file = _find(request, user, repo_type, f"{namespace}/{name}", rest)
+    if not file.is_lfs:
+        return send_file(request, place, file)
+    pointer = git.lfs_pointer(file.blob.sha256, file.size_bytes)
+    about = {
+        "ETag": f'"{file.git_oid}"',
+        "Content-Type": "text/plain; charset=utf-8",
+        "Content-Length": str(len(pointer)),
+    }
+    kept = {"X-Repo-Commit", "Cache-Control", "Vary", "Content-Security-Policy"}
+    headers = {key: value for key, value in file_headers(place, file).items() if key in kept} | about
+    return HttpResponse(pointer, headers=headers)
+
+
+@door("GET")
+def resolve_legacy(request: HttpRequest, user: Somebody, *, name: str, rest: str) -> HttpResponseBase:
+    """Ids of one word (`gpt2`) exist upstream and never here."""
+    raise repo_not_found(user, name)
+
+
+def _find(
+    request: HttpRequest, user: Somebody, repo_type: str, repo_id: str, rest: str
+) -> tuple[Place, File]:
+    repo = find_repo(request, user, repo_type, repo_id)
+    place = find_place(request, repo, rest, light=True)
+    check_may_read(user, repo)
+    return place, find_file(place)

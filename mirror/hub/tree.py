@@ -1,0 +1,140 @@
+"""Listings of a commit: `/tree/{revision}[/{folder}]` page by page, and `/paths-info/` for named paths."""
+
+import heapq
+import json
+from collections.abc import Iterable
+from functools import lru_cache
+from itertools import islice
+from urllib.parse import parse_qs
+
+from django.db import connection
+from django.db.models import QuerySet, Value
+from django.db.models.functions import Collate, Left, StrIndex, Substr
+from django.http import HttpRequest, HttpResponse, JsonResponse
+
+from mirror.hub import wire
+from mirror.hub.asking import YES, cursor, link_next, read_cursor, read_flag, read_limit
+from mirror.hub.delivery import cache_control
+from mirror.hub.doors import door
+from mirror.hub.errors import bad_request, entry_not_found
+from mirror.hub.finding import Place, find_place, find_repo
+from mirror.hub.history import last_changes
+from registry import git
+from registry.access import Somebody
+from registry.models import Commit, File
+
+PAGE, PAGE_EXPANDED = 1000, 50  # llama.cpp reads one page only
+MOST_PATHS = 10_000
+PATHS_AT_ONCE = 500
+
+Entry = File | tuple[str, str]
+"""A file, or a folder as (path, oid)."""
+
+
+@door("GET")
+def list_tree(
+    request: HttpRequest, user: Somebody, *, repo_type: str, namespace: str, name: str, rest: str
+) -> HttpResponse:
+    """One page of what a folder holds, by path; with `recursive` everything below it."""
+    repo = find_repo(request, user, repo_type, f"{namespace}/{name}")
+    place = find_place(request, repo, rest, light=True)
+    if place.path not in folder_oids(place.commit.pk, place.commit.commit_hash):
+        raise entry_not_found(repo.repo_id, place.commit.commit_hash, place.path)
+    expand, recursive = read_flag(request, "expand"), read_flag(request, "recursive")
+    most = PAGE_EXPANDED if expand else PAGE
+    limit = read_limit(request, most, most)
+    entries = _read_page(place, read_cursor(request), limit + 1, recursive=recursive)
+    response = _answer(place, entries[:limit], expand=expand)
+    if len(entries) > limit:
+        link_next(request, response, cursor=cursor(_path(entries[limit - 1])))
+    return response
+
+
+@door("POST")
+def paths_info(
+    request: HttpRequest, user: Somebody, *, repo_type: str, namespace: str, name: str, rest: str
+) -> HttpResponse:
+    """The named files and folders, in the order asked; those that do not exist are left out."""
+    repo = find_repo(request, user, repo_type, f"{namespace}/{name}")
+    paths, expand = _read_paths(request)
+    place = find_place(request, repo, rest, light=True)
+    wanted = list(dict.fromkeys(path.strip("/") for path in paths))
+    folders = folder_oids(place.commit.pk, place.commit.commit_hash)
+    found: dict[str, Entry] = {path: (path, folders[path]) for path in wanted if path and path in folders}
+    for start in range(0, len(wanted), PATHS_AT_ONCE):
+        some = File.objects.filter(commit=place.commit, path__in=wanted[start : start + PATHS_AT_ONCE])
+        found |= {file.path: file for file in some.select_related("blob")}
+    return _answer(place, [found[path] for path in wanted if path in found], expand=expand)
+
+
+def _answer(place: Place, entries: list[Entry], *, expand: bool) -> HttpResponse:
+    files = [entry for entry in entries if isinstance(entry, File)]
+    changes: dict[str, Commit] = last_changes(place.commit, files) if expand and files else {}
+    shapes = [
+        wire.tree_file(entry, changes.get(entry.path))
+        if isinstance(entry, File)
+        else wire.tree_folder(*entry)
+        for entry in entries
+    ]
+    headers = {"X-Repo-Commit": place.commit.commit_hash, "Cache-Control": cache_control(place)}
+    return JsonResponse(shapes, safe=False, headers=headers | {"Vary": "Authorization, Cookie"})
+
+
+@lru_cache(maxsize=256)
+def folder_oids(commit_pk: int, commit_hash: str) -> dict[str, str]:
+    """{folder: oid of its git tree} of a commit, "" being the root. One query the first time; commits never change."""
+    rows = File.objects.filter(commit=commit_pk).values_list("path", "git_oid")
+    return git.folder_oids(dict(rows.iterator(chunk_size=5000)))
+
+
+def _read_page(place: Place, after: str, count: int, *, recursive: bool) -> list[Entry]:
+    """The next entries behind the path `after`, folders and files together in the order of their bytes."""
+    prefix = f"{place.path}/" if place.path else ""
+    oids = folder_oids(place.commit.pk, place.commit.commit_hash)
+    folders: Iterable[Entry] = sorted(
+        (path, oid) for path, oid in oids.items()
+        if path > after and path and path.startswith(prefix) and (recursive or "/" not in path[len(prefix) :])
+    )  # fmt: skip
+    files = _files_below(place.commit, prefix, after, recursive=recursive)
+    return list(islice(heapq.merge(folders, files[:count], key=_path), count))
+
+
+def _files_below(commit: Commit, prefix: str, after: str, *, recursive: bool) -> "QuerySet[File]":
+    """By path, in an order that Python shares: the default collation of a PostgreSQL need not."""
+    collation = "C" if connection.vendor == "postgresql" else "BINARY"
+    files = (
+        File.objects.filter(commit=commit)
+        .select_related("blob")
+        .annotate(by_bytes=Collate("path", collation))
+    )
+    if after:
+        files = files.filter(by_bytes__gt=after)
+    if prefix:
+        files = files.annotate(start=Left("path", len(prefix))).filter(start=prefix)
+    if not recursive:
+        rest = Substr("path", len(prefix) + 1)
+        files = files.annotate(slash=StrIndex(rest, Value("/"))).filter(slash=0)
+    return files.order_by("by_bytes")
+
+
+def _path(entry: Entry) -> str:
+    return entry.path if isinstance(entry, File) else entry[0]
+
+
+def _read_paths(request: HttpRequest) -> tuple[list[str], bool]:
+    """(paths, expand) of a form or a JSON body; Django's own limit on form fields would be too low."""
+    try:
+        if request.content_type == "application/json":
+            asked = json.loads(request.body or b"{}")
+            paths, expand = asked.get("paths", []), asked.get("expand", False)
+        else:
+            form = parse_qs(request.body.decode(), max_num_fields=2 * MOST_PATHS)
+            paths, expand = form.get("paths", []), form.get("expand", [""])[0]
+    except (ValueError, AttributeError, RecursionError):
+        raise bad_request("the body is neither a form nor JSON with `paths` and `expand`.") from None
+    paths = [paths] if isinstance(paths, str) else paths
+    if not isinstance(paths, list) or not all(isinstance(path, str) and "\0" not in path for path in paths):
+        raise bad_request("`paths` must be a list of texts.")
+    if len(paths) > MOST_PATHS:
+        raise bad_request(f"{len(paths)} paths at once; ask for at most {MOST_PATHS}.")
+    return paths, str(expand).lower() in YES

@@ -1,0 +1,73 @@
+"""The routes of the Hub-compatible API. docs/api.md describes each; a test compares the two."""
+
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from django.urls import URLPattern, path, register_converter
+from django.urls.converters import StringConverter
+
+from mirror.hub import account, own, refs, repos, resolve, tree
+from mirror.hub.doors import door
+from mirror.hub.errors import HubError, repo_not_found
+from registry.access import Somebody
+from registry.models import Repo
+
+
+class RestConverter(StringConverter):
+    """Everything to the end of the URL, line breaks too: a file may be called anything."""
+
+    regex = r"(?s:.+)"
+
+
+register_converter(RestConverter, "rest")
+
+REPO = "<str:namespace>/<str:name>"
+
+
+def _of_type(repo_type: str) -> list[URLPattern]:
+    """The endpoints of one type of repo; models have no prefix of their own in download URLs."""
+    api, kind = f"api/{repo_type}s", {"repo_type": repo_type}
+    at = "" if repo_type == Repo.Type.MODEL else f"{repo_type}s/"
+    return [
+        path(api, repos.list_repos, kind),
+        path(f"{api}/{REPO}", repos.repo_info, kind),
+        path(f"{api}/{REPO}/revision/<rest:rest>", repos.repo_info, kind),
+        path(f"{api}/{REPO}/tree/<rest:rest>", tree.list_tree, kind),
+        path(f"{api}/{REPO}/paths-info/<rest:rest>", tree.paths_info, kind),
+        path(f"{api}/{REPO}/refs", refs.list_refs, kind),
+        path(f"{api}/{REPO}/commits/<rest:rest>", refs.list_commits, kind),
+        path(f"{api}/{REPO}/auth-check", account.auth_check, kind),
+        path(f"{at}{REPO}/resolve/<rest:rest>", resolve.resolve, kind),
+        path(f"{at}{REPO}/raw/<rest:rest>", resolve.raw, kind),
+    ]
+
+
+@door("GET", "POST", "PUT", "PATCH", "DELETE")
+def nothing_here(request: HttpRequest, user: Somebody, **names: Any) -> HttpResponse:
+    """What we do not offer is a plain 404 and never a list: `hf` asks for things that it can do without."""
+    raise HubError(404, f"There is no {request.path} here. What there is: docs/api.md.")
+
+
+@door("GET", "POST", "PUT", "PATCH", "DELETE")
+def no_such_repo(request: HttpRequest, user: Somebody, *, repo_id: str, **names: Any) -> HttpResponse:
+    """Below /api/models/ every name that is not known is a repo that is not there."""
+    raise repo_not_found(user, repo_id)
+
+
+urlpatterns: list[URLPattern] = [
+    path("api/whoami-v2", account.whoami),
+    path(f"api/holdfast/v1/resolve/{REPO}", own.resolve_variant),
+    path("api/holdfast/v1/jobs", own.list_jobs),
+    path("api/holdfast/v1/jobs/<int:number>", own.show_job),
+    *_of_type(Repo.Type.DATASET),  # before models: /datasets/… is no namespace
+    *_of_type(Repo.Type.MODEL),
+    *[path(f"api/{kind}/<str:repo_id>", no_such_repo) for kind in ("models", "datasets")],
+    *[
+        path(f"api/{kind}/<str:repo_id>/<rest:rest>", no_such_repo)
+        for kind in ("models", "datasets", "spaces")
+    ],
+    path("<str:name>/resolve/<rest:rest>", resolve.resolve_legacy),
+    path("api", nothing_here),
+    path("api/", nothing_here),
+    path("api/<rest:rest>", nothing_here),
+]

@@ -1,0 +1,196 @@
+"""What JSON the API answers: one function per shape, rows in, plain dicts out, no query.
+
+The names are the hub's, not ours: `oid` and `blobId` are git oids, `lfs.oid` is a sha256, `sha` is a commit hash.
+Nothing of upstream's Xet data is ever said: it would send clients past us.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from registry import git
+from registry.models import AccessToken, Commit, File, Member, Ref, Repo
+
+Json = dict[str, Any]
+
+# Of a list entry; everything else only on request.
+LIGHT = {"_id", "id", "modelId", "author", "private", "gated", "disabled", "tags", "downloads", "likes", "createdAt",
+         "lastModified", "pipeline_tag", "library_name"}  # fmt: skip
+
+
+def date(when: datetime) -> str:
+    """`2026-01-02T03:04:05.000Z`."""
+    return when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{when.microsecond // 1000:03d}Z"
+
+
+def last_modified(repo: Repo, commit: Commit | None) -> datetime:
+    if commit is None:
+        return repo.updated_at
+    return commit.committed_at or commit.recorded_at
+
+
+def repo_info(repo: Repo, commit: Commit | None, siblings: list[Json] | None = None) -> Json:
+    """A repo at one commit, as `model_info` and the list show it."""
+    info: Json = {
+        "_id": f"{repo.pk:024x}",
+        "id": repo.repo_id,
+        "author": repo.namespace,
+        "private": repo.private,
+        "gated": repo.gated or False,
+        "disabled": False,
+        "downloads": 0,
+        "likes": 0,
+        "createdAt": date(repo.created_at),
+        "lastModified": date(last_modified(repo, commit)),
+        "tags": tags(commit) if commit else [],
+    }
+    if repo.repo_type == Repo.Type.MODEL:
+        info |= {"modelId": repo.repo_id, "spaces": []}
+    if commit:
+        info |= _of_commit(commit)
+    if siblings is not None:
+        info["siblings"] = siblings
+    return info
+
+
+def _of_commit(commit: Commit) -> Json:
+    known: Json = {
+        "sha": commit.commit_hash,
+        "usedStorage": commit.size_bytes,
+        "cardData": commit.card_data or None,
+        "pipeline_tag": commit.pipeline_tag or None,
+        "library_name": commit.library_name or None,
+        "config": {"model_type": commit.architecture} if commit.architecture else None,
+        "safetensors": _safetensors(commit),
+        "gguf": _gguf(commit),
+    }
+    return {name: value for name, value in known.items() if value is not None}
+
+
+def tags(commit: Commit) -> list[str]:
+    """What `filter=` finds a repo by: the card's tags and what follows from its facts, each once."""
+    card = commit.card_data
+    found = [str(tag) for tag in commit.tags]
+    found += [commit.library_name, commit.pipeline_tag]
+    found += [f"license:{commit.license}"] if commit.license else []
+    found += [f"{kind}:{value}" for kind, key in [("dataset", "datasets"), ("base_model", "base_model")]
+              for value in _texts(card.get(key))]  # fmt: skip
+    found += [*_texts(card.get("language")), "region:us"]
+    return list(dict.fromkeys(tag for tag in found if tag))
+
+
+def _texts(value: object) -> list[str]:
+    """A card says one thing or a list of things; what is neither is not repeated."""
+    values = value if isinstance(value, list) else [value]
+    return [item for item in values if isinstance(item, str)]
+
+
+def _safetensors(commit: Commit) -> Json | None:
+    parameters = commit.facts.get("parameters")
+    if not isinstance(parameters, Mapping) or "safetensors" not in commit.facts.get("formats", []):
+        return None
+    return {"parameters": dict(parameters), "total": sum(parameters.values())}
+
+
+def _gguf(commit: Commit) -> Json | None:
+    if "gguf" not in commit.facts.get("formats", []):
+        return None
+    known = {
+        "total": commit.parameter_count,
+        "architecture": commit.architecture,
+        "context_length": commit.context_length,
+    }
+    return {name: value for name, value in known.items() if value} or None
+
+
+def sibling(path: str) -> Json:
+    """A file of a repo's info: its name."""
+    return {"rfilename": path}
+
+
+def sibling_with_blob(file: File) -> Json:
+    """The same with `blobs=true`."""
+    entry: Json = {"rfilename": file.path, "size": file.size_bytes, "blobId": file.git_oid}
+    if file.is_lfs:
+        entry["lfs"] = {
+            "sha256": file.blob.sha256,
+            "size": file.size_bytes,
+            "pointerSize": _pointer_size(file),
+        }
+    return entry
+
+
+def tree_file(file: File, last_commit: Commit | None = None) -> Json:
+    """A file of a listing."""
+    entry: Json = {"type": "file", "oid": file.git_oid, "size": file.size_bytes, "path": file.path}
+    if file.is_lfs:
+        entry["lfs"] = {"oid": file.blob.sha256, "size": file.size_bytes, "pointerSize": _pointer_size(file)}
+    if last_commit is not None:
+        entry["lastCommit"] = {
+            "id": last_commit.commit_hash,
+            "title": last_commit.title,
+            "date": date(last_commit.committed_at or last_commit.recorded_at),
+        }
+    return entry
+
+
+def tree_folder(path: str, oid: str) -> Json:
+    """A folder of a listing; `oid` is that of its git tree."""
+    return {"type": "directory", "oid": oid, "size": 0, "path": path}
+
+
+def _pointer_size(file: File) -> int:
+    return len(git.lfs_pointer(file.blob.sha256, file.size_bytes))
+
+
+def refs(rows: Iterable[Ref], *, with_pull_requests: bool) -> Json:
+    """Every branch and tag. There are no pull requests here, and no conversions by a robot."""
+    found: Json = {"branches": [], "tags": [], "converts": []}
+    for row in rows:
+        is_branch = row.kind == Ref.Kind.BRANCH
+        full = f"refs/{'heads' if is_branch else 'tags'}/{row.name}"
+        entry = {"name": row.name, "ref": full, "targetCommit": row.commit.commit_hash}
+        found["branches" if is_branch else "tags"].append(entry)
+    if with_pull_requests:
+        found["pullRequests"] = []
+    return found
+
+
+def commit(row: Commit) -> Json:
+    """An entry of a history."""
+    title, _, rest = row.message.partition("\n")
+    return {
+        "id": row.commit_hash,
+        "title": row.title or title,
+        "message": rest.strip() if row.title in ("", title) else row.message,
+        "authors": [{"user": row.author}],
+        "date": date(row.committed_at or row.recorded_at),
+    }
+
+
+def whoami(token: AccessToken, members: Iterable[Member]) -> Json:
+    """Who a token belongs to."""
+    user = token.user
+    orgs = [
+        {
+            "type": "org",
+            "id": f"{row.organisation_id:024x}",
+            "name": row.organisation.name,
+            "fullname": row.organisation.name,
+            "roleInOrg": {"owner": "admin", "writer": "write", "reader": "read"}[row.role],
+            "isEnterprise": False,
+        }
+        for row in members
+    ]
+    access = {"displayName": token.name, "role": token.role, "createdAt": date(token.created_at)}
+    return {
+        "type": "user",
+        "id": f"{user.pk:024x}",
+        "name": user.get_username(),
+        "fullname": user.get_full_name() or user.get_username(),
+        "email": user.email,
+        "emailVerified": bool(user.email),
+        "isPro": False,
+        "orgs": orgs,
+        "auth": {"type": "access_token", "accessToken": access},
+    }
