@@ -85,6 +85,7 @@ class Repo:
     branches: dict[str, str] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
     card: dict[str, Any] = field(default_factory=dict)
+    gated: bool | str = False
 
     def find(self, revision: str) -> Commit | None:
         commit_id = self.branches.get(revision) or self.tags.get(revision) or revision

@@ -111,7 +111,7 @@ class Requests(BaseHTTPRequestHandler):
         date = commit.date.strftime("%Y-%m-%dT%H:%M:%S.000Z")
         self._json({
             "_id": commit.id[:24], "id": repo, "modelId": repo, "sha": commit.id, "lastModified": date,
-            "createdAt": date, "private": bool(self.hub.token), "gated": False, "disabled": False, "tags": [],
+            "createdAt": date, "private": bool(self.hub.token), "gated": about.gated, "disabled": False, "tags": [],
             "downloads": 0, "likes": 0, "author": repo.split("/", maxsplit=1)[0], "siblings": siblings, "spaces": [],
             "cardData": about.card, "xetEnabled": self.hub.xet,
         })  # fmt: skip
