@@ -1,6 +1,7 @@
 """Sizes, counts, times, digests and states as people read them, with the exact value beside or on hover."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from django import template
 from django.utils import timezone
@@ -10,6 +11,7 @@ from django.utils.safestring import SafeString
 register = template.Library()
 
 THIN = "\u202f"  # narrow no-break space: parts thousands, never wraps
+NOTHING: tuple[Any, ...] = (None, "")  # the second is what a template makes of a missing name
 RECENT = timedelta(days=14)  # younger times are told as "3 days ago"
 
 # state -> symbol of templates/_icons.html
@@ -20,9 +22,9 @@ ICONS = {
 
 
 @register.filter
-def grouped(number: int | None) -> str:
+def grouped(number: Any) -> str:
     """1284 as `1 284`, parted by narrow no-break spaces."""
-    return "" if number is None else f"{number:,}".replace(",", THIN)
+    return "" if number in NOTHING else f"{number:,}".replace(",", THIN)
 
 
 def scaled(number: float, units: list[str], *, base: float = 1000) -> str:
@@ -69,7 +71,9 @@ def count(number: int | None) -> str | SafeString:
     """A large count in words (`8.03 B`), exact on hover; empty for None."""
     if number is None:
         return ""
-    return format_html('<data value="{}" title="{}">{}</data>', number, grouped(number), words_of_count(number))
+    return format_html(
+        '<data value="{}" title="{}">{}</data>', number, grouped(number), words_of_count(number)
+    )
 
 
 @register.filter
@@ -113,9 +117,9 @@ def clock(moment: datetime) -> SafeString:
 
 
 @register.filter
-def duration(seconds: float | None) -> str:
+def duration(seconds: Any) -> str:
     """`14 min 08 s`; empty for None."""
-    if seconds is None:
+    if seconds in NOTHING:
         return ""
     if seconds < 10:
         return f"{seconds:.1f} s"
@@ -127,6 +131,17 @@ def duration(seconds: float | None) -> str:
     if whole < 86400:
         return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
     return f"{whole // 86400} d {whole % 86400 // 3600} h"
+
+
+@register.filter
+def roughly(seconds: Any) -> str:
+    """A guess at a duration, no more exact than it is: `33 min`."""
+    if seconds in NOTHING:
+        return ""
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 1.5 * length:
+            return f"{round(seconds / length)} {unit}"
+    return f"{round(seconds)} s"
 
 
 @register.simple_tag
@@ -147,7 +162,9 @@ def icon(name: str) -> SafeString:
 def state(value: str, label: str | SafeString = "") -> SafeString:
     """A state as a word, a shape and a hue: the only way to show one."""
     words = label or {"untested": "Not tested", "unvalidated": "Not tested"}.get(value, value.capitalize())
-    return format_html('<span class="state" data-v="{}">{}{}</span>', value, icon(ICONS.get(value, value)), words)
+    return format_html(
+        '<span class="state" data-v="{}">{}{}</span>', value, icon(ICONS.get(value, value)), words
+    )
 
 
 @register.filter
@@ -157,27 +174,27 @@ def shape(dimensions: list[int]) -> str:
 
 
 @register.filter
-def percent(share: float | None, digits: int = 1) -> str:
+def percent(share: Any, digits: int = 1) -> str:
     """0.919 as `91.9 %`; empty for None."""
-    return "" if share is None else f"{100 * share:.{digits}f}{THIN}%"
+    return "" if share in NOTHING else f"{100 * share:.{digits}f}{THIN}%"
 
 
 @register.filter
-def signed_percent(ratio: float | None) -> str:
+def signed_percent(ratio: Any) -> str:
     """A ratio of 1.029 as `+2.9 %`: how much more it is than 1. Empty for None."""
-    if ratio is None:
+    if ratio in NOTHING:
         return ""
     change = 100 * (ratio - 1)
-    if abs(change) >= 1000:
-        return f"{ratio:.3g} ×"
+    if ratio >= 10:
+        return f"{grouped(round(ratio))} ×" if ratio < 10_000 else "over 10⁴ ×"
     digits = 1 if abs(change) >= 1 else 2
     return f"{change:+.{digits}f}{THIN}%".replace("-", "\u2212")
 
 
 @register.filter
-def figure(value: float | None) -> str:
+def figure(value: Any) -> str:
     """A measured number with three significant figures, without exponents where people avoid them."""
-    if value is None:
+    if value in NOTHING:
         return ""
     if value == 0:
         return "0"
