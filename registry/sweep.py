@@ -13,11 +13,16 @@ logger = logging.getLogger(__name__)
 
 def sweep_jobs() -> dict[str, int]:
     """Afterwards no running job has an expired lease, and every due job has been nudged lately or soon will be."""
-    swept = {"failed": _fail_poison(), "cancelled": _cancel_abandoned(), "requeued": _requeue_abandoned()}
+    swept = put_back_abandoned()
     swept["nudged"] = nudge_waiting()
     if any(swept.values()):
         logger.info("sweep: %s", ", ".join(f"{count} {what}" for what, count in swept.items() if count))
     return swept
+
+
+def put_back_abandoned() -> dict[str, int]:
+    """Afterwards no running job has an expired lease: it waits again, or has ended; how many of each."""
+    return {"failed": _fail_poison(), "cancelled": _cancel_abandoned(), "requeued": _requeue_abandoned()}
 
 
 def _fail_poison() -> int:

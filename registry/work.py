@@ -24,6 +24,7 @@ from django.db.models.functions import Greatest, Now
 
 from registry.models import Job, Repo
 from registry.nudge import nudge, nudge_next
+from registry.sweep import put_back_abandoned
 
 logger = logging.getLogger(__name__)
 
@@ -244,6 +245,7 @@ def run_in_foreground(job: Job, on_progress: Callable[[Progress], None]) -> Job:
         on_progress(Progress(job.bytes_done, job.bytes_total, job.phase))
         if not Job.objects.due().filter(pk=job.pk).exists():
             time.sleep(0.5)
+            put_back_abandoned()  # a shell may be all that runs: nobody else sweeps after its dead predecessor
 
 
 def _claim(job_id: int) -> Job | None:
