@@ -1,0 +1,122 @@
+"""The bytes of a planned GGUF, from any byte on, slab by slab: memory is bounded whatever the size of a tensor.
+
+A slab is a run of whole rows, read by one range, turned into float32, arranged, quantised. Slabs are worked on by a few
+threads ahead of the reader (numpy lets go of the GIL), and come out in order: the bytes never depend on the number of
+threads.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from conversion.formats.checkpoint import Checkpoint
+from conversion.formats.layout import TensorEntry
+from conversion.naming.base import Target
+from conversion.naming.plan import Plan
+from conversion.quants import QuantError, dequantize, quantize, row_bytes
+
+SLAB_ELEMENTS = 1 << 21
+"""8 MB of float32. Two threads with their temporaries stay far below 100 MB."""
+
+N_THREADS = 2
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Some bytes of the file, and which tensor they belong to ("" for header and padding)."""
+
+    tensor: str
+    data: bytes
+
+
+def file_pieces(
+    plan: Plan, checkpoint: Checkpoint, start: int = 0, end: int | None = None
+) -> Iterator[Piece]:
+    """Bytes `[start, end)` of the file, in order. Any two calls give the same bytes for the same range.
+
+    Raises QuantError, naming the tensor, for weights that ggml refuses; HeaderError if the source is cut.
+    """
+    end = plan.layout.size_bytes if end is None else end
+    position = start
+    for piece in _ahead(_tasks(plan, checkpoint, start, end)):
+        data = piece.data[: end - position]
+        position += len(data)
+        if data:
+            yield Piece(piece.tensor, data)
+
+
+Task = Callable[[], Piece]
+
+
+def _tasks(plan: Plan, checkpoint: Checkpoint, start: int, end: int) -> Iterator[Task]:
+    layout = plan.layout
+    header = layout.header_bytes
+    yield lambda: Piece("", header[start:])
+    ends = [*(entry.start for entry in layout.entries), layout.size_bytes][1:]
+    for target, entry, until in zip(plan.targets, layout.entries, ends, strict=True):
+        if until <= start:
+            continue
+        if entry.start >= end:
+            return
+        yield from _slab_tasks(target, entry, checkpoint, start, end)
+        padding = until - max(entry.end, start)
+        yield lambda padding=padding: Piece("", bytes(padding))  # type: ignore[misc]
+
+
+def _slab_tasks(
+    target: Target, entry: TensorEntry, checkpoint: Checkpoint, start: int, end: int
+) -> Iterator[Task]:
+    bytes_per_row = row_bytes(entry.dtype, target.n_cols)
+    groups = max(1, SLAB_ELEMENTS // (target.n_cols * target.rows_together))
+    step = groups * target.rows_together
+    edges = [*range(0, target.n_rows, step), target.n_rows]
+    for first, last in pairwise(edges):
+        slab_start, slab_end = entry.start + first * bytes_per_row, entry.start + last * bytes_per_row
+        if slab_end <= start:
+            continue
+        if slab_start >= end:
+            return
+        skipped = max(0, start - slab_start)
+
+        def work(first: int = first, last: int = last, skipped: int = skipped) -> Piece:
+            return Piece(target.name, _slab(target, entry.dtype, checkpoint, first, last)[skipped:])
+
+        yield work
+
+
+def _slab(target: Target, type_name: str, checkpoint: Checkpoint, first: int, last: int) -> bytes:
+    try:
+        rows = _read_rows(target, checkpoint, first, last)
+        return quantize(rows, type_name).tobytes()
+    except QuantError as error:
+        raise QuantError(
+            error.code,
+            f"{target.source or target.name}, rows {first} to {last}, as {type_name}: {error.message}",
+        ) from error
+
+
+def _read_rows(target: Target, checkpoint: Checkpoint, first: int, last: int) -> np.ndarray:
+    if target.values is not None:
+        return target.values.reshape(target.n_rows, target.n_cols)[first:last]
+    data = np.frombuffer(checkpoint.read_rows(target.source, first, last - first), dtype=np.uint8)
+    rows = dequantize(data, checkpoint.entries[target.source].dtype, target.n_cols)
+    return rows if target.arrange is None else target.arrange(rows)
+
+
+def _ahead(tasks: Iterable[Task]) -> Iterator[Piece]:
+    """What the tasks return, in their order, while the next few are already being worked on."""
+    waiting: deque[Future[Piece]] = deque()
+    pool = ThreadPoolExecutor(N_THREADS, thread_name_prefix="slab")
+    try:
+        for task in tasks:
+            waiting.append(pool.submit(task))
+            if len(waiting) > N_THREADS:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)

@@ -1,0 +1,45 @@
+"""The JSON files of a tokenizer, read with a limit."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from conversion.naming.base import NamingError
+
+MAX_TOKENIZER_BYTES = 200_000_000
+"""Several times the largest tokenizer known (34 MB)."""
+
+UNUSED_SCORE, ADDED_SCORE = -10000.0, -1000.0
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in that file, {} if there is no such file; NamingError `bad-tokenizer` if it is something else."""
+    if not path.is_file():
+        return {}
+    try:
+        found = json.loads(read_limited(path))
+    except (ValueError, RecursionError) as error:
+        raise NamingError("bad-tokenizer", f"{path.name} is not JSON: {str(error)[:200]}") from error
+    if not isinstance(found, dict):
+        raise NamingError("bad-tokenizer", f"{path.name} is not an object.")
+    return found
+
+
+def read_limited(path: Path) -> bytes:
+    """All bytes of a file of a tokenizer; NamingError `bad-tokenizer` above MAX_TOKENIZER_BYTES."""
+    size_bytes = path.stat().st_size
+    if size_bytes > MAX_TOKENIZER_BYTES:
+        raise NamingError(
+            "bad-tokenizer", f"{path.name} has {size_bytes} bytes; at most {MAX_TOKENIZER_BYTES} are read."
+        )
+    return path.read_bytes()
+
+
+def looks_special(text: str) -> bool:
+    """Whether an added token is a control token whatever its own flag says: some models forget the flag."""
+    return (
+        text in {"<pad>", "<mask>", "<2mass>", "[@BOS@]"}
+        or (text.startswith("<|") and text.endswith("|>"))
+        or (text.startswith("<\uff5c") and text.endswith("\uff5c>"))
+        or (text.startswith("<unused") and text.endswith(">"))
+    )

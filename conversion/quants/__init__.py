@@ -1,0 +1,48 @@
+"""Quantization types, bit for bit as llama.cpp's baseline x86-64 build computes them.
+
+A new type is one file here, one test file and one line in `TYPES`. `quantize` and `dequantize` are the stable doors.
+"""
+
+from conversion.quants.base import Bytes, Floats, QuantError, QuantType, dequantize_rows, quantize_rows
+from conversion.quants.bf16 import BF16
+from conversion.quants.f16 import F16
+from conversion.quants.f32 import F32
+from conversion.quants.q4_0 import Q4_0
+from conversion.quants.q6_k import Q6_K
+from conversion.quants.q8_0 import Q8_0
+
+__all__ = ["TYPES", "QuantError", "QuantType", "dequantize", "quantize", "row_bytes", "type_by_name"]
+
+TYPES: dict[str, QuantType] = {
+    "F32": F32,
+    "F16": F16,
+    "BF16": BF16,
+    "Q8_0": Q8_0,
+    "Q4_0": Q4_0,
+    "Q6_K": Q6_K,
+}
+
+
+def type_by_name(type_name: str) -> QuantType:
+    """The type ggml spells so; QuantError `unknown-type` lists what there is."""
+    if type_name not in TYPES:
+        raise QuantError("unknown-type", f"quantization type {type_name!r} is not one of {', '.join(TYPES)}.")
+    return TYPES[type_name]
+
+
+def row_bytes(type_name: str, n_cols: int) -> int:
+    """Bytes of one row of `n_cols` values; QuantError `row-not-divisible` unless blocks divide it."""
+    return type_by_name(type_name).row_bytes(n_cols)
+
+
+def quantize(rows: Floats, type_name: str, imatrix: Floats | None = None) -> Bytes:
+    """uint8 (n_rows, bytes_per_row) of float32 (n_rows, n_cols); `imatrix` is float32 (n_cols,) or None.
+
+    Raises QuantError for what ggml refuses: NaN, infinity, values too large for the type, rows blocks do not divide.
+    """
+    return quantize_rows(type_by_name(type_name), rows, imatrix)
+
+
+def dequantize(data: Bytes, type_name: str, n_cols: int) -> Floats:
+    """float32 (n_rows, n_cols) of uint8 (n_rows, bytes_per_row)."""
+    return dequantize_rows(type_by_name(type_name), data, n_cols)

@@ -1,0 +1,24 @@
+"""F16: IEEE 754 binary16, little-endian, rounded to nearest, halves to even.
+
+| bytes | what |
+|---|---|
+| 2 | one float16: sign, 5 bits of exponent, 10 of mantissa |
+
+Magnitudes from 65520 on would become infinity and are refused, as ggml does. numpy's conversion gives ggml's bits for
+every number; they differ only in the payload of NaN, which is refused on the way in.
+"""
+
+import numpy as np
+
+from conversion.quants.base import Bytes, Floats, Importance, QuantType
+
+
+def quantize_blocks(blocks: Floats, importance: Importance | None = None) -> Bytes:
+    return blocks.astype("<f2").view(np.uint8).reshape(-1, 2)
+
+
+def dequantize_blocks(blocks: Bytes) -> Floats:
+    return np.ascontiguousarray(blocks).view("<f2").astype(np.float32)
+
+
+F16 = QuantType("F16", 1, 2, quantize_blocks, dequantize_blocks, scale_at=(0,))
