@@ -1,6 +1,6 @@
 """Django's admin for what has no page of its own. What is history, or has a digest, cannot be edited here."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
 from django.db.models import Model
@@ -23,8 +23,14 @@ from registry.models import (
     Validation,
 )
 
+if TYPE_CHECKING:  # the stubs are generic, Django's classes are not
+    RowAdmin = admin.ModelAdmin[Any]
+    MemberTable = admin.TabularInline[Member, Organisation]
+else:
+    RowAdmin, MemberTable = admin.ModelAdmin, admin.TabularInline
 
-class ReadOnly(admin.ModelAdmin[Any]):
+
+class ReadOnly(RowAdmin):
     """Shown, searched and linked, never changed: bytes and history are what they are."""
 
     list_per_page = 50
@@ -40,21 +46,21 @@ class ReadOnly(admin.ModelAdmin[Any]):
         return False
 
 
-class MemberInline(admin.TabularInline[Member, Organisation]):
+class MemberInline(MemberTable):
     model = Member
     extra = 1
     autocomplete_fields = ["user"]
 
 
 @admin.register(Organisation)
-class OrganisationAdmin(admin.ModelAdmin[Organisation]):
+class OrganisationAdmin(RowAdmin):
     list_display = ["name", "created_at"]
     search_fields = ["name"]
     inlines = [MemberInline]
 
 
 @admin.register(Repo)
-class RepoAdmin(admin.ModelAdmin[Repo]):
+class RepoAdmin(RowAdmin):
     """Who may see a repo is set here; what is in it is not."""
 
     list_display = ["repo_id", "private", "gated", "organisation", "upstream", "synced_at"]
@@ -142,7 +148,7 @@ class JobAdmin(ReadOnly):
 
 
 @admin.register(AccessToken)
-class AccessTokenAdmin(admin.ModelAdmin[AccessToken]):
+class AccessTokenAdmin(RowAdmin):
     """Tokens can be taken away here; they are made by `manage.py token create`, which shows the secret once."""
 
     list_display = ["prefix", "name", "user", "role", "created_at", "last_used_at", "expires_at"]

@@ -76,7 +76,7 @@ def checks_of(report: dict[str, Any]) -> list[dict[str, Any]]:
     return [
         {
             "words": CHECK_WORDS.get(check.get("id", ""), check.get("id", "")),
-            "limit": _limit(check.get("limit")),
+            "limit": _limit(check),
         }
         | {name: check.get(name, "") for name in ("id", "verdict", "summary", "seconds", "code")}
         for check in report.get("checks") or []
