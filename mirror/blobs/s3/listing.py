@@ -25,18 +25,18 @@ def list_objects(connection: Connection, prefix: str) -> Iterator[Stat]:
                     yield Stat(key, entry["Size"], entry["LastModified"].astimezone(UTC))
 
 
-def delete_all(connection: Connection, folder: str) -> None:
-    """Nothing lies under the folder (a prefix that ends in a slash) any more."""
-    keys = (connection.full_key(stat.key) for stat in list_objects(connection, folder))
+def delete_all(connection: Connection, prefix: str) -> None:
+    """No key starts so any more."""
+    keys = (connection.full_key(stat.key) for stat in list_objects(connection, prefix))
     while batch := list(islice(keys, MAX_DELETES)):
-        with named_errors(folder):
+        with named_errors(prefix):
             answer = connection.client.delete_objects(
                 Bucket=connection.bucket, Delete={"Objects": [{"Key": key} for key in batch], "Quiet": True}
             )
         for error in answer.get("Errors", []):
             raise StoreRefused(
-                f"{error.get('Key', folder)}: could not be deleted ({error.get('Message', error.get('Code'))}). "
-                "Let the credentials delete objects under incoming/."
+                f"{error.get('Key', prefix)}: could not be deleted ({error.get('Message', error.get('Code'))}). "
+                "Let the credentials delete objects."
             )
 
 

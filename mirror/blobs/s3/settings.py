@@ -8,11 +8,11 @@
 | `region`            | its region                                                       | `AWS_REGION`, us-east-1    |
 | `public`            | where clients reach it, for presigned URLs                       | the endpoint               |
 | `addressing`        | `path` (host/bucket/key) or `virtual` (bucket.host/key)          | path                       |
-| `part_mib`          | one part size for all (Cloudflare R2 wants that)                 | 16, from 16 GB on 64       |
+| `part_mib`          | one part size for all (Cloudflare R2 wants that)                 | 8, from 8 GB on 48         |
 | `uploads`           | parts on their way at once, per file                             | 2                          |
 | `connect_seconds`, `read_seconds` | time limits of one request                         | 10, 60                     |
 | `attempts`          | how often a request is tried, with growing pauses                | 6                          |
-| `access_key_id`, `secret_access_key` | credentials, from code only, never in a URL     | the usual AWS places       |
+| `access_key_id`, `secret_access_key` | credentials; URLs get seen, so rather … | `AWS_ACCESS_KEY_ID`, … |
 """
 
 import os
@@ -22,11 +22,11 @@ from mirror.blobs.errors import StoreError
 from mirror.blobs.keys import check_key
 
 MIB = 1 << 20
-SMALL_PART_BYTES = 16 * MIB
-LARGE_PART_BYTES = 64 * MIB
+SMALL_PART_BYTES = 8 * MIB
+LARGE_PART_BYTES = 48 * MIB
 N_SMALL_PARTS = 1000
 MAX_PARTS = 10_000
-"""The protocol's limit on the parts of one object: 16 x 1000 + 64 x 9000 MiB are 578 GiB."""
+"""The protocol's limit on the parts of one object: 8 x 1000 + 48 x 9000 MiB are 429 GiB."""
 MIN_PART_MIB, MAX_PART_MIB = 5, 512
 
 
@@ -53,10 +53,9 @@ class S3Settings:
     def part_bytes(self, number: int) -> int:
         """The size of part `number` (from 1) of every staged file, the last one excepted."""
         if number > MAX_PARTS:
-            largest = sum(self.part_bytes(n) for n in (1, MAX_PARTS)) * MAX_PARTS // 2
             raise StoreError(
-                f"a file has more than {MAX_PARTS} parts (about {largest >> 30} GiB): "
-                "add part_mib=256 to the store's URL.",
+                f"a file is larger than the {MAX_PARTS} parts that an object may have: add part_mib=256 to the "
+                "store's URL, which is good for 2.4 TiB (with more memory per file).",
                 code="too-many-parts",
             )
         if self.part_mib:

@@ -1,4 +1,4 @@
-"""Bytes on their way into a bucket: part objects of 16 or 64 MiB, hashed beside their upload.
+"""Bytes on their way into a bucket: part objects of 8 or 48 MiB, hashed beside their upload.
 
 A staged file is the objects `incoming/<name>/00001-<sha256 of part>`, `00002-…`. Why not the parts of one unfinished
 multipart upload: those cannot be read back, so after a crash the sha256 of the whole could not be recomputed before
@@ -7,7 +7,7 @@ consistently, and their names carry their digests: two writers under one name ne
 and the copy into the final object is checked part by part. A file smaller than one part never touches `incoming/`:
 it waits in memory and becomes one PUT with its own sha256 as the checksum.
 
-Memory: at most `uploads + 2` parts. After a crash only whole parts count; the last, short one is sent again.
+Memory: at most `uploads + 1` parts. After a crash only whole parts count; the last, short one is sent again.
 """
 
 import hashlib

@@ -136,11 +136,11 @@ def test_promotions_that_were_cut_short_are_swept(s3_store: S3Store) -> None:
 # --- part sizes ------------------------------------------------------------------------------------------------
 
 
-def test_parts_grow_so_that_half_a_terabyte_fits_into_ten_thousand() -> None:
+def test_parts_grow_so_that_400_gigabytes_fit_into_ten_thousand() -> None:
     settings = S3Settings("bucket")
-    assert settings.part_bytes(1) == settings.part_bytes(1000) == 16 * MIB
-    assert settings.part_bytes(1001) == settings.part_bytes(10_000) == 64 * MIB
-    assert sum(settings.part_bytes(number) for number in range(1, 10_001)) > 500 << 30
+    assert settings.part_bytes(1) == settings.part_bytes(1000) == 8 * MIB
+    assert settings.part_bytes(1001) == settings.part_bytes(10_000) == 48 * MIB
+    assert sum(settings.part_bytes(number) for number in range(1, 10_001)) > 400 << 30
     with pytest.raises(StoreError, match="part_mib"):
         settings.part_bytes(10_001)
     assert S3Settings("bucket", part_mib=64).part_bytes(1) == 64 * MIB
