@@ -1,0 +1,89 @@
+"""The README.md of a derived repo: what the files are, from what they were made, and what was measured."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from registry.models import Artifact, Commit
+
+CARRIED = ("license_name", "license_link", "language")
+"""Taken over from the parent's own card, beside its licence."""
+
+
+@dataclass(frozen=True)
+class CardFile:
+    """One line of the table."""
+
+    path: str
+    type_name: str
+    size_bytes: int
+    sha256: str
+    verdict: str
+    mean_kld: float | None
+    top1_agreement: float | None
+
+    @classmethod
+    def of(cls, artifact: Artifact, report: dict[str, Any]) -> "CardFile":
+        """The line for an artifact and the report that let it be published."""
+        figures = report.get("figures") or {}
+        return cls(
+            artifact.path,
+            artifact.recipe.name,
+            artifact.blob.size_bytes,
+            artifact.blob.sha256,
+            str(report.get("verdict", "")),
+            figures.get("mean_kld"),
+            figures.get("top1_agreement"),
+        )
+
+
+def derived_card(repo_id: str, parent: Commit, files: list[CardFile]) -> bytes:
+    """The card as UTF-8; the same inputs give the same bytes."""
+    front = yaml.safe_dump(
+        _front_matter(parent), sort_keys=True, allow_unicode=True, default_flow_style=False
+    )
+    name = parent.repo.repo_id
+    lines = [
+        f"# {repo_id}",
+        "",
+        f"GGUF files made by Holdfast from [{name}](/{name}) at commit `{parent.commit_hash}`.",
+        "Each was run by llama.cpp in a sandbox and compared with that parent before it was published.",
+        "",
+        "| file | type | bytes | verdict | mean KL divergence | same next token |",
+        "|---|---|---:|---|---:|---:|",
+        *(_row(file) for file in files),
+        "",
+        "Pull one of them, verified, into the Hugging Face cache:",
+        "",
+        "```",
+        *(f"holdfast pull {name}:{file.type_name}" for file in files),
+        "```",
+        "",
+        "## Digests",
+        "",
+        "```",
+        *(f"{file.sha256}  {file.path}" for file in files),
+        "```",
+    ]
+    return ("---\n" + front + "---\n\n" + "\n".join(lines) + "\n").encode()
+
+
+def _front_matter(parent: Commit) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "base_model": parent.repo.repo_id,
+        "base_model_relation": "quantized",
+        "library_name": "gguf",
+        "tags": ["gguf"],
+    }
+    if parent.license:
+        found["license"] = parent.license
+    if parent.pipeline_tag:
+        found["pipeline_tag"] = parent.pipeline_tag
+    return found | {key: parent.card_data[key] for key in CARRIED if key in parent.card_data}
+
+
+def _row(file: CardFile) -> str:
+    kld = "" if file.mean_kld is None else f"{file.mean_kld:.2g}"
+    same = "" if file.top1_agreement is None else f"{file.top1_agreement:.1%}"
+    return f"| {file.path} | {file.type_name} | {file.size_bytes:,} | {file.verdict} | {kld} | {same} |"

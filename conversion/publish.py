@@ -1,0 +1,277 @@
+"""An artifact that passed becomes an ordinary commit of the derived repo, `org/name` -> `org/name-GGUF`.
+
+The commit holds every file that was published so far for the same parent commit, a model card and .gitattributes;
+its id is the one git computes. `main` names the files of the newest parent: an artifact of an older one gets its
+commit and its lineage, but moves nothing.
+
+Order: small blobs and the manifest into the bucket, then every row in one transaction. Publications of several
+artifacts of one parent take turns: each looks at the derived repo before and, inside the transaction, again; when
+another was faster it begins anew, so no file is ever lost.
+"""
+
+import hashlib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db import transaction
+from django.utils import timezone
+
+from conversion.derived_card import CardFile, derived_card
+from conversion.inference.report import Report
+from mirror.blobs import BlobStore
+from mirror.blobs.keys import blob_key
+from mirror.manifest import ManifestFile, manifest_bytes, write_manifest
+from mirror.store import blob_store
+from registry.git import Signature, commit_oid, git_blob_oid, lfs_pointer_oid, tree_oid
+from registry.models import Artifact, Blob, Commit, Event, File, Lineage, Ref, Repo, Validation
+from registry.work import JobFailed, Lease, submit
+
+AGENT = "holdfast publication"
+NAME, EMAIL = "Holdfast", "holdfast@localhost"
+SUFFIX = "-GGUF"
+BRANCH = "main"
+GITATTRIBUTES = b"*.gguf filter=lfs diff=lfs merge=lfs -text\n"
+UNQUANTISED = frozenset({"F32", "F16", "BF16"})
+MAX_TURNS = 50
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
+
+
+class _Overtaken(Exception):
+    """Another publication moved the derived repo meanwhile; the draft is thrown away."""
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """One file of the commit to be."""
+
+    path: str
+    sha256: str
+    size_bytes: int
+    git_oid: str
+    is_lfs: bool
+
+
+@dataclass(frozen=True)
+class _Draft:
+    """A commit that is in the bucket but not yet in the database."""
+
+    commit_hash: str
+    parents: tuple[str, ...]
+    message: str
+    committed_at: datetime
+    entries: tuple[_Entry, ...]
+    manifest_sha256: str
+
+
+def derived_repo_id(repo_id: str) -> str:
+    """The repo in which conversions of `repo_id` to GGUF appear."""
+    return repo_id + SUFFIX
+
+
+def publish(lease: Lease, artifact: Artifact, report: Report, *, record: Callable[[], Validation]) -> Commit:
+    """The artifact is in a commit of the derived repo that `main` names, with lineage to its exact parent.
+
+    `record` writes the verdict; it runs in the same transaction, under the lease's guard. Idempotent: an artifact that
+    is published already keeps its first commit. Raises JobFailed `repo-taken` or `bad-repo-id`.
+    """
+    repo = _derived_repo(artifact)
+    for _ in range(MAX_TURNS):
+        seen = _published(artifact)
+        draft = _put_draft(blob_store(), repo, artifact, report, seen)
+        try:
+            with transaction.atomic():
+                lease.guard()
+                commit = _record(repo, artifact, draft, seen)
+                record()
+            return commit
+        except _Overtaken:
+            repo.refresh_from_db()
+    raise JobFailed(
+        "publication-busy",
+        f"{repo.repo_id} kept changing while {artifact.path} was published",
+        retryable=True,
+    )
+
+
+# --- before the transaction: the repo's row, small blobs, the manifest -------------------------------------
+
+
+def _derived_repo(artifact: Artifact) -> Repo:
+    source = artifact.source.repo
+    repo_id = derived_repo_id(source.repo_id)
+    name = repo_id.partition("/")[2]
+    if not _NAME.fullmatch(name):
+        raise JobFailed(
+            "bad-repo-id", f"{repo_id} is too long for the name of a repo; nothing was published."
+        )
+    repo = Repo.objects.by_id(repo_id).filter(repo_type=source.repo_type).first()
+    if repo is None:
+        repo, _ = Repo.objects.get_or_create(
+            repo_id=repo_id, repo_type=source.repo_type,
+            defaults={
+                "namespace": source.namespace, "name": name, "private": source.private,
+                "organisation": source.organisation,
+            },
+        )  # fmt: skip
+    if repo.upstream_id is not None:
+        raise JobFailed(
+            "repo-taken",
+            f"{repo_id} is mirrored from {repo.upstream}, so {artifact.path} cannot be published in it. "
+            "Mirror that repo under another name.",
+        )
+    return repo
+
+
+def _published(artifact: Artifact) -> list[Artifact]:
+    """The other artifacts of the same parent commit that are out."""
+    others = Artifact.objects.filter(source=artifact.source, state=Artifact.State.PUBLISHED)
+    return list(others.exclude(pk=artifact.pk).select_related("blob", "recipe").order_by("path"))
+
+
+def _is_of_newest_parent(repo: Repo, artifact: Artifact) -> bool:
+    out = Artifact.objects.filter(published_in__repo=repo, state=Artifact.State.PUBLISHED)
+    return not out.filter(source__recorded_at__gt=artifact.source.recorded_at).exists()
+
+
+def _parents(repo: Repo, artifact: Artifact) -> tuple[str, ...]:
+    """What the next commit follows: `main`, or for an older parent the last commit made of it."""
+    if _is_of_newest_parent(repo, artifact):
+        return (repo.head.commit_hash,) if repo.head else ()
+    mine = Commit.objects.filter(repo=repo, published_artifacts__source=artifact.source)
+    last = mine.order_by("-recorded_at", "-pk").first()
+    return (last.commit_hash,) if last else ()
+
+
+def _put_draft(
+    store: BlobStore, repo: Repo, artifact: Artifact, report: Report, seen: list[Artifact]
+) -> _Draft:
+    """The commit that adds the artifact to the files in `seen`: its small blobs and manifest are in the bucket."""
+    now = timezone.now().replace(microsecond=0)
+    card = derived_card(repo.repo_id, artifact.source, _card_files(artifact, report, seen))
+    entries = [_put_small(store, "README.md", card), _put_small(store, ".gitattributes", GITATTRIBUTES)]
+    entries += [_lfs_entry(one) for one in (*seen, artifact)]
+    parents = _parents(repo, artifact)
+    source = artifact.source
+    title = f"Add {artifact.path}"
+    message = f"{title}\n\nMade from {source.repo.repo_id}@{source.commit_hash}.\n"
+    commit_hash = commit_oid(
+        tree_oid({entry.path: entry.git_oid for entry in entries}),
+        parents=parents,
+        author=Signature(NAME, EMAIL, now),
+        message=message,
+    )
+    manifest = manifest_bytes(
+        repo_id=repo.repo_id, repo_type=repo.repo_type, commit_hash=commit_hash, parents=parents, title=title,
+        message=message, author=NAME, committed_at=now, recorded_at=now, recorded_by=AGENT,
+        files=[ManifestFile(e.path, e.size_bytes, e.sha256, e.git_oid, e.is_lfs) for e in entries],
+        license_id=source.license,
+        lineage=[
+            {"relation": relation, "repo_id": source.repo.repo_id, "commit_hash": source.commit_hash,
+             "declared_by": "made here"}
+            for relation in sorted({_relation(one) for one in (*seen, artifact)})
+        ],
+    )  # fmt: skip
+    digest = write_manifest(store, repo.repo_id, commit_hash, manifest)
+    return _Draft(commit_hash, parents, message, now, tuple(entries), digest)
+
+
+def _put_small(store: BlobStore, path: str, data: bytes) -> _Entry:
+    sha256 = hashlib.sha256(data).hexdigest()
+    store.put(blob_key(sha256), data)
+    return _Entry(path, sha256, len(data), git_blob_oid(data), is_lfs=False)
+
+
+def _lfs_entry(artifact: Artifact) -> _Entry:
+    blob = artifact.blob
+    oid = lfs_pointer_oid(blob.sha256, blob.size_bytes)
+    return _Entry(artifact.path, blob.sha256, blob.size_bytes, oid, is_lfs=True)
+
+
+def _card_files(artifact: Artifact, report: Report, seen: list[Artifact]) -> list[CardFile]:
+    own = [CardFile.of(artifact, report.as_json())]
+    return sorted([*own, *(CardFile.of(one, _last_report(one)) for one in seen)], key=lambda file: file.path)
+
+
+def _last_report(artifact: Artifact) -> dict[str, object]:
+    row = artifact.validations.filter(passed=True).order_by("-created_at", "-pk").first()
+    return dict(row.report) if row else {}
+
+
+def _relation(artifact: Artifact) -> str:
+    plain = artifact.recipe.name in UNQUANTISED
+    return Lineage.Relation.CONVERSION if plain else Lineage.Relation.QUANTIZED
+
+
+# --- the transaction --------------------------------------------------------------------------------------
+
+
+def _record(repo: Repo, artifact: Artifact, draft: _Draft, seen: list[Artifact]) -> Commit:
+    """Every row of the publication. Raises _Overtaken when the draft is no longer the repo's next commit."""
+    locked = Repo.objects.select_for_update(of=("self",)).select_related("head").get(pk=repo.pk)
+    if _parents(locked, artifact) != draft.parents or [one.pk for one in _published(artifact)] != [
+        one.pk for one in seen
+    ]:
+        raise _Overtaken
+    commit = Commit.objects.create(
+        repo=locked, commit_hash=draft.commit_hash, parents=list(draft.parents),
+        title=draft.message.partition("\n")[0], message=draft.message, author=NAME,
+        committed_at=draft.committed_at, license=artifact.source.license,
+        pipeline_tag=artifact.source.pipeline_tag, manifest_sha256=draft.manifest_sha256,
+        n_files=len(draft.entries), size_bytes=sum(entry.size_bytes for entry in draft.entries),
+    )  # fmt: skip
+    _add_files(commit, draft)
+    artifact.state, artifact.published_in = Artifact.State.PUBLISHED, commit
+    artifact.save(update_fields=["state", "published_in"])
+    if _is_of_newest_parent(locked, artifact):
+        _move_main(locked, artifact, commit)
+    _note(artifact, commit)
+    return commit
+
+
+def _add_files(commit: Commit, draft: _Draft) -> None:
+    store_name, now = blob_store().name, timezone.now()
+    small = [entry for entry in draft.entries if not entry.is_lfs]
+    Blob.objects.bulk_create(
+        [
+            Blob(
+                sha256=entry.sha256, git_oid=entry.git_oid, size_bytes=entry.size_bytes, store=store_name,
+                verified_at=now,
+            )
+            for entry in small
+        ],
+        ignore_conflicts=True,
+    )  # fmt: skip
+    blobs = {row.sha256: row for row in Blob.objects.filter(sha256__in=[e.sha256 for e in draft.entries])}
+    File.objects.bulk_create(
+        File(
+            commit=commit, path=entry.path, blob=blobs[entry.sha256], size_bytes=entry.size_bytes,
+            git_oid=entry.git_oid, is_lfs=entry.is_lfs,
+        )
+        for entry in draft.entries
+    )  # fmt: skip
+
+
+def _move_main(repo: Repo, artifact: Artifact, commit: Commit) -> None:
+    source = artifact.source
+    Ref.objects.update_or_create(repo=repo, kind=Ref.Kind.BRANCH, name=BRANCH, defaults={"commit": commit})
+    repo.head = commit
+    repo.save(update_fields=["head", "updated_at"])
+    Lineage.objects.update_or_create(
+        child=repo, parent_repo_id=source.repo.repo_id, relation=_relation(artifact),
+        evidence=Lineage.Evidence.MADE_HERE,
+        defaults={"parent": source.repo, "parent_commit": source, "child_commit": commit},
+    )  # fmt: skip
+
+
+def _note(artifact: Artifact, commit: Commit) -> None:
+    source = artifact.source
+    Event.objects.create(
+        type=Event.Type.PUBLICATION, agent=AGENT, repo=commit.repo, commit=commit, blob=artifact.blob,
+        artifact=artifact,
+        summary=f"published {artifact.path} in {commit.repo.repo_id}@{commit.commit_hash[:8]}"[:500],
+        detail={"parent": source.repo.repo_id, "parent_commit": source.commit_hash},
+    )  # fmt: skip
+    label = f"inspect {commit.repo.repo_id}@{commit.commit_hash[:8]}"
+    submit("inspect", key=str(commit.pk), label=label, params={"commit": commit.pk}, repo=commit.repo)
