@@ -9,8 +9,9 @@ import hashlib
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
@@ -130,6 +131,8 @@ class _Sync:
         self.source = self.source.named(commit.repo_id)
         refuse_taken_name(self.source)
         if held := find_commit(self.source, commit.commit_hash):
+            digests = [file.etag for file in held.files.select_related("blob")]
+            discard_leftovers(self.store, self.source.repo_id, digests)
             return refresh_refs(self.lease, self.source, held, self._refs(commit))
         files = self.client.list_files(commit.repo_id, commit.commit_hash)
         check_listing(commit, files)
@@ -138,10 +141,12 @@ class _Sync:
         if not self._fetch(commit, plan):
             return Again(0, "the slice is over")
         self.lease.progress(plan.bytes_total, plan.bytes_total, "recording")
-        return record_commit(
+        result = record_commit(
             self.lease, self.source, commit,
             store=self.store, plan=plan, done=self.done, refs=self._refs(commit),
         )  # fmt: skip
+        discard_leftovers(self.store, self.source.repo_id, [file.digest for file in files])
+        return result
 
     def _pinned_commit(self) -> RemoteCommit:
         """The commit that an earlier slice pinned, or what the revision means now."""
@@ -172,7 +177,7 @@ class _Sync:
         pool = ThreadPoolExecutor(settings.HOLDFAST_FILES_IN_PARALLEL, thread_name_prefix="fetch")
 
         def start(file: RemoteFile) -> Future[Fetched]:
-            name = stage_name(self.source.repo_id, file)
+            name = stage_name(self.source.repo_id, file.digest)
             return pool.submit(
                 fetch_file, self.client, self.store, commit, file,
                 stage_name=name, on_bytes=tally.add, stop=stop,
@@ -225,9 +230,22 @@ class _Tally:
             self.bytes_done += n_bytes
 
 
-def stage_name(repo_id: str, file: RemoteFile) -> str:
+def stage_name(repo_id: str, digest: str) -> str:
     """Where a file of a repo is staged: the same in every slice, attempt and job, so that all of them resume it."""
-    return f"mirror-{hashlib.sha256(repo_id.lower().encode()).hexdigest()[:16]}-{file.digest}"
+    return f"mirror-{hashlib.sha256(repo_id.lower().encode()).hexdigest()[:16]}-{digest}"
+
+
+def discard_leftovers(store: BlobStore, repo_id: str, digests: Iterable[str]) -> None:
+    """Nothing of these files, all of which are held, is staged any more.
+
+    Something is when a worker died and another repo brought the same bytes before the job went on, or when it died
+    just before it could say that it was done.
+    """
+    names = {stage_name(repo_id, digest) for digest in digests}
+    for stat in list(store.staged_names()):
+        if (name := stat.key.rpartition("/")[2]) in names:
+            with suppress(StagedBusy):
+                store.stage(name).discard()
 
 
 def refuse_when_full(

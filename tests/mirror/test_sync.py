@@ -18,7 +18,7 @@ from mirror.blobs.directory import DirectoryStore
 from mirror.blobs.store import blob_key
 from mirror.plan import make_plan
 from mirror.store import blob_store
-from mirror.sync import open_client, refuse_when_full, submit_mirror
+from mirror.sync import open_client, refuse_when_full, stage_name, submit_mirror
 from mirror.upstream import UpstreamRef, parse_upstream_ref
 from mirror.upstream.base import RemoteFile
 from registry import work
@@ -349,6 +349,20 @@ def test_bytes_that_went_missing_come_back(hub: Hub) -> None:
     mirror(ref(hub, repo_id="other/fork"))
     blob.refresh_from_db()
     assert blob.state == "present"
+    assert stored(Commit.objects.get(repo__repo_id="org/model")) == FILES
+
+
+def test_what_a_dead_worker_staged_is_removed_although_another_repo_brought_the_bytes(hub: Hub) -> None:
+    hub.add("other/fork", FILES)
+    weights = next(
+        file for file in open_client(ref(hub)).list_files("org/model", head(hub)) if file.lfs_sha256
+    )
+    with blob_store().stage(stage_name("org/model", weights)) as staged:
+        staged.write(WEIGHTS[:1_000_000])
+        staged.checkpoint()
+    mirror(ref(hub, repo_id="other/fork"))
+    mirror(ref(hub))
+    assert list(blob_store().staged_names()) == []
     assert stored(Commit.objects.get(repo__repo_id="org/model")) == FILES
 
 
