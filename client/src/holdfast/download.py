@@ -191,15 +191,15 @@ def _fetch_parts(fetcher: Fetcher, file: RemoteFile, staged: Path) -> int:
             fetcher.progress.advanced(file.path, -file.size_bytes)
             partial.forget()
             kept, digests = 0, _fill(fetcher, file, partial)
-        try:
-            _verify(fetcher, file, digests)
-        except HashMismatch:
-            partial.discard()
-            raise
+        if _expected(file).difference(digests) is not None:
+            partial.forget()
+        _verify(fetcher, file, digests)
         fetcher.destination.accept(file, partial.move_to)
         fetcher.progress.finished(file.path)
         return file.size_bytes - kept
     finally:
+        if partial.present_bytes() == 0:
+            partial.discard()
         partial.close()
 
 

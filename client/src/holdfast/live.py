@@ -10,6 +10,7 @@ from rich.progress import (
     BarColumn,
     DownloadColumn,
     Task,
+    TaskID,
     TextColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
@@ -18,7 +19,7 @@ from rich.progress import Progress as RichProgress
 from rich.text import Text
 
 from holdfast.progress import Progress
-from holdfast.text import format_bytes, printable, shorten
+from holdfast.text import count, format_bytes, printable, shorten
 
 NAME_WIDTH = 34
 
@@ -50,25 +51,26 @@ class LiveProgress(Progress):
             speed_estimate_period=15,
             transient=True,
         )
-        self._tasks: dict[str, Task] = {}
-        self._total = self._bars.tasks[self._bars.add_task(f"{n_files} files", total=total_bytes)]
+        self._tasks: dict[str, TaskID] = {}
+        self._total = self._bars.add_task(count(n_files, "file"), total=total_bytes)
         self._bars.start()
 
     def on_started(self, path: str, size_bytes: int, present_bytes: int) -> None:
         if present_bytes < size_bytes:
-            task_id = self._bars.add_task(printable(path), total=size_bytes, completed=present_bytes)
-            self._tasks[path] = next(task for task in self._bars.tasks if task.id == task_id)
-        self._bars.update(self._total.id, completed=self.done_bytes)
+            self._tasks[path] = self._bars.add_task(
+                printable(path), total=size_bytes, completed=present_bytes
+            )
+        self._bars.update(self._total, completed=self.done_bytes)
 
     def on_advanced(self, path: str, n_bytes: int) -> None:
         if path in self._tasks:
-            self._bars.advance(self._tasks[path].id, n_bytes)
-        self._bars.update(self._total.id, completed=self.done_bytes)
+            self._bars.advance(self._tasks[path], n_bytes)
+        self._bars.update(self._total, completed=self.done_bytes)
 
     def on_finished(self, path: str) -> None:
         task = self._tasks.pop(path, None)
         if task is not None:
-            self._bars.remove_task(task.id)
+            self._bars.remove_task(task)
         self.on_say(f"  verified  {format_bytes(self.sizes[path]):>9}  {printable(path)}")
 
     def on_say(self, text: str) -> None:

@@ -124,7 +124,8 @@ def _select_variant(selection: Selection, index: Index, variant: str, reference:
     if answer is None:
         derived, choices = _by_convention(selection, index, variant)
     else:
-        derived, choices = _by_answer(index, variant, answer), list(answer.choices)
+        derived = _by_answer(index, variant, answer)
+        choices = list(dict.fromkeys([*choices_of(selection.repo_id, selection.listing), *answer.choices]))
     if derived is None:
         raise _no_variant(variant, selection, choices)
     return derived

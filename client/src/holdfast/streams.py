@@ -23,7 +23,7 @@ from holdfast.following import FollowingHasher
 from holdfast.partial import PART_BYTES, Partial
 from holdfast.transport import Answer, Patience, show_url
 
-READ_BYTES = 1024 * 1024
+READ_BYTES = 512 * 1024
 WINDOW_SECONDS = 0.7
 WORTH_WIDENING_SECONDS = 1.5  # with less than this to go, a new connection comes too late
 FAST_ENOUGH = 250_000_000  # bytes per second; beyond, hash and disk are the limit
@@ -163,11 +163,14 @@ class Streams:
             return span
 
     def _steal(self) -> Span | None:
-        """The far half, in whole parts, of the span with most to go; None if no span holds two parts to share."""
+        """The far half, in whole parts, of the span with most to go; None if nobody has a part to spare."""
         victim = max(self._active, key=lambda span: span.end - span.claimed, default=None)
-        if victim is None or victim.end - victim.claimed < 2 * PART_BYTES:
+        if victim is None:
             return None
-        middle = (victim.claimed + victim.end) // 2 // PART_BYTES * PART_BYTES
+        next_part = -(-victim.claimed // PART_BYTES) * PART_BYTES
+        middle = max(next_part, (victim.claimed + victim.end) // 2 // PART_BYTES * PART_BYTES)
+        if middle >= victim.end:
+            return None
         stolen = Span(middle, victim.end, middle)
         victim.end = middle
         return stolen
@@ -283,7 +286,7 @@ def wrong_size(name: str, expected: int, got: int) -> HashMismatch:
     """The index lists one size and serves another."""
     return HashMismatch(
         f"size mismatch: {name}: listed with {expected} bytes, served with {got} bytes",
-        hint="Nothing of it was kept. The copy at the index is damaged: tell its operator, or use another index (-i).",
+        hint="No byte of it was taken. The copy at the index is damaged: tell its operator, or use another index (-i).",
         name=name,
         expected=expected,
         actual=got,

@@ -1,0 +1,64 @@
+"""A hub on loopback and a person's home. The client is imported from its source, as its subprocesses are."""
+
+import random
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.client.running import SOURCE, Home
+from tests.client.server import HoldfastHub
+
+sys.path.insert(0, str(SOURCE))
+
+CARD = b"# A small model\n"
+CONFIG = b'{"model_type": "llama"}\n'
+
+
+def noise(n_bytes: int, seed: int = 0) -> bytes:
+    """Bytes that are the same in every run and compress to nothing."""
+    return random.Random(seed).randbytes(n_bytes)
+
+
+SMALL = noise(300_000, 1)
+LARGE = noise(20_000_000, 2)  # two parts: the second is shorter
+
+
+@pytest.fixture
+def hub() -> Iterator[HoldfastHub]:
+    with HoldfastHub() as running:
+        yield running
+
+
+@pytest.fixture
+def home(hub: HoldfastHub, tmp_path: Path) -> Home:
+    folder = tmp_path / "home"
+    folder.mkdir()
+    return Home(folder, hub.url)
+
+
+@pytest.fixture
+def model(hub: HoldfastHub) -> str:
+    """org/model: a checkpoint of safetensors in two sizes, with a folder and a small LFS file. Returns its commit."""
+    return hub.add(
+        "org/model",
+        {
+            "README.md": CARD, "config.json": CONFIG, "empty.txt": b"", "sub folder/vocab+é#1.txt": b"a\nb\n",
+            "model-00001-of-00002.safetensors": SMALL, "model-00002-of-00002.safetensors": LARGE,
+            "model.safetensors.index.json": b"{}",
+        },
+    )  # fmt: skip
+
+
+@pytest.fixture
+def quants(hub: HoldfastHub) -> str:
+    """org/quants-GGUF: three quantization types, one of them in two shards. Returns its commit."""
+    return hub.add(
+        "org/quants-GGUF",
+        {
+            "README.md": CARD, "quants-Q4_K_M.gguf": noise(40_000, 4), "quants-Q8_0.gguf": noise(80_000, 8),
+            "F16/quants-F16-00001-of-00002.gguf": noise(90_000, 16),
+            "F16/quants-F16-00002-of-00002.gguf": noise(70_000, 17),
+        },
+    )  # fmt: skip

@@ -1,0 +1,62 @@
+"""The loopback hub with what only a Holdfast index has: it knows in which repo a variant of another repo is kept."""
+
+import json
+import re
+from collections.abc import Mapping
+from http.server import ThreadingHTTPServer
+from typing import Any
+from urllib.parse import urlsplit
+
+from tests.services import hub_requests
+from tests.services.hub import Hub
+
+RESOLVE = re.compile(r"/api/holdfast/v1/resolve/(?P<repo>[^/]+/[^/]+)$")
+
+
+class HoldfastHub(Hub):
+    """`derived[(repo_id, variant in lower case)]` is the answer; `choices[repo_id]` what there is to choose from."""
+
+    def __init__(self, **options: Any) -> None:
+        self.derived: dict[tuple[str, str], Mapping[str, Any]] = {}
+        self.choices: dict[str, list[Mapping[str, Any]]] = {}
+        super().__init__(**options)
+
+    def _listen(self, port: int) -> ThreadingHTTPServer:
+        server = super()._listen(port)
+        server.RequestHandlerClass = type("Handler", (_Requests,), {"hub": self})
+        return server
+
+    def offer(self, repo_id: str, variant: str, kept_in: str, path: str, verdict: str = "passed") -> None:
+        """From now on the index says that this file of another repo is a variant of the repo."""
+        repo = self.repos[kept_in]
+        entry = repo.commits[repo.branches["main"]].files[path]
+        file = {"path": path, "size_bytes": entry.size, "sha256": entry.sha256}
+        answer = {"repo_id": kept_in, "commit": repo.branches["main"], "files": [file]}
+        self.derived[repo_id, variant.lower()] = answer
+        self.choices.setdefault(repo_id, []).append(
+            {
+                "variant": variant,
+                "repo_id": kept_in,
+                "path": path,
+                "size_bytes": entry.size,
+                "verdict": verdict,
+            }
+        )
+
+
+class _Requests(hub_requests.Requests):
+    hub: HoldfastHub
+
+    def _route(self, path: str) -> Any:
+        match = RESOLVE.match(urlsplit(self.path).path)
+        return ("variant", match, self._variant) if match else super()._route(path)
+
+    def _variant(self, repo: str) -> None:
+        choices = self.hub.choices.get(repo, [])
+        found = self.hub.derived.get((repo, self.query["variant"].lower()))
+        answer = found or {"repo_id": None, "commit": None, "files": []}
+        self._send(
+            200 if found else 404,
+            json.dumps({**answer, "choices": choices}).encode(),
+            {"Content-Type": "application/json", **({} if found else {"X-Error-Code": "VariantNotFound"})},
+        )

@@ -1,0 +1,174 @@
+"""Killed, cut, doubled: no wrong byte ever gets a final name, and the next run goes on."""
+
+import hashlib
+import random
+import signal
+import struct
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.client.conftest import LARGE, SMALL, noise
+from tests.client.running import Home, kill, wait_until
+from tests.client.server import HoldfastHub
+
+HUGE = noise(48_000_000, 3)  # three parts
+N_KILLS = 20
+
+
+@pytest.fixture
+def huge(hub: HoldfastHub) -> str:
+    """org/huge: two files with a map of parts, two without. Returns its commit."""
+    files = {"config.json": b"{}", "model-1.safetensors": HUGE, "model-2.safetensors": LARGE, "s.bin": SMALL}
+    return hub.add("org/huge", files)
+
+
+def present_bytes(home: Home) -> int:
+    """What the maps of unfinished files say."""
+    return sum(
+        sum(count for (count,) in struct.iter_unpack("<Q", path.read_bytes()[24:]))
+        for path in home.cache.rglob("*.parts")
+    )
+
+
+def assert_only_true_names(home: Home) -> None:
+    for name, content in home.blobs().items():
+        git_name = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+        assert name in (hashlib.sha256(content).hexdigest(), git_name)
+    for link in home.cache.rglob("snapshots/*/*"):
+        assert link.exists(), f"{link} shows nothing"
+
+
+def test_killed_twenty_times_it_never_names_a_wrong_byte_and_completes(
+    home: Home, hub: HoldfastHub, huge: str
+) -> None:
+    hub.fault("slow", path="*.safetensors", rate=30_000_000)
+    moments = random.Random(20)
+    n_killed = 0
+    while n_killed < N_KILLS:
+        process = home.start("pull", "org/huge")
+        time.sleep(moments.uniform(0.05, 0.9))
+        if process.poll() is None:
+            n_killed += 1
+        kill(process)
+        assert_only_true_names(home)
+    hub.heal()
+    path = home.ok("pull", "org/huge").path
+    assert (path / "model-1.safetensors").read_bytes() == HUGE
+    assert (path / "model-2.safetensors").read_bytes() == LARGE
+    assert home.leftovers() == []
+    assert "all good" in home.ok("check").stderr
+
+
+def test_what_came_before_the_kill_is_not_fetched_again(home: Home, hub: HoldfastHub, huge: str) -> None:
+    hub.fault("slow", rate=40_000_000)
+    process = home.start("pull", "org/huge//model-1.safetensors")
+    wait_until(lambda: present_bytes(home) > 20_000_000)
+    kill(process)
+    kept = present_bytes(home)
+    hub.heal()
+    pulled = home.ok("pull", "org/huge//model-1.safetensors", "--json").json["pulled"][0]
+    assert pulled["fetched_bytes"] <= len(HUGE) - kept < len(HUGE) - 20_000_000
+    assert Path(pulled["path"]).read_bytes() == HUGE
+
+
+def test_an_interrupt_exits_130_keeps_the_bytes_and_says_so(home: Home, hub: HoldfastHub, huge: str) -> None:
+    hub.fault("slow", rate=20_000_000)
+    process = home.start("pull", "org/huge")
+    wait_until(lambda: present_bytes(home) > 2_000_000)
+    process.send_signal(signal.SIGINT)
+    _out, shown = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "run the same command again" in shown
+    assert "Traceback" not in shown
+    assert present_bytes(home) > 2_000_000
+
+
+def test_a_damaged_unfinished_file_is_noticed_and_fetched_again(
+    home: Home, hub: HoldfastHub, huge: str
+) -> None:
+    hub.fault("slow", rate=40_000_000)
+    process = home.start("pull", "org/huge//model-1.safetensors")
+    wait_until(lambda: present_bytes(home) > 8_000_000)
+    kill(process)
+    hub.heal()
+    staged = next(home.cache.rglob("*.holdfast.incomplete"))
+    with staged.open("r+b") as file:
+        file.seek(1000)
+        file.write(b"not what came")
+    result = home.ok("pull", "org/huge//model-1.safetensors")
+    assert "was damaged" in result.stderr
+    assert result.path.read_bytes() == HUGE
+
+
+@pytest.mark.parametrize("damage", ["cut", "garbage", "boast", "gone"])
+def test_a_map_that_lies_costs_time_and_nothing_else(
+    home: Home, hub: HoldfastHub, huge: str, damage: str
+) -> None:
+    hub.fault("slow", rate=40_000_000)
+    process = home.start("pull", "org/huge//model-1.safetensors")
+    wait_until(lambda: present_bytes(home) > 8_000_000)
+    kill(process)
+    hub.heal()
+    parts = next(home.cache.rglob("*.parts"))
+    raw = parts.read_bytes()
+    lies = {
+        "cut": raw[:-3],
+        "garbage": b"\xff" * len(raw),
+        "boast": raw[:24] + struct.pack("<3Q", 1 << 24, 1 << 24, 14445568),
+    }
+    if damage == "gone":
+        parts.unlink()
+    else:
+        parts.write_bytes(lies[damage])
+    assert home.ok("pull", "org/huge//model-1.safetensors").path.read_bytes() == HUGE
+    assert home.leftovers() == []
+
+
+def test_two_processes_fetch_the_same_bytes_once(home: Home, hub: HoldfastHub, huge: str) -> None:
+    hub.fault("slow", rate=30_000_000)
+    one, two = home.start("pull", "org/huge"), home.start("pull", "org/huge")
+    shown = one.communicate(timeout=60), two.communicate(timeout=60)
+    assert (one.returncode, two.returncode) == (0, 0), shown
+    assert shown[0][0] == shown[1][0]
+    assert [len(hub.seen("resolve", f"model-{n}.safetensors")) for n in (1, 2)] == [1, 1]
+    assert "waiting for another process" in shown[0][1] + shown[1][1]
+    assert_only_true_names(home)
+
+
+def test_a_killed_process_leaves_no_lock_behind(home: Home, hub: HoldfastHub, huge: str) -> None:
+    hub.fault("stall", at=1_000_000, path="model-1*", times=1)
+    process = home.start("pull", "org/huge//model-1.safetensors")
+    wait_until(lambda: hub.seen("resolve") != [])
+    kill(process)
+    home.ok("pull", "org/huge//model-1.safetensors")
+
+
+def test_one_bad_file_stops_the_pull_and_the_good_ones_are_kept(
+    home: Home, hub: HoldfastHub, huge: str
+) -> None:
+    hub.fault("corrupt", path="s.bin", at=5)
+    hub.fault("slow", path="model-1*", rate=20_000_000)
+    home.fails("hash_mismatch", "pull", "org/huge")
+    assert not (home.cache / "models--org--huge" / "refs").exists()
+    hub.heal()
+    hub.requests.clear()
+    pulled = home.ok("pull", "org/huge", "--json").json["pulled"][0]
+    assert pulled["fetched_bytes"] < pulled["size_bytes"]
+
+
+def test_slow_connections_get_company(home: Home, hub: HoldfastHub, huge: str) -> None:
+    hub.fault("slow", rate=6_000_000)
+    started = time.monotonic()
+    assert home.ok("pull", "org/huge//model-1.safetensors").path.read_bytes() == HUGE
+    assert len(hub.seen("resolve")) > 1
+    assert time.monotonic() - started < len(HUGE) / 6_000_000
+
+
+def test_company_that_is_told_to_slow_down_goes_home(home: Home, hub: HoldfastHub, huge: str) -> None:
+    hub.fault("slow", rate=12_000_000)
+    hub.fault("status", status=429, after=1, times=2)
+    result = home.ok("pull", "org/huge//model-1.safetensors", "-v")
+    assert result.path.read_bytes() == HUGE
+    assert "-> 429" in result.stderr
