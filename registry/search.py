@@ -60,10 +60,10 @@ class Filters:
     @classmethod
     def read(cls, query: QueryDict) -> "Filters":
         """Unknown names and bad numbers are ignored: an old link must still lead somewhere."""
-        chosen = {name: query.getlist(name)[:MOST_VALUES] for name in FACETS if query.get(name)}
+        chosen = {name: _clean(query.getlist(name)) for name in FACETS if query.get(name)}
         sort, page = query.get("sort", ""), query.get("page", "")
         return cls(
-            text=query.get("q", "").strip()[:200],
+            text=query.get("q", "").replace("\0", "").strip()[:200],
             chosen=chosen,
             sort=sort if sort in SORTS else "newest",
             page=min(max(int(page), 1), LAST_PAGE) if page.isascii() and page.isdecimal() else 1,
@@ -88,6 +88,11 @@ class Filters:
             key: [one for one in values if (key, one) != (name, value)] for key, values in self.chosen.items()
         }
         return self.link(chosen={key: values for key, values in rest.items() if values})
+
+
+def _clean(values: list[str]) -> list[str]:
+    """Each value once, and nothing that PostgreSQL cannot take for a text."""
+    return [value for value in dict.fromkeys(values) if value and "\0" not in value][:MOST_VALUES]
 
 
 def search(repos: RepoQuerySet, filters: Filters) -> RepoQuerySet:

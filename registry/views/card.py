@@ -29,7 +29,7 @@ ATTRIBUTES = {
     "a": {"href"}, "abbr": {"title"}, "ol": {"start"},
     "td": {"colspan", "rowspan"}, "th": {"colspan", "rowspan"},
 }  # fmt: skip
-_CONTROL = re.compile(r"[\x00-\x20\x7f\\]")  # browsers drop some of these from URLs and read \ as /
+_CONTROL = re.compile(r"[\x00-\x20\x7f]")  # browsers drop some of these from URLs
 _HEADING = re.compile(r"<(/?)h([1-6])>")
 _IMAGE = re.compile(r"<img\b[^>]{0,4000}>", re.IGNORECASE)
 _ALT = re.compile(r"""\balt\s*=\s*(?:"([^"]*)"|'([^']*)')""", re.IGNORECASE)
@@ -54,7 +54,7 @@ def render_card(text: str, base: str, blob: str) -> SafeString:
 def _link(target: str, base: str, blob: str) -> str | None:
     """Where a link of a card may lead, or None. Relative ones mean files of the same commit."""
     target = _CONTROL.sub("", target)
-    if target.startswith("//") or target.startswith("#"):
+    if target.startswith(("//", "#")) or "\\" in target:  # browsers read a backslash as a slash
         return None
     try:
         parts = urlsplit(target)

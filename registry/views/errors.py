@@ -1,4 +1,4 @@
-"""What a person sees when there is nothing, when they may not, and when we failed."""
+"""What a person sees when there is nothing, and when we failed. templates/403_csrf.html is found by Django itself."""
 
 import logging
 import secrets
@@ -25,18 +25,13 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 def _nearest(request: HttpRequest) -> list[str]:
     parts = [part for part in request.path.split("/") if part]
-    if len(parts) < 2:
+    if len(parts) < 2 or "\0" in request.path:
         return []
     visible = visible_repos(request.user)
     found = visible.filter(name__icontains=parts[1][:96]).values_list("repo_id", flat=True)[:NEAREST]
     return list(found) or list(
         visible.filter(namespace__iexact=parts[0][:96]).values_list("repo_id", flat=True)[:NEAREST]
     )
-
-
-def forbidden(request: HttpRequest, reason: str = "") -> HttpResponse:
-    """403 for a form that came without its token: usually a page that was open for too long."""
-    return render(request, "errors/403.html", {"reason": reason}, status=403)
 
 
 def failed(request: HttpRequest) -> HttpResponse:

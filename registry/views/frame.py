@@ -87,12 +87,20 @@ def open_repo(request: HttpRequest, namespace: str, name: str, revision: str = "
 
 def open_path(request: HttpRequest, namespace: str, name: str, rest: str) -> tuple[Frame, str]:
     """The frame, and a path in it, for URLs that end in `revision/path`. At most five queries; raises Http404."""
+    refuse_nul(rest)
     repo = find_repo(request.user, f"{namespace}/{name}")
     revision, path = split_revision(repo, rest) if "/" in rest else (rest, "")
     return _frame(repo, revision), path
 
 
+def refuse_nul(text: str) -> None:
+    """Raises Http404 for a name that no row can have: PostgreSQL holds no NUL in a text."""
+    if "\0" in text:
+        raise Http404("There is nothing of that name.")
+
+
 def _frame(repo: Repo, revision: str) -> Frame:
+    refuse_nul(revision)
     if not revision:
         return Frame(repo, DEFAULT, repo.head, _refs(repo))
     try:
@@ -103,6 +111,7 @@ def _frame(repo: Repo, revision: str) -> Frame:
 
 def find_repo(user: Somebody, repo_id: str) -> Repo:
     """The repo of that id, with verdict and counts for its tabs, in one query. Raises Http404."""
+    refuse_nul(repo_id)
     repos = with_counts(with_verdict(visible_repos(user)), user).by_id(repo_id).with_head()
     repo: Repo | None = repos.first()
     if repo is None:

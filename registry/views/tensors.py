@@ -8,7 +8,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 
 from registry.models import File, Tensor
-from registry.views.frame import Frame, open_path
+from registry.views.frame import Frame, open_path, refuse_nul
 from registry.views.paging import pages_of
 from registry.views.variants import weight_files
 
@@ -43,6 +43,7 @@ def tensors(request: HttpRequest, namespace: str, name: str, rest: str = "") -> 
 
 def _rows(request: HttpRequest, files: list[File]) -> tuple[Any, dict[str, str]]:
     asked = {"name": request.GET.get("name", "").strip()[:200], "dtype": request.GET.get("dtype", "")[:20]}
+    refuse_nul(asked["name"] + asked["dtype"])
     rows = Tensor.objects.filter(blob__in=[file.blob_id for file in files])
     if asked["name"]:
         rows = rows.filter(name__icontains=asked["name"])

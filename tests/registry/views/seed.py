@@ -108,7 +108,6 @@ def make_header(file: File, n_tensors: int, *, format: str = "safetensors", dtyp
 def make_artifact(source: Commit, recipe: str, size_bytes: int, *, verdict: str = "verified") -> Artifact:
     """An artifact of the commit, judged; published in the derived repo when it is not damaged."""
     repo_id = f"{source.repo.repo_id}-GGUF"
-    derived = Repo.objects.filter(repo_id=repo_id).first() or make_repo(repo_id, upstream=False)
     name = f"{source.repo.name}-{recipe}.gguf"
     recipe_row, _ = Recipe.objects.get_or_create(
         digest=sha(recipe), defaults={"name": recipe, "format": "gguf", "content": {"type": recipe}}
@@ -116,6 +115,7 @@ def make_artifact(source: Commit, recipe: str, size_bytes: int, *, verdict: str 
     passed = verdict == "verified"
     home = None
     if passed:
+        derived = Repo.objects.filter(repo_id=repo_id).first() or make_repo(repo_id, upstream=False)
         held = {file.path: file.size_bytes for file in derived.head.files.all()} if derived.head else {}
         home = make_commit(derived, held | {name: size_bytes}, architecture="llama", license="apache-2.0",
                            title=f"Add {name}", parameter_count=8_030_261_248)  # fmt: skip
