@@ -42,7 +42,7 @@ def file_pieces(
     """
     end = plan.layout.size_bytes if end is None else end
     position = start
-    for piece in _ahead(_tasks(plan, checkpoint, start, end)):
+    for piece in _ahead(_tasks(plan, checkpoint, start, end, slab_elements)):
         data = piece.data[: end - position]
         position += len(data)
         if data:
@@ -52,7 +52,7 @@ def file_pieces(
 Task = Callable[[], Piece]
 
 
-def _tasks(plan: Plan, checkpoint: Checkpoint, start: int, end: int) -> Iterator[Task]:
+def _tasks(plan: Plan, checkpoint: Checkpoint, start: int, end: int, slab_elements: int) -> Iterator[Task]:
     layout = plan.layout
     header = layout.header_bytes
     yield lambda: Piece("", header[start:])
@@ -62,16 +62,16 @@ def _tasks(plan: Plan, checkpoint: Checkpoint, start: int, end: int) -> Iterator
             continue
         if entry.start >= end:
             return
-        yield from _slab_tasks(target, entry, checkpoint, start, end)
+        yield from _slab_tasks(target, entry, checkpoint, start, end, slab_elements)
         padding = until - max(entry.end, start)
         yield lambda padding=padding: Piece("", bytes(padding))  # type: ignore[misc]
 
 
 def _slab_tasks(
-    target: Target, entry: TensorEntry, checkpoint: Checkpoint, start: int, end: int
+    target: Target, entry: TensorEntry, checkpoint: Checkpoint, start: int, end: int, slab_elements: int
 ) -> Iterator[Task]:
     bytes_per_row = row_bytes(entry.dtype, target.n_cols)
-    groups = max(1, SLAB_ELEMENTS // (target.n_cols * target.rows_together))
+    groups = max(1, slab_elements // (target.n_cols * target.rows_together))
     step = groups * target.rows_together
     edges = [*range(0, target.n_rows, step), target.n_rows]
     for first, last in pairwise(edges):
