@@ -44,7 +44,7 @@ def read_cursor(request: HttpRequest) -> str:
     """The text that `link_next` put into the cursor; empty on the first page."""
     value = request.GET.get("cursor", "")
     try:
-        text = base64.urlsafe_b64decode(value.encode("ascii")).decode()
+        text = base64.b64decode(value, altchars=b"-_", validate=True).decode()
     except (binascii.Error, ValueError):
         raise bad_request("this cursor is not one that we gave; begin again without it.") from None
     if "\0" in text:

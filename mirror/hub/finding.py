@@ -15,7 +15,7 @@ from mirror.hub.asking import sent_path
 from mirror.hub.errors import HubError, entry_not_found, gated, repo_not_found, revision_not_found
 from registry.access import Somebody, may_read_files, visible_repos
 from registry.models import Commit, File, Ref, Repo
-from registry.revisions import DEFAULT, RevisionNotFound, resolve_revision
+from registry.revisions import RevisionNotFound, resolve_revision
 
 MOST_SEGMENTS = 12  # of a revision: branch names are rarely deeper than two
 
@@ -37,7 +37,7 @@ class Place:
 
 def find_repo(request: HttpRequest, user: Somebody, repo_type: str, repo_id: str) -> Repo:
     """The repo, if `user` may know of it. One query. A wrong case of letters answers 307 to the right one."""
-    repo = None if "\0" in repo_id else visible_repos(user, repo_type).by_id(repo_id).with_head().first()
+    repo = None if "\0" in repo_id else visible_repos(user, repo_type).by_id(repo_id).first()
     if repo is None:
         raise repo_not_found(user, repo_id)
     if repo.repo_id != repo_id:
@@ -47,10 +47,7 @@ def find_repo(request: HttpRequest, user: Somebody, repo_type: str, repo_id: str
 
 
 def find_commit(repo: Repo, revision: str, *, light: bool = False) -> Commit:
-    """The commit of a revision. The head came with the repo, so `main` costs no query."""
-    if revision in (DEFAULT, f"refs/heads/{DEFAULT}") and repo.head is not None:
-        repo.head.repo = repo
-        return repo.head
+    """The commit of a revision. One query for a name or a full hash."""
     try:
         if "\0" in revision:
             raise RevisionNotFound(repo.repo_id, revision)

@@ -2,7 +2,7 @@
 
 import json
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 
 from django.db.models import F, Q, QuerySet, TextField
 from django.db.models.functions import Cast, Coalesce
@@ -15,6 +15,7 @@ from mirror.hub.errors import bad_request
 from mirror.hub.finding import find_commit, find_place, find_repo
 from registry.access import Somebody, visible_repos
 from registry.models import Commit, File, Repo
+from registry.revisions import DEFAULT
 
 PAGE = 1000
 PAGE_WITH_FILES = 100  # full=true lists the files of every repo
@@ -33,7 +34,7 @@ def repo_info(
 ) -> HttpResponse:
     """What there is to know of a repo at a revision. At most 4 queries."""
     repo = find_repo(request, user, repo_type, f"{namespace}/{name}")
-    commit = find_place(request, repo, rest).commit if rest else find_commit(repo, "main")
+    commit = find_place(request, repo, rest).commit if rest else _head(repo)
     info = wire.repo_info(repo, commit, _siblings(commit, with_blobs=read_flag(request, "blobs")))
     return JsonResponse(
         _only(info, read_values(request, "expand")), headers={"Vary": "Authorization, Cookie"}
@@ -56,6 +57,11 @@ def list_repos(request: HttpRequest, user: Somebody, *, repo_type: str) -> HttpR
     if len(rows) > limit:
         link_next(request, response, cursor=cursor(_position(rows[limit - 1], field)))
     return response
+
+
+def _head(repo: Repo) -> Commit:
+    """What a repo is without further words: `main`, or, where only another branch or tag is held, that."""
+    return repo.head or find_commit(repo, DEFAULT)
 
 
 def _siblings(commit: Commit, *, with_blobs: bool) -> list[wire.Json]:
@@ -177,8 +183,8 @@ def _behind(repos: QuerySet[Repo], field: str, place: str) -> QuerySet[Repo]:
 def _is_behind(field: str, value: str, pk: str) -> Q:
     try:
         number = int(pk)
-        when = datetime.fromisoformat(value) if field else None
-    except ValueError:
+        when = datetime.fromisoformat(value).astimezone(UTC) if field else None
+    except (ValueError, OverflowError):
         raise bad_request("this cursor is not one that we gave; begin again without it.") from None
     same = Q(pk__lt=number)
     return Q(**{f"{field}__lt": when}) | (Q(**{field: when}) & same) if field else same

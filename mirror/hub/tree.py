@@ -124,6 +124,8 @@ def _path(entry: Entry) -> str:
 def _read_paths(request: HttpRequest) -> tuple[list[str], bool]:
     """(paths, expand) of a form or a JSON body; Django's own limit on form fields would be too low."""
     try:
+        if request.content_type == "multipart/form-data":
+            raise ValueError
         if request.content_type == "application/json":
             asked = json.loads(request.body or b"{}")
             paths, expand = asked.get("paths", []), asked.get("expand", False)
