@@ -11,7 +11,7 @@ from django.utils import timezone
 from mirror.blobs.store import BlobStore
 from mirror.fetch import Fetched
 from mirror.manifest import ManifestFile, manifest_bytes, write_manifest
-from mirror.plan import QUERY_SIZE, Plan
+from mirror.plan import QUERY_SIZE, Plan, sizes_by_digest
 from mirror.upstream import RemoteCommit, RemoteFile, UpstreamRef
 from mirror.upstream.base import RemoteRef
 from registry.models import Blob, Commit, Event, File, Job, Ref, Repo, Upstream
@@ -93,10 +93,11 @@ def _is_from(repo: Repo, source: Source) -> bool:
 
 def record_commit(
     lease: Lease, source: Source, commit: RemoteCommit, *,
-    store: BlobStore, plan: Plan, done: dict[str, Fetched], refs: list[RemoteRef],
+    store: BlobStore, plan: Plan, done: dict[str, Fetched], earlier: dict[str, str], refs: list[RemoteRef],
 ) -> dict[str, Any]:  # fmt: skip
     """The manifest is in the bucket, and Commit, File, Blob, Ref, Event and the inspection job are in the database.
 
+    `done` is what this slice fetched, `earlier` what slices before it did (digest -> sha256); both are verified.
     One transaction under the lease's guard; the refs move last. Idempotent. Returns the job's result.
     """
     digests = plan.held | {digest: fetched.sha256 for digest, fetched in done.items()}
@@ -110,9 +111,9 @@ def record_commit(
             defaults={**_commit_facts(commit, plan), "manifest_sha256": manifest_sha256},
         )  # fmt: skip
         if is_new:
-            _add_files(row, plan.files, digests, _blobs(store, plan, done))
+            _add_files(row, plan.files, digests, _blobs(store, plan, done, earlier))
         moved = _move_refs(repo, row, source, refs)
-        result = _result(source, commit, plan, done) | moved
+        result = _result(source, commit, plan, set(done) | set(earlier)) | moved
         if is_new:
             _note(row, source, result)
             _ask_for_inspection(row)
@@ -204,21 +205,24 @@ def _commit_facts(commit: RemoteCommit, plan: Plan) -> dict[str, Any]:
     }
 
 
-def _blobs(store: BlobStore, plan: Plan, done: dict[str, Fetched]) -> dict[str, Blob]:
+def _blobs(
+    store: BlobStore, plan: Plan, done: dict[str, Fetched], earlier: dict[str, str]
+) -> dict[str, Blob]:
     """The row of every blob of the commit by sha256; new ones, and those that came back, are marked as verified."""
     now = timezone.now()
-    fetched = {one.sha256: one for one in done.values()}
-    sizes = {file.digest: file for file in plan.files}
+    digests = plan.held | {digest: one.sha256 for digest, one in done.items()}
+    proven = {one.sha256 for one in done.values()} | set(earlier.values())
+    by_digest = {file.digest: file for file in plan.files}
     wanted = {
         sha256: Blob(
-            sha256=sha256, git_oid=None if sizes[digest].lfs_sha256 else sizes[digest].git_oid,
-            size_bytes=sizes[digest].size_bytes, store=store.name,
-            verified_at=now if sha256 in fetched else None,
+            sha256=sha256, git_oid=None if by_digest[digest].lfs_sha256 else by_digest[digest].git_oid,
+            size_bytes=by_digest[digest].size_bytes, store=store.name,
+            verified_at=now if sha256 in proven else None,
         )
-        for digest, sha256 in (plan.held | {digest: one.sha256 for digest, one in done.items()}).items()
+        for digest, sha256 in digests.items()
     }  # fmt: skip
     Blob.objects.bulk_create(wanted.values(), batch_size=QUERY_SIZE, ignore_conflicts=True)
-    returned = [sha256 for sha256, one in fetched.items() if one.is_new]
+    returned = [one.sha256 for one in done.values() if one.is_new]
     rows: dict[str, Blob] = {}
     for some in _in_batches(returned):
         lost = Blob.objects.filter(sha256__in=some).exclude(state=Blob.State.PRESENT)
@@ -282,15 +286,16 @@ def _asked_ref(
     return {(now.kind if now else "branch", revision)}, moved_to
 
 
-def _result(source: Source, commit: RemoteCommit, plan: Plan, done: dict[str, Fetched]) -> dict[str, Any]:
+def _result(source: Source, commit: RemoteCommit, plan: Plan, fetched: set[str]) -> dict[str, Any]:
+    sizes = sizes_by_digest(plan.files)
     return {
         "repo_id": source.repo_id,
         "commit": commit.commit_hash,
         "already_held": False,
         "n_files": len(plan.files),
         "size_bytes": sum(file.size_bytes for file in plan.files),
-        "n_fetched": len(done),
-        "fetched_bytes": sum(one.size_bytes for one in done.values()),
+        "n_fetched": len(fetched),
+        "fetched_bytes": sum(sizes[digest] for digest in fetched),
     }
 
 

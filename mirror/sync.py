@@ -36,7 +36,7 @@ SPARE_BYTES = 256 << 20  # left free on the disk for the database, the queue and
 BUSY_SECONDS = 30.0  # another job is fetching the same file of the same repo
 POLL_SECONDS = 0.5
 CHECKPOINT_SECONDS = 5.0
-MAX_SAVED = 20_000  # files whose digests a checkpoint remembers; LFS objects are found without
+MAX_SAVED = 20_000  # files whose digests a checkpoint remembers; beyond it, small files are fetched once more
 
 
 # --- what to mirror ---------------------------------------------------------------------------------------
@@ -125,6 +125,11 @@ class _Sync:
     store: BlobStore
     done: dict[str, Fetched] = field(default_factory=dict)
 
+    @property
+    def earlier(self) -> dict[str, str]:
+        """What earlier slices fetched: digest -> sha256."""
+        return dict(self.lease.saved.get("done", {}))
+
     def run(self) -> dict[str, Any] | Again:
         self.lease.progress(0, None, "asking upstream")
         commit = self._pinned_commit()
@@ -136,14 +141,14 @@ class _Sync:
             return refresh_refs(self.lease, self.source, held, self._refs(commit))
         files = self.client.list_files(commit.repo_id, commit.commit_hash)
         check_listing(commit, files)
-        plan = make_plan(self.store, files, done=dict(self.lease.saved.get("done", {})))
+        plan = make_plan(self.store, files, done=self.earlier)
         refuse_when_full(self.store, plan)
         if not self._fetch(commit, plan):
             return Again(0, "the slice is over")
         self.lease.progress(plan.bytes_total, plan.bytes_total, "recording")
         result = record_commit(
             self.lease, self.source, commit,
-            store=self.store, plan=plan, done=self.done, refs=self._refs(commit),
+            store=self.store, plan=plan, done=self.done, earlier=self.earlier, refs=self._refs(commit),
         )  # fmt: skip
         discard_leftovers(self.store, self.source.repo_id, [file.digest for file in files])
         return result
@@ -211,11 +216,9 @@ class _Sync:
 
     def _save(self) -> None:
         """A later slice need not fetch again what this one promoted."""
-        before = self.lease.saved
-        known = dict(before.get("done", {}))
-        known |= {digest: fetched.sha256 for digest, fetched in self.done.items() if digest != fetched.sha256}
-        if len(known) <= MAX_SAVED and known != before.get("done"):
-            self.lease.checkpoint({**before, "done": known})
+        known = self.earlier | {digest: one.sha256 for digest, one in self.done.items()}
+        if self.done and len(known) <= MAX_SAVED:
+            self.lease.checkpoint({**self.lease.saved, "done": known})
 
 
 @dataclass

@@ -278,6 +278,7 @@ def test_work_goes_on_in_the_next_slice_with_the_same_commit(hub: Hub, settings:
     job.refresh_from_db()
     assert job.state == "succeeded"
     assert job.result["commit"] == old
+    assert job.result["n_fetched"] == len(set(FILES.values()))
     assert stored(Commit.objects.get()) == FILES
     if isinstance(blob_store(), DirectoryStore):
         assert staged
@@ -354,14 +355,12 @@ def test_bytes_that_went_missing_come_back(hub: Hub) -> None:
 
 def test_what_a_dead_worker_staged_is_removed_although_another_repo_brought_the_bytes(hub: Hub) -> None:
     hub.add("other/fork", FILES)
-    weights = next(
-        file for file in open_client(ref(hub)).list_files("org/model", head(hub)) if file.lfs_sha256
-    )
-    with blob_store().stage(stage_name("org/model", weights)) as staged:
-        staged.write(WEIGHTS[:1_000_000])
-        staged.checkpoint()
-    mirror(ref(hub, repo_id="other/fork"))
-    mirror(ref(hub))
+    name = stage_name("org/model", hashlib.sha256(WEIGHTS).hexdigest())
+    for repo_id in ("other/fork", "org/model", "org/model"):
+        with blob_store().stage(name) as staged:
+            staged.write(WEIGHTS[:1_000_000])
+            staged.checkpoint()
+        mirror(ref(hub, repo_id=repo_id))
     assert list(blob_store().staged_names()) == []
     assert stored(Commit.objects.get(repo__repo_id="org/model")) == FILES
 
