@@ -4,6 +4,7 @@ import logging
 from datetime import timedelta
 
 from celery import current_app
+from django.conf import settings
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 from kombu.exceptions import KombuError
@@ -13,9 +14,9 @@ from registry.models.job import KINDS, QUEUES
 
 logger = logging.getLogger(__name__)
 
-# A job that was nudged and still waits is nudged again after this long. Few at a time, because each job that ends
-# nudges the next one: a queue of thousands must not become thousands of messages a minute.
-NUDGE_AGAIN_SECONDS = 60
+# A job that was nudged and still waits is nudged again after this many sweeps. Few at a time, because each job that
+# ends nudges the next one: a queue of thousands must not become thousands of messages a minute.
+NUDGE_AGAIN_SWEEPS = 6
 NUDGED_PER_QUEUE = 8
 
 
@@ -38,7 +39,8 @@ def nudge_next(kind: str) -> None:
 
 def nudge_waiting() -> int:
     """Some of the jobs that are due and were not nudged lately get a nudge; how many did."""
-    stale = Q(nudged_at__isnull=True) | Q(nudged_at__lt=Now() - timedelta(seconds=NUDGE_AGAIN_SECONDS))
+    patience = timedelta(seconds=NUDGE_AGAIN_SWEEPS * settings.HOLDFAST_SWEEP_SECONDS)
+    stale = Q(nudged_at__isnull=True) | Q(nudged_at__lt=Now() - patience)
     jobs = [job for queue in QUEUES for job in _due_on(queue).filter(stale)[:NUDGED_PER_QUEUE]]
     for job in jobs:
         nudge(job)

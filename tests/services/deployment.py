@@ -90,9 +90,9 @@ class Deployment:
         self._stack.callback(service.stop)
         return service
 
-    def start_worker(self, name: str = "worker") -> Service:
+    def start_worker(self, name: str = "worker", *, concurrency: int = 4) -> Service:
         """A worker on every queue, with the scheduler inside."""
-        return self.start("worker", "--with-scheduler", name=name)
+        return self.start("worker", "--with-scheduler", "--concurrency", str(concurrency), name=name)
 
     def start_web(self) -> str:
         """The web server on a free port; its URL once it answers."""
@@ -112,7 +112,9 @@ class Deployment:
         deadline = time.monotonic() + seconds
         while waiting := [job for job in self.jobs() if not job["finished_at"]]:
             if time.monotonic() > deadline:
-                logs = "\n".join(f"{log.name}: {log.read_text()[-2000:]}" for log in self.folder.glob("*.log"))
+                logs = "\n".join(
+                    f"{log.name}: {log.read_text()[-2000:]}" for log in self.folder.glob("*.log")
+                )
                 raise AssertionError(f"not finished within {seconds:.0f} s: {waiting}\n{logs}")
             time.sleep(0.2)
         return self.jobs()
