@@ -180,6 +180,12 @@ def test_a_request_to_slow_down_is_honoured(home: Home, hub: HoldfastHub, model:
     assert "-> 429" in result.stderr
 
 
+def test_the_servers_own_words_are_passed_on(home: Home, hub: HoldfastHub, model: str) -> None:
+    hub.fault("status", path="config.json", status=503, error_code="BytesUnavailable")
+    error = home.fails("network", "pull", "org/model//config.json", "--retries", "0")
+    assert "503: BytesUnavailable" in error["message"]
+
+
 def test_a_pause_too_long_to_wait_for_is_told(home: Home, hub: HoldfastHub, model: str) -> None:
     hub.fault("status", on="info", status=429, retry_after=3600)
     assert home.fails("rate_limited", "pull", "org/model")["retry_after_seconds"] == 3600
@@ -188,7 +194,7 @@ def test_a_pause_too_long_to_wait_for_is_told(home: Home, hub: HoldfastHub, mode
 def test_a_silent_connection_is_given_up_and_continued(home: Home, hub: HoldfastHub, model: str) -> None:
     hub.fault("stall", path="model-00002*", at=5_000_000, times=1)
     home.ok("pull", "org/model", "--timeout", "0.5")
-    assert len(hub.seen("resolve", "model-00002*")) == 2
+    assert len(hub.seen("resolve", "model-00002*")) > 1
 
 
 def test_a_proxy_that_answers_html_is_recognised(home: Home, hub: HoldfastHub, model: str) -> None:

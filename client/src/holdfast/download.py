@@ -230,8 +230,7 @@ def _verify(fetcher: Fetcher, file: RemoteFile, digests: Digests) -> None:
     selection = fetcher.plan.selection
     raise HashMismatch(
         f"{what} mismatch: {selection.name} {printable(file.path)}: expected {expected}, got {actual}",
-        hint="The bytes were removed. Run the pull again; if it repeats, the copy at the index is damaged: use another "
-        "index (-i) and tell its operator.",
+        hint="The bytes were removed. Run the pull again; if it repeats, the copy at the index is bad: try another (-i).",
         repo_id=selection.repo_id,
         commit=selection.commit,
         path=file.path,

@@ -17,7 +17,7 @@ from urllib.parse import quote, urlencode, urljoin
 from holdfast.errors import AuthFailed, BadAnswer, Gated, HoldfastError, NotFound
 from holdfast.paths import check_path
 from holdfast.text import printable
-from holdfast.transport import MAX_ERROR_BYTES, MAX_JSON_BYTES, Answer, Transport, show_url, with_patience
+from holdfast.transport import MAX_JSON_BYTES, Answer, Transport, said, show_url, with_patience
 
 COMMIT = re.compile(r"^[0-9a-f]{40}$")
 SHA256 = re.compile(r"^[0-9a-f]{64}$")
@@ -221,27 +221,27 @@ def _choice(choice: Mapping[str, Any]) -> Choice:
 def _refusal(answer: Answer, name: str) -> HoldfastError:
     """What a 4xx means, by X-Error-Code first and by status second."""
     code = answer.headers.get("X-Error-Code", "")
-    said = _said(answer)
+    words = said(answer)
     facts = {"url": answer.url, "status": answer.status, "name": name}
     index = show_url(answer.url.partition("/api/")[0])
     if code == "GatedRepo":
         return Gated(
-            f"{name} is gated: {said}", hint=f"Accept its conditions at {index}, then set HF_TOKEN.", **facts
+            f"{name} is gated: {words}", hint=f"Accept its conditions at {index}, then set HF_TOKEN.", **facts
         )
     if code in ("RepoNotFound", "RevisionNotFound", "EntryNotFound"):
         noun = {"RepoNotFound": "repo", "RevisionNotFound": "revision", "EntryNotFound": "file"}[code]
-        return NotFound(f"no such {noun}: {name}: {said}", hint=_HINTS[code], **facts)
+        return NotFound(f"no such {noun}: {name}", hint=_HINTS[code], said=words, **facts)
     if answer.status in (401, 403):
         hint = "Set HOLDFAST_TOKEN (or HF_TOKEN) to a token that may read it."
-        return AuthFailed(f"{name}: access refused ({answer.status}): {said}", hint=hint, **facts)
+        return AuthFailed(f"{name}: access refused ({answer.status}): {words}", hint=hint, **facts)
     if answer.status in (404, 410):
         return NotFound(
-            f"not found: {name}: {said}",
+            f"not found: {name}: {words}",
             hint="Check the spelling, and that -i names the right index.",
             **facts,
         )
     return BadAnswer(
-        f"{name}: the index answered {answer.status}: {said}",
+        f"{name}: the index answered {answer.status}: {words}",
         hint="Run again with -v to see the request.",
         **facts,
     )
@@ -252,15 +252,3 @@ _HINTS = {
     "RevisionNotFound": "Leave @revision out for main, or name another branch, tag or commit.",
     "EntryNotFound": "Leave //path out to see all files: holdfast pull --dry-run REF",
 }
-
-
-def _said(answer: Answer) -> str:
-    """The server's own words, one printable line."""
-    text = answer.headers.get("X-Error-Message", "")
-    if not text:
-        try:
-            found = json.loads(answer.read_all(MAX_ERROR_BYTES))
-            text = str(found.get("error", "")) if isinstance(found, dict) else ""
-        except (HoldfastError, ValueError, RecursionError):
-            text = ""
-    return printable(" ".join(text.split()))[:300] or f"status {answer.status}"

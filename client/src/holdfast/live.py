@@ -37,8 +37,8 @@ class _Name(TextColumn):
 class LiveProgress(Progress):
     """Files under way, finished ones above them, the total last."""
 
-    def __init__(self, total_bytes: int, n_files: int, *, color: bool) -> None:
-        super().__init__(total_bytes, n_files)
+    def __init__(self, total_bytes: int, n_files: int, *, color: bool, tell_finished: bool) -> None:
+        super().__init__(total_bytes, n_files, tell_finished=tell_finished)
         self._console = Console(stderr=True, no_color=not color, highlight=False)
         self._bars = RichProgress(
             _Name(),
@@ -71,7 +71,8 @@ class LiveProgress(Progress):
         task = self._tasks.pop(path, None)
         if task is not None:
             self._bars.remove_task(task)
-        self.on_say(f"  verified  {format_bytes(self.sizes[path]):>9}  {printable(path)}")
+        if self.tell_finished:
+            self.on_say(f"  verified  {format_bytes(self.sizes[path]):>9}  {printable(path)}")
 
     def on_say(self, text: str) -> None:
         self._console.print(Text(text), soft_wrap=True)

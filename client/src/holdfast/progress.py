@@ -41,7 +41,8 @@ class Rate:
 class Progress:
     """Counts, says nothing. The base of the others, and `--progress-bar off`."""
 
-    def __init__(self, total_bytes: int, n_files: int) -> None:
+    def __init__(self, total_bytes: int, n_files: int, *, tell_finished: bool = True) -> None:
+        self.tell_finished = tell_finished  # whether each finished file is worth a line
         self.total_bytes = total_bytes
         self.n_files = n_files
         self.done_bytes = 0  # of the total, whether they came now or earlier
@@ -108,8 +109,8 @@ class Progress:
 class PlainProgress(Progress):
     """A line per finished file, and every ten seconds one for the total."""
 
-    def __init__(self, total_bytes: int, n_files: int) -> None:
-        super().__init__(total_bytes, n_files)
+    def __init__(self, total_bytes: int, n_files: int, *, tell_finished: bool) -> None:
+        super().__init__(total_bytes, n_files, tell_finished=tell_finished)
         self._last_line = time.monotonic()
 
     def on_advanced(self, path: str, n_bytes: int) -> None:
@@ -118,7 +119,8 @@ class PlainProgress(Progress):
             self.on_say(self._total_line())
 
     def on_finished(self, path: str) -> None:
-        self.on_say(f"  verified  {format_bytes(self.sizes[path]):>9}  {printable(path)}")
+        if self.tell_finished:
+            self.on_say(f"  verified  {format_bytes(self.sizes[path]):>9}  {printable(path)}")
 
     def on_say(self, text: str) -> None:
         say(text)
@@ -170,14 +172,16 @@ class JsonProgress(Progress):
         say(json.dumps({"event": event, **facts}))
 
 
-def open_progress(mode: str, total_bytes: int, n_files: int, *, color: bool) -> Progress:
+def open_progress(
+    mode: str, total_bytes: int, n_files: int, *, color: bool, tell_finished: bool = True
+) -> Progress:
     """The progress for `--progress-bar on|off|json`; `on` is live lines if stderr is a terminal."""
     if mode == "off":
         return Progress(total_bytes, n_files)
     if mode == "json":
         return JsonProgress(total_bytes, n_files)
     if not sys.stderr.isatty():
-        return PlainProgress(total_bytes, n_files)
+        return PlainProgress(total_bytes, n_files, tell_finished=tell_finished)
     from holdfast.live import LiveProgress
 
-    return LiveProgress(total_bytes, n_files, color=color)
+    return LiveProgress(total_bytes, n_files, color=color, tell_finished=tell_finished)

@@ -23,6 +23,8 @@ def plan_lines(plan: Plan, index_url: str, root: Path) -> list[str]:
     lines = [
         f"{selection.repo_id}{revision}{variant} is commit {selection.commit[:12]} at {printable(index_url)}"
     ]
+    if not plan.fetches:
+        return lines
     lines += [_file_line(plan, file) for file in plan.files[:MAX_LISTED]]
     if len(plan.files) > MAX_LISTED:
         rest = plan.files[MAX_LISTED:]
@@ -42,13 +44,11 @@ def _file_line(plan: Plan, file: RemoteFile) -> str:
 
 
 def _sum_line(plan: Plan) -> str:
-    if not plan.fetches:
-        return f"{count(len(plan.files), 'file')}, {format_bytes(plan.size_bytes)}: all here already"
-    parts = [f"{count(len(plan.files), 'file')}, {format_bytes(plan.size_bytes)}"]
-    parts.append(f"{format_bytes(plan.fetch_bytes)} to fetch")
-    if plan.staged_bytes:
-        parts.append(f"{format_bytes(plan.staged_bytes)} kept from an interrupted pull")
-    return "; ".join(parts)
+    files, fetch = count(len(plan.files), "file"), f"{format_bytes(plan.fetch_bytes)} to fetch"
+    if plan.fetch_bytes == plan.size_bytes:
+        return f"{files}, {fetch}"
+    kept = f", {format_bytes(plan.staged_bytes)} kept from an interrupted pull" if plan.staged_bytes else ""
+    return f"{files}, {format_bytes(plan.size_bytes)}: {fetch}{kept}"
 
 
 def summary_line(plan: Plan, arrived_bytes: int, seconds: float, *, dry_run: bool) -> str:

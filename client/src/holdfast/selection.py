@@ -125,10 +125,15 @@ def _select_variant(selection: Selection, index: Index, variant: str, reference:
         derived, choices = _by_convention(selection, index, variant)
     else:
         derived = _by_answer(index, variant, answer)
-        choices = list(dict.fromkeys([*choices_of(selection.repo_id, selection.listing), *answer.choices]))
+        choices = _merged(choices_of(selection.repo_id, selection.listing), answer.choices)
     if derived is None:
         raise _no_variant(variant, selection, choices)
     return derived
+
+
+def _merged(own: Sequence[Choice], told: Sequence[Choice]) -> list[Choice]:
+    """Our reading of the listing and what the index tells, which knows the verdicts."""
+    return list({(choice.repo_id, choice.variant.casefold()): choice for choice in (*own, *told)}.values())
 
 
 def _own_variant(selection: Selection, variant: str) -> Selection | None:

@@ -286,7 +286,7 @@ def wrong_size(name: str, expected: int, got: int) -> HashMismatch:
     """The index lists one size and serves another."""
     return HashMismatch(
         f"size mismatch: {name}: listed with {expected} bytes, served with {got} bytes",
-        hint="No byte of it was taken. The copy at the index is damaged: tell its operator, or use another index (-i).",
+        hint="No byte of it was taken. The index has a damaged copy: tell its operator, or try another (-i).",
         name=name,
         expected=expected,
         actual=got,

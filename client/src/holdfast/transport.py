@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import time
 from collections.abc import Iterator, Mapping
@@ -201,8 +202,8 @@ def _refuse_encoding(answer: Answer) -> None:
 
 
 def _raise_for_pause(answer: Answer) -> None:
-    if answer.status in (429, 503):
-        pause = _retry_after(answer.headers)
+    pause = _retry_after(answer.headers)
+    if answer.status == 429 or (answer.status == 503 and pause is not None):
         waiting = "" if pause is None else f"; it asks for a pause of {pause:.0f} s"
         raise RateLimited(
             f"{show_url(answer.url)} answered {answer.status}{waiting}",
@@ -213,11 +214,23 @@ def _raise_for_pause(answer: Answer) -> None:
         )
     if answer.status >= 500 or answer.status == 408:
         raise NetworkError(
-            f"{show_url(answer.url)} answered {answer.status}",
+            f"{show_url(answer.url)} answered {answer.status}: {said(answer)}",
             hint="The index has a problem of its own. Run the same command again later; what has arrived is kept.",
             url=answer.url,
             status=answer.status,
         )
+
+
+def said(answer: Answer) -> str:
+    """The server's own words about a failure, as one printable line; the status if it has none."""
+    text = answer.headers.get("X-Error-Message", "")
+    if not text or text == answer.headers.get("X-Error-Code"):
+        try:
+            found = json.loads(answer.read_all(MAX_ERROR_BYTES))
+            text = str(found.get("error", "")) if isinstance(found, dict) else ""
+        except (HoldfastError, ValueError, RecursionError):
+            text = ""
+    return printable(" ".join(text.split()))[:300] or f"status {answer.status}"
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:

@@ -54,7 +54,7 @@ def _findings(
     tasks = tasks_of(snapshots)
     total = sum(task.file.size_bytes for task in tasks)
     mode = "off" if out.verbosity < 0 and settings.progress != "json" else settings.progress
-    with open_progress(mode, total, len(tasks), color=settings.color) as progress:
+    with open_progress(mode, total, len(tasks), color=settings.color, tell_finished=False) as progress:
         found = check_files(tasks, progress, quick=args.quick)
     return broken_links(snapshots) + found
 

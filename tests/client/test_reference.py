@@ -1,0 +1,59 @@
+"""The reference grammar, piece by piece."""
+
+import pytest
+from holdfast.errors import UsageError
+from holdfast.reference import Reference, parse_reference
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("org/name", ("org/name", "main", None, None, None)),
+        ("name", ("name", "main", None, None, None)),
+        ("org/name@v1.0", ("org/name", "v1.0", None, None, None)),
+        ("org/name@refs/pr/1:q8_0", ("org/name", "refs/pr/1", "q8_0", None, None)),
+        ("org/name:Q4_K_M", ("org/name", "main", "Q4_K_M", None, None)),
+        ("org/name:model-Q8_0.gguf", ("org/name", "main", "model-Q8_0.gguf", None, None)),
+        ("org/name@main//a/b.txt", ("org/name", "main", None, "a/b.txt", None)),
+        ("org/name//folder/", ("org/name", "main", None, "folder", None)),
+        ("org/name@x:Q8_0//a b", ("org/name", "x", "Q8_0", "a b", None)),
+        ("hf://org/name@main", ("org/name", "main", None, None, "hf://")),
+        ("http://host:8000/org/name@v1", ("org/name", "v1", None, None, "http://host:8000")),
+        ("https://host/hub/v2/org/name:Q8_0", ("org/name", "main", "Q8_0", None, "https://host/hub/v2")),
+        ("localhost:8000/org/name", ("org/name", "main", None, None, "http://localhost:8000")),
+        (
+            "models.example/org/name@refs/pr/1",
+            ("org/name", "refs/pr/1", None, None, "https://models.example"),
+        ),
+        ("with.dots/name@refs/pr/1", ("with.dots/name", "refs/pr/1", None, None, None)),
+    ],
+)
+def test_every_part_is_found(text: str, parts: tuple[str, ...]) -> None:
+    found = parse_reference(text)
+    assert (found.repo_id, found.revision, found.variant, found.path, found.index_url) == parts
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "/", "org/", "/name", "org/name@", "org/name:", "org/name//", "org/name/extra", "../name", "org/..", "-a/b",
+     "org/a--b", "org/name@../x", "org/name@a//", "org/name@/x", "org/name@.hidden", "org/name@a\x1b", "org/nam e",
+     "http://user:pw@host/org/name", "http://host", "file:///etc/passwd", "oci://x/y", "ollama://x",
+     "sha256:" + "a" * 64, "org/" + "n" * 97],
+)  # fmt: skip
+def test_what_cannot_be_meant_is_refused_with_the_grammar(text: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        parse_reference(text)
+    assert "org/name" in refused.value.hint
+
+
+@given(st.text(max_size=60))
+def test_any_text_gives_a_reference_or_a_usage_error(text: str) -> None:
+    try:
+        found = parse_reference(text)
+    except UsageError:
+        return
+    assert isinstance(found, Reference)
+    assert ".." not in found.repo_id
+    assert not found.revision.startswith(("/", "."))
