@@ -4,6 +4,7 @@ Nothing here decides whether a commit is served: it is, whatever its headers say
 the precise reason, in its Header row and as an Event, so that a page can label the file and no engine opens it.
 """
 
+import math
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -152,10 +153,7 @@ def parameters_by_dtype(files: Iterable[File]) -> dict[str, int]:
     counts: dict[str, int] = {}
     rows = Tensor.objects.filter(blob__in=[file.blob_id for file in files]).order_by()
     for dtype, shape in rows.values_list("dtype", "shape").iterator():
-        n_elements = 1
-        for size in shape:
-            n_elements *= size
-        counts[dtype] = counts.get(dtype, 0) + n_elements
+        counts[dtype] = counts.get(dtype, 0) + math.prod(shape)
     return counts
 
 

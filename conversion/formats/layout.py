@@ -1,5 +1,6 @@
 """A tensor's place in a file, and writing a file whose places were all settled beforehand."""
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -23,10 +24,7 @@ class TensorEntry:
 
     @property
     def n_elements(self) -> int:
-        n_elements = 1
-        for dimension in self.shape:
-            n_elements *= dimension
-        return n_elements
+        return math.prod(self.shape)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ fields, headers that would make a parser allocate far beyond their size.
 """
 
 import json
+import math
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ MAX_HEADER_BYTES = 100_000_000
 MAX_TENSORS = 500_000
 """Several times the largest checkpoint known; keeps our memory under half a gigabyte for any header."""
 
+MAX_METADATA_KEYS = 65_536
 MAX_NAME_CHARACTERS = 500
 MAX_DIMENSIONS = 32
 MAX_ELEMENTS = 2**63 - 1
@@ -77,14 +79,17 @@ class SafetensorsHeader:
 
 def read_header(source: ByteSource) -> SafetensorsHeader:
     """The header of a safetensors file, checked against the file's size, or HeaderError. Two range reads, no more."""
-    prefix = read_exactly(source, 0, 8, code="st-truncated", what="the header length")
-    length = int.from_bytes(prefix, "little")
+    head = read_exactly(
+        source, 0, min(9, max(8, source.size_bytes)), code="st-truncated", what="the header length"
+    )
+    length = int.from_bytes(head[:8], "little")
     _check_length(length, source.size_bytes)
-    data = read_exactly(source, 8, length, code="st-truncated", what="the header")
-    if data[:1] != b"{":
-        raise HeaderError("st-start", f"the header starts with {quoted(data[:1])}, not with '{{'")
+    if head[8:] != b"{":
+        raise HeaderError("st-start", f"the header starts with {quoted(head[8:])}, not with '{{'")
     data_start = 8 + length
-    entries, metadata = _read_tensors(JsonWalker(data, "st"), data_start)
+    # The bytes are given away, not kept: a header of 100 MB is in memory once.
+    walker = JsonWalker(read_exactly(source, 8, length, code="st-truncated", what="the header"), "st")
+    entries, metadata = _read_tensors(walker, data_start)
     entries.sort(key=lambda entry: (entry.start, entry.end))
     _check_tiling(entries, data_start, source.size_bytes)
     return SafetensorsHeader(tuple(entries), metadata, data_start)
@@ -105,7 +110,7 @@ def plan_file(
         if name in header or name == "__metadata__" or dtype not in DTYPE_BITS:
             fault = f"unknown dtype {dtype!r}" if dtype not in DTYPE_BITS else "the name is taken"
             raise ValueError(f"tensor {name!r}: {fault}")
-        n_bits = _product(shape) * DTYPE_BITS[dtype]
+        n_bits = math.prod(shape) * DTYPE_BITS[dtype]
         if n_bits % 8:
             raise ValueError(f"tensor {name!r}: {n_bits} bits are not whole bytes")
         start, end = end, end + n_bits // 8
@@ -135,47 +140,40 @@ def _read_tensors(walker: JsonWalker, data_start: int) -> tuple[list[TensorEntry
     entries: list[TensorEntry] = []
     metadata: dict[str, str] = {}
     for name in walker.members():
-        where = f"tensor {quoted(name)}"
         if name == "__metadata__":
-            metadata = walker.strings()
-        elif len(name) > MAX_NAME_CHARACTERS or "\0" in name:
-            raise HeaderError("st-name", f"at most {MAX_NAME_CHARACTERS} characters and no NUL", where)
-        elif len(entries) == MAX_TENSORS:
+            metadata = walker.strings(MAX_METADATA_KEYS)
+            continue
+        if len(entries) == MAX_TENSORS:
             raise HeaderError("st-tensor-count", f"more than {MAX_TENSORS} tensors, which is the limit")
-        else:
-            entries.append(_read_entry(walker, name, where, data_start))
+        try:
+            entries.append(_read_entry(walker, name, data_start))
+        except HeaderError as error:
+            raise HeaderError(error.code, error.message, f"tensor {quoted(name)}") from error
     walker.finish()
     return entries, metadata
 
 
-def _read_entry(walker: JsonWalker, name: str, where: str, data_start: int) -> TensorEntry:
-    try:
-        fields = walker.small_object()
-    except HeaderError as error:
-        raise HeaderError(error.code, error.message, where) from error
-    if set(fields) != _FIELDS:
-        raise HeaderError("st-entry", "its fields must be exactly dtype, shape and data_offsets", where)
-    return _checked_entry(name, where, fields, data_start)
-
-
-def _checked_entry(name: str, where: str, fields: dict[str, Any], data_start: int) -> TensorEntry:
+def _read_entry(walker: JsonWalker, name: str, data_start: int) -> TensorEntry:
+    if len(name) > MAX_NAME_CHARACTERS or "\0" in name:
+        raise HeaderError("st-name", f"a name has at most {MAX_NAME_CHARACTERS} characters and no NUL")
+    fields = walker.small_object()
+    if fields.keys() != _FIELDS:
+        raise HeaderError("st-entry", "its fields must be exactly dtype, shape and data_offsets")
     dtype, shape, offsets = fields["dtype"], fields["shape"], fields["data_offsets"]
     if not isinstance(dtype, str) or dtype not in DTYPE_BITS:
-        raise HeaderError("st-dtype", f"unknown dtype {quoted(dtype)}", where)
+        raise HeaderError("st-dtype", f"unknown dtype {quoted(dtype)}")
     if not _is_naturals(shape) or len(shape) > MAX_DIMENSIONS:
-        raise HeaderError("st-shape", f"shape must be at most {MAX_DIMENSIONS} whole numbers", where)
-    if not _is_naturals(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
-        raise HeaderError("st-offsets", "data_offsets must be [begin, end], whole and in order", where)
-    n_elements = _product(shape)
-    if n_elements > MAX_ELEMENTS:
-        raise HeaderError("st-shape", "the shape has more than 2^63 - 1 elements", where)
-    n_bits = n_elements * DTYPE_BITS[dtype]
-    begin, end = offsets
+        raise HeaderError("st-shape", f"shape must be at most {MAX_DIMENSIONS} whole numbers")
+    if not _is_naturals(offsets) or len(offsets) != 2 or not offsets[0] <= offsets[1] <= MAX_ELEMENTS:
+        raise HeaderError("st-offsets", "data_offsets must be [begin, end], whole, in order and below 2^63")
+    n_elements = math.prod(shape)
+    if max(n_elements, *shape, 0) > MAX_ELEMENTS:  # a huge number hides beside a 0
+        raise HeaderError("st-shape", "the shape has more than 2^63 - 1 elements")
+    n_bits, (begin, end) = n_elements * DTYPE_BITS[dtype], offsets
     if n_bits % 8 or n_bits // 8 != end - begin:
         raise HeaderError(
             "st-size",
             f"{dtype} of shape {shape} takes {n_bits} bits, but data_offsets span {end - begin} bytes",
-            where,
         )
     return TensorEntry(name, dtype, tuple(shape), data_start + begin, end - begin)
 
@@ -183,21 +181,25 @@ def _checked_entry(name: str, where: str, fields: dict[str, Any], data_start: in
 def _check_tiling(entries: Sequence[TensorEntry], data_start: int, size_bytes: int) -> None:
     expected = data_start
     for entry in entries:
-        where = f"tensor {quoted(entry.name)}"
         if entry.end > size_bytes:
-            raise HeaderError(
+            code, fault = (
                 "st-data-short",
                 f"its data ends at byte {entry.end}, but the file has {size_bytes} bytes",
-                where,
             )
-        if entry.start != expected:
-            code, fault = ("st-overlap", "before") if entry.start < expected else ("st-gap", "after")
-            raise HeaderError(
-                code,
-                f"its data starts at byte {entry.start}, {fault} byte {expected} where the last one ended",
-                where,
+        elif entry.start < expected:
+            code, fault = (
+                "st-overlap",
+                f"its data starts at byte {entry.start}, inside what ends at {expected}",
             )
-        expected = entry.end
+        elif entry.start > expected:
+            code, fault = (
+                "st-gap",
+                f"its data starts at byte {entry.start}, after a gap from byte {expected} on",
+            )
+        else:
+            expected = entry.end
+            continue
+        raise HeaderError(code, fault, f"tensor {quoted(entry.name)}")
     if expected != size_bytes:
         raise HeaderError(
             "st-data-long", f"the last tensor ends at byte {expected}, but the file has {size_bytes} bytes"
@@ -207,10 +209,3 @@ def _check_tiling(entries: Sequence[TensorEntry], data_start: int, size_bytes: i
 def _is_naturals(value: object) -> bool:
     # bool is an int to Python; type() tells them apart.
     return isinstance(value, list) and all(type(number) is int and number >= 0 for number in value)
-
-
-def _product(shape: Iterable[int]) -> int:
-    product = 1
-    for size in shape:
-        product *= size
-    return product

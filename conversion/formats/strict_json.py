@@ -14,7 +14,8 @@ from conversion.formats.errors import HeaderError, quoted
 MAX_OBJECT_CHARACTERS = 4096
 """The longest object that `small_object` parses; a tensor's entry takes about a hundred characters."""
 
-_WHITESPACE = frozenset(" \t\n\r")
+_WHITESPACE = re.compile(r"[ \t\n\r]*")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class JsonWalker:
@@ -51,15 +52,20 @@ class JsonWalker:
             value, self.position = _STRINGS.raw_decode(self.text, self.position)
         except ValueError as error:
             raise self._unexpected("a whole string") from error
-        if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
+        if not value.isascii() and _SURROGATE.search(value):
             raise HeaderError(
                 f"{self.prefix}-utf8", f"the string {quoted(value)} contains half a surrogate pair"
             )
         return str(value)
 
-    def strings(self) -> dict[str, str]:
-        """The object that starts here, whose values must all be strings."""
-        return {key: self.string() for key in self.members()}
+    def strings(self, most: int) -> dict[str, str]:
+        """The object that starts here, whose values must all be strings; refused beyond `most` of them."""
+        found: dict[str, str] = {}
+        for key in self.members():
+            if len(found) == most:
+                raise HeaderError(f"{self.prefix}-key-count", f"an object of more than {most} keys")
+            found[key] = self.string()
+        return found
 
     def small_object(self) -> dict[str, Any]:
         """The object that starts here, of at most `MAX_OBJECT_CHARACTERS` and with no object or brace inside."""
@@ -101,6 +107,8 @@ class JsonWalker:
         return dict(fields)
 
     def _at(self, mark: str) -> bool:
+        if self.text.startswith(mark, self.position):
+            return True
         self._skip_whitespace()
         return self.text.startswith(mark, self.position)
 
@@ -110,8 +118,8 @@ class JsonWalker:
         self.position += 1
 
     def _skip_whitespace(self) -> None:
-        while self.position < len(self.text) and self.text[self.position] in _WHITESPACE:
-            self.position += 1
+        # Not a loop: 100 MB of spaces are valid JSON.
+        self.position = _WHITESPACE.match(self.text, self.position).end()  # type: ignore[union-attr]  # matches ""
 
     def _unexpected(self, expected: str) -> HeaderError:
         rest = self.text[self.position : self.position + 16]

@@ -18,6 +18,8 @@ tile the data section in order, so that no two can overlap and no byte is unacco
 Python integers, which do not wrap.
 """
 
+import math
+import struct
 from dataclasses import dataclass
 from typing import Any
 
@@ -123,46 +125,43 @@ def _read_records(cursor: Cursor, n_tensors: int) -> list[_Record]:
     records: list[_Record] = []
     seen: set[str] = set()
     for index in range(n_tensors):
-        record = _read_record(cursor, index)
-        if record.name in seen:
-            raise HeaderError(
-                "gguf-duplicate-tensor", "the name appears twice", f"tensor {quoted(record.name)}"
-            )
-        seen.add(record.name)
-        records.append(record)
+        name = _read_name(cursor, index)
+        try:
+            if name in seen:
+                raise HeaderError("gguf-duplicate-tensor", "the name appears twice")
+            records.append(_read_record(cursor, name))
+        except HeaderError as error:
+            raise HeaderError(error.code, error.message, f"tensor {quoted(name)}") from error
+        seen.add(name)
     return records
 
 
-def _read_record(cursor: Cursor, index: int) -> _Record:
-    name = _read_name(cursor, index)
-    where = f"tensor {quoted(name)}"
-    n_dimensions = cursor.take_uint32(f"the dimensions of {where}")
+def _read_record(cursor: Cursor, name: str) -> _Record:
+    n_dimensions = cursor.take_uint32("the number of dimensions")
     if not 1 <= n_dimensions <= MAX_DIMENSIONS:
-        raise HeaderError("gguf-dims", f"{n_dimensions} dimensions; 1 to {MAX_DIMENSIONS} are allowed", where)
-    shape = tuple(cursor.take_uint64(f"the shape of {where}") for _ in range(n_dimensions))[::-1]
-    n_elements = 1
-    for size in shape:
-        n_elements *= size
-    if n_elements > MAX_ELEMENTS or max(shape) > MAX_ELEMENTS:
-        raise HeaderError("gguf-shape", f"shape {shape}; at most 2^63 - 1 elements are allowed", where)
-    number = cursor.take_uint32(f"the type of {where}")
+        raise HeaderError("gguf-dims", f"{n_dimensions} dimensions; 1 to {MAX_DIMENSIONS} are allowed")
+    data = cursor.take(8 * n_dimensions + 12, "the shape, type and offset")
+    *dimensions, number, offset = struct.unpack(f"<{n_dimensions}QIQ", data)
+    shape = tuple(reversed(dimensions))
+    if math.prod(shape) > MAX_ELEMENTS or max(shape) > MAX_ELEMENTS:
+        raise HeaderError("gguf-shape", f"shape {shape}; at most 2^63 - 1 elements are allowed")
     kind = TYPE_BY_ID.get(number)
     if kind is None:
-        raise HeaderError("gguf-type", f"unknown tensor type {number}", where)
+        raise HeaderError("gguf-type", f"unknown tensor type {number}")
     if shape[-1] % kind.block_size:
         raise HeaderError(
-            "gguf-block", f"rows of {shape[-1]} are not whole {kind.name} blocks of {kind.block_size}", where
+            "gguf-block", f"rows of {shape[-1]} are not whole {kind.name} blocks of {kind.block_size}"
         )
-    return _Record(name, shape, kind, cursor.take_uint64(f"the offset of {where}"))
+    return _Record(name, shape, kind, offset)
 
 
 def _read_name(cursor: Cursor, index: int) -> str:
-    length = cursor.take_uint64(f"the length of the name of tensor {index}")
+    length = cursor.take_uint64("the length of a tensor's name")
     if not 1 <= length <= MAX_NAME_BYTES:
         raise HeaderError(
             "gguf-name", f"the name of tensor {index} has {length} bytes; 1 to {MAX_NAME_BYTES} are allowed"
         )
-    data = cursor.take(length, f"the name of tensor {index}")
+    data = cursor.take(length, "a tensor's name")
     if b"\0" in data:
         raise HeaderError("gguf-name", f"the name of tensor {index} contains NUL: {quoted(data)}")
     try:
@@ -186,26 +185,24 @@ def _place(
 def _place_one(
     record: _Record, expected: int, data_start: int, alignment: int, size_bytes: int
 ) -> TensorEntry:
-    where = f"tensor {quoted(record.name)}"
     offset = record.offset
-    if offset % alignment:
-        raise HeaderError("gguf-misaligned", f"offset {offset} is not a multiple of {alignment}", where)
-    if offset != expected:
-        code, fault = (
-            ("gguf-overlap", "overlaps") if offset < expected else ("gguf-gap", "leaves a gap after")
-        )
-        raise HeaderError(
-            code, f"offset {offset} {fault} what precedes it; the next free offset is {expected}", where
-        )
-    n_rows = 1
-    for size in record.shape[:-1]:
-        n_rows *= size
-    length = n_rows * record.type.row_bytes(record.shape[-1])
+    length = math.prod(record.shape[:-1]) * record.type.row_bytes(record.shape[-1])
     start = data_start + offset
-    if start + length > size_bytes:
-        raise HeaderError(
-            "gguf-data-short",
-            f"{length} bytes at {start} end at {start + length}, but the file has {size_bytes} bytes",
-            where,
+    if offset % alignment:
+        code, fault = "gguf-misaligned", f"offset {offset} is not a multiple of {alignment}"
+    elif offset < expected:
+        code, fault = (
+            "gguf-overlap",
+            f"offset {offset} lies inside what precedes it, which ends at {expected}",
         )
-    return TensorEntry(record.name, record.type.name, record.shape, start, length)
+    elif offset > expected:
+        code, fault = (
+            "gguf-gap",
+            f"offset {offset} leaves a gap after what precedes it, which ends at {expected}",
+        )
+    elif start + length > size_bytes:
+        code = "gguf-data-short"
+        fault = f"{length} bytes at {start} end at {start + length}, but the file has {size_bytes} bytes"
+    else:
+        return TensorEntry(record.name, record.type.name, record.shape, start, length)
+    raise HeaderError(code, fault, f"tensor {quoted(record.name)}")

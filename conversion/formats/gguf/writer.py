@@ -4,6 +4,7 @@ The bytes are those gguf-py's `GGUFWriter` writes for the same metadata and tens
 them), and the same input always gives the same bytes: nothing of the clock, the machine or the order of a set.
 """
 
+import math
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -105,10 +106,7 @@ def tensor_bytes(name: str, shape: Sequence[int], type_name: str) -> int:
         raise ValueError(
             f"tensor {name!r}: rows of {shape[-1]} are not whole blocks of {kind.block_size} ({type_name})"
         )
-    n_rows = 1
-    for size in shape[:-1]:
-        n_rows *= size
-    return n_rows * kind.row_bytes(shape[-1])
+    return math.prod(shape[:-1]) * kind.row_bytes(shape[-1])
 
 
 def _with_alignment(metadata: Mapping[str, Value], alignment: int) -> Mapping[str, Value]:

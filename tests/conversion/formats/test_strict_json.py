@@ -18,7 +18,7 @@ def test_an_object_of_strings_is_read_as_json_reads_it(
     value: dict[str, str], indent: int | str | None, ascii_only: bool
 ) -> None:
     walker = JsonWalker(json.dumps(value, indent=indent, ensure_ascii=ascii_only).encode(), "st")
-    assert walker.strings() == value
+    assert walker.strings(100) == value
     walker.finish()
 
 

@@ -206,5 +206,5 @@ def test_a_refusal_names_the_tensor_the_number_and_what_is_allowed() -> None:
     with pytest.raises(HeaderError) as refused:
         gguf.read_header(BytesSource(data))
     assert str(refused.value) == (
-        "tensor 'w.2': offset 64 leaves a gap after what precedes it; the next free offset is 32"
+        "tensor 'w.2': offset 64 leaves a gap after what precedes it, which ends at 32"
     )
