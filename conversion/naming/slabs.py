@@ -9,12 +9,12 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
 
 from conversion.formats.checkpoint import Checkpoint
-from conversion.formats.layout import TensorEntry
 from conversion.naming.base import Target
 from conversion.naming.plan import Plan
 from conversion.quants import QuantError, dequantize, quantize, row_bytes
@@ -34,7 +34,12 @@ class Piece:
 
 
 def file_pieces(
-    plan: Plan, checkpoint: Checkpoint, start: int = 0, end: int | None = None
+    plan: Plan,
+    checkpoint: Checkpoint,
+    start: int = 0,
+    end: int | None = None,
+    *,
+    slab_elements: int = SLAB_ELEMENTS,
 ) -> Iterator[Piece]:
     """Bytes `[start, end)` of the file, in order. Any two calls give the same bytes for the same range.
 
@@ -47,6 +52,8 @@ def file_pieces(
         position += len(data)
         if data:
             yield Piece(piece.tensor, data)
+        if position >= end:
+            return
 
 
 Task = Callable[[], Piece]
@@ -54,38 +61,32 @@ Task = Callable[[], Piece]
 
 def _tasks(plan: Plan, checkpoint: Checkpoint, start: int, end: int, slab_elements: int) -> Iterator[Task]:
     layout = plan.layout
-    header = layout.header_bytes
-    yield lambda: Piece("", header[start:])
+    yield lambda: Piece("", layout.header_bytes[start:])
     ends = [*(entry.start for entry in layout.entries), layout.size_bytes][1:]
     for target, entry, until in zip(plan.targets, layout.entries, ends, strict=True):
         if until <= start:
             continue
         if entry.start >= end:
             return
-        yield from _slab_tasks(target, entry, checkpoint, start, end, slab_elements)
-        padding = until - max(entry.end, start)
-        yield lambda padding=padding: Piece("", bytes(padding))  # type: ignore[misc]
+        for first, last in _slabs(target, slab_elements):
+            skipped = start - entry.start - first * row_bytes(entry.dtype, target.n_cols)
+            if entry.start + last * row_bytes(entry.dtype, target.n_cols) > start:
+                yield partial(
+                    _piece, target, entry.dtype, checkpoint, rows=(first, last), skipped=max(0, skipped)
+                )
+        yield partial(Piece, "", bytes(until - max(entry.end, start)))
 
 
-def _slab_tasks(
-    target: Target, entry: TensorEntry, checkpoint: Checkpoint, start: int, end: int, slab_elements: int
-) -> Iterator[Task]:
-    bytes_per_row = row_bytes(entry.dtype, target.n_cols)
+def _slabs(target: Target, slab_elements: int) -> Iterator[tuple[int, int]]:
+    """The runs of rows a target is cut into, none of which cuts a group of rows."""
     groups = max(1, slab_elements // (target.n_cols * target.rows_together))
-    step = groups * target.rows_together
-    edges = [*range(0, target.n_rows, step), target.n_rows]
-    for first, last in pairwise(edges):
-        slab_start, slab_end = entry.start + first * bytes_per_row, entry.start + last * bytes_per_row
-        if slab_end <= start:
-            continue
-        if slab_start >= end:
-            return
-        skipped = max(0, start - slab_start)
+    return pairwise([*range(0, target.n_rows, groups * target.rows_together), target.n_rows])
 
-        def work(first: int = first, last: int = last, skipped: int = skipped) -> Piece:
-            return Piece(target.name, _slab(target, entry.dtype, checkpoint, first, last)[skipped:])
 
-        yield work
+def _piece(
+    target: Target, type_name: str, checkpoint: Checkpoint, *, rows: tuple[int, int], skipped: int
+) -> Piece:
+    return Piece(target.name, _slab(target, type_name, checkpoint, *rows)[skipped:])
 
 
 def _slab(target: Target, type_name: str, checkpoint: Checkpoint, first: int, last: int) -> bytes:
