@@ -64,6 +64,6 @@ def broker_reaches_every_machine(**_: Any) -> Iterable[CheckMessage]:
     if settings.BROKER_URL.startswith("filesystem:") and not on_one_machine:
         hint = "set HOLDFAST_BROKER=redis://host:6379/0, or ignore this if every process runs on this machine"
         return [
-            Warning("PostgreSQL with a broker that only this machine sees", hint=hint, id="holdfast.W002")
+            Caution("PostgreSQL with a broker that only this machine sees", hint=hint, id="holdfast.W002")
         ]
     return []
