@@ -11,14 +11,13 @@ import gguf
 from conversion.naming.base import Config, NamingError, read_count
 from conversion.naming.vocabulary import bpe, sentencepiece
 from conversion.naming.vocabulary.files import read_json
-from conversion.naming.vocabulary.special import SpecialTokens
 
 KINDS: tuple[tuple[Callable[[Path], bool], Callable[[Config, Path, gguf.GGUFWriter], None]], ...] = (
     (sentencepiece.is_present, sentencepiece.describe),
     (bpe.is_present, bpe.describe),
 )
 
-CODE_LLAMA_VOCABULARY = 32016
+CODE_LLAMA_VOCABULARY, CODE_LLAMA_EOT = 32016, 32010
 SMALL_GRANITE_VOCABULARY = 49152  # SmolLM and SmolLM2 have the same size, and the reference treats them alike
 
 
@@ -36,14 +35,12 @@ def describe_vocabulary(config: Config, folder: Path, writer: gguf.GGUFWriter) -
             "no-tokenizer",
             "the checkpoint has neither tokenizer.model nor tokenizer.json, and a GGUF needs its vocabulary.",
         )
-    _describe_by_size(read_count(config, "vocab_size"), folder, writer)
+    _describe_by_size(read_count(config, "vocab_size"), writer)
 
 
-def _describe_by_size(vocab_size: int, folder: Path, writer: gguf.GGUFWriter) -> None:
+def _describe_by_size(vocab_size: int, writer: gguf.GGUFWriter) -> None:
     """What the reference knows by the size of the vocabulary alone (conversion/llama.py: set_vocab)."""
     if vocab_size == CODE_LLAMA_VOCABULARY:
-        infill = SpecialTokens(folder, special_token_types=("prefix", "suffix", "middle", "eot"))
-        infill.special_token_ids = {"prefix": 32007, "suffix": 32008, "middle": 32009, "eot": 32010}
-        infill.add_to_gguf(writer, quiet=True)
+        writer.add_eot_token_id(CODE_LLAMA_EOT)
     if vocab_size == SMALL_GRANITE_VOCABULARY:
         writer.add_add_bos_token(False)
