@@ -25,8 +25,8 @@ def main() -> int:
         if path is not None and not path.exists():
             sys.stderr.write(f"{path}: no such file\n")
             return 2
-    if options.say is not None:
-        return _say(options.file, options.say, options.tokens, options.threads)
+    if options.prompt is not None:
+        return _say(options)
     report = judge(
         options.file,
         _reference(options.parent) if options.parent else None,
@@ -42,10 +42,10 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m conversion.inference", description=__doc__)
     parser.add_argument("file", type=Path, metavar="FILE", help="a GGUF file")
     parser.add_argument("--parent", type=Path, help="what it was made from: a GGUF, or a checkpoint's folder")
-    parser.add_argument("--say", metavar="PROMPT", help="continue this text instead of judging the file")
+    parser.add_argument("--prompt", metavar="TEXT", help="continue this text instead of judging the file")
     parser.add_argument("--tokens", type=int, default=24, help="how many tokens to add (24)")
     parser.add_argument("--threads", type=int, default=1, help="threads of the engine (1)")
-    parser.add_argument("--json", action="store_true", help="the report as JSON")
+    parser.add_argument("--json", action="store_true", help="JSON on standard output")
     return parser
 
 
@@ -59,14 +59,16 @@ def _reference(parent: Path) -> Reference:
     return Reference("llama.cpp", parent, known, {"reference": f"{parent} in llama.cpp"})
 
 
-def _say(path: Path, prompt: str, n_tokens: int, threads: int) -> int:
+def _say(options: argparse.Namespace) -> int:
     try:
-        with Sandbox("llama.cpp", path, threads=threads) as model:
-            ids = model.tokenize(prompt, special=True)
-            sys.stdout.write(continue_greedily(model, prompt, ids, n_tokens).text + "\n")
+        with Sandbox("llama.cpp", options.file, threads=options.threads) as model:
+            ids = model.tokenize(options.prompt, special=True)
+            said = continue_greedily(model, options.prompt, ids, options.tokens).text
     except EngineError as error:
-        sys.stderr.write(f"{path}: {error}\n")
+        sys.stderr.write(f"{options.file}: {error}\n")
         return 1
+    answer = {"prompt": options.prompt, "text": said.removeprefix(options.prompt)}
+    sys.stdout.write((json.dumps(answer) if options.json else said) + "\n")
     return 0
 
 
