@@ -2,7 +2,7 @@
 
 import pytest
 from holdfast.errors import BadAnswer
-from holdfast.hub import RemoteFile
+from holdfast.remote import RemoteFile
 from holdfast.variants import check_shards, choices_of, files_of_format, formats_of, gguf_groups
 
 

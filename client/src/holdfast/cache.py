@@ -25,9 +25,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from holdfast.hub import COMMIT, SHA256, RemoteFile
 from holdfast.paths import is_inside, why_unsafe
 from holdfast.reference import is_repo_segment
+from holdfast.remote import COMMIT, SHA256, RemoteFile
 
 TREE_FORMAT_VERSION = 1
 REPO_PREFIX = "models--"

@@ -13,9 +13,9 @@ from functools import partial as bind
 from pathlib import Path
 
 from holdfast.hashing import Expected, hash_file
-from holdfast.hub import RemoteFile
 from holdfast.installed import Snapshot
 from holdfast.progress import Progress
+from holdfast.remote import RemoteFile
 
 HASH_THREADS = 4
 

@@ -17,8 +17,8 @@ from holdfast.cache import RepoCache, link_blob, tag_cache
 from holdfast.disk import disk_errors
 from holdfast.errors import FileInTheWay, UnsafePath
 from holdfast.hashing import hash_file
-from holdfast.hub import RemoteFile
 from holdfast.paths import is_inside
+from holdfast.remote import RemoteFile
 from holdfast.text import printable
 
 FOLDER_STAGING = ".holdfast"

@@ -18,11 +18,12 @@ from holdfast.disk import disk_errors
 from holdfast.errors import HashMismatch, HoldfastError, NetworkError
 from holdfast.following import FollowingHasher
 from holdfast.hashing import Digests, Expected, Hasher, hash_file
-from holdfast.hub import Hub, RemoteFile
+from holdfast.hub import Hub
 from holdfast.locks import locked
 from holdfast.partial import Partial
 from holdfast.plan import Plan
 from holdfast.progress import Progress
+from holdfast.remote import RemoteFile
 from holdfast.streams import Slots, Stopped, Streams, first_byte
 from holdfast.text import printable
 from holdfast.transport import Patience, show_url
@@ -230,7 +231,7 @@ def _verify(fetcher: Fetcher, file: RemoteFile, digests: Digests) -> None:
     selection = fetcher.plan.selection
     raise HashMismatch(
         f"{what} mismatch: {selection.name} {printable(file.path)}: expected {expected}, got {actual}",
-        hint="The bytes were removed. Run the pull again; if it repeats, the copy at the index is bad: try another (-i).",
+        hint="The bytes were removed. Run the pull again; if it repeats, the index has a bad copy: try another (-i).",
         repo_id=selection.repo_id,
         commit=selection.commit,
         path=file.path,

@@ -10,56 +10,18 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode, urljoin
 
 from holdfast.errors import AuthFailed, BadAnswer, Gated, HoldfastError, NotFound
 from holdfast.paths import check_path
+from holdfast.remote import COMMIT, SHA256, Choice, RemoteFile, VariantAnswer
 from holdfast.text import printable
 from holdfast.transport import MAX_JSON_BYTES, Answer, Transport, said, show_url, with_patience
 
-COMMIT = re.compile(r"^[0-9a-f]{40}$")
-SHA256 = re.compile(r"^[0-9a-f]{64}$")
 MAX_FILES = 1_000_000
 MAX_FILE_BYTES = 1 << 50
 _NEXT = re.compile(r'<([^>]+)>\s*;\s*rel="?next"?')
-
-
-@dataclass(frozen=True)
-class RemoteFile:
-    """One file of a commit, as listed. `sha256` is known for LFS files, `git_oid` names the content of the others."""
-
-    path: str
-    size_bytes: int
-    git_oid: str | None
-    sha256: str | None
-
-    @property
-    def etag(self) -> str:
-        """The name of the blob in the cache: sha256 for LFS files, the git oid otherwise."""
-        return self.sha256 or self.git_oid or ""
-
-
-@dataclass(frozen=True)
-class Choice:
-    """A variant that can be pulled: one GGUF file (or its shards), or a whole format."""
-
-    variant: str
-    repo_id: str
-    path: str
-    size_bytes: int
-    verdict: str | None = None
-
-
-@dataclass(frozen=True)
-class VariantAnswer:
-    """What a Holdfast index says a variant is: the files and their commit, or what there is to choose from."""
-
-    repo_id: str | None
-    commit: str | None
-    sha256_by_path: Mapping[str, str | None]
-    choices: tuple[Choice, ...]
 
 
 class Hub:

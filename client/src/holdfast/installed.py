@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from holdfast.cache import RepoCache, repo_id_of
-from holdfast.hub import COMMIT, SHA256, RemoteFile
+from holdfast.remote import COMMIT, SHA256, RemoteFile
 from holdfast.variants import formats_of, gguf_groups
 
 

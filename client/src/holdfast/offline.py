@@ -6,8 +6,8 @@ from pathlib import Path
 
 from holdfast.cache import RepoCache
 from holdfast.errors import NotFound, Offline
-from holdfast.hub import RemoteFile, VariantAnswer
 from holdfast.installed import files_of_snapshot
+from holdfast.remote import RemoteFile, VariantAnswer
 from holdfast.text import printable
 
 

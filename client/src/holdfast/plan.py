@@ -8,7 +8,7 @@ from pathlib import Path
 
 from holdfast.destination import Destination
 from holdfast.disk import check_space, disk_errors
-from holdfast.hub import RemoteFile
+from holdfast.remote import RemoteFile
 from holdfast.selection import Selection
 
 

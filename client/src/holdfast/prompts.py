@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from holdfast.hub import Choice
 from holdfast.output import choice_lines, say
+from holdfast.remote import Choice
 from holdfast.settings import Settings
 from holdfast.text import printable
 

@@ -11,13 +11,14 @@ from holdfast.cache import RepoCache
 from holdfast.destination import CacheDestination, Destination, FolderDestination
 from holdfast.download import fetch_plan
 from holdfast.errors import Declined
-from holdfast.hub import Hub, RemoteFile
+from holdfast.hub import Hub
 from holdfast.offline import CachedIndex, missing_offline
 from holdfast.output import Output
 from holdfast.plan import Plan, check_fits, make_plan
 from holdfast.progress import open_progress
 from holdfast.prompts import ask_variant, can_ask, confirm
 from holdfast.reference import HUGGING_FACE, Reference
+from holdfast.remote import RemoteFile
 from holdfast.report import plan_lines, summary_line
 from holdfast.selection import Index, Patterns, Selection, select
 from holdfast.settings import Settings

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from holdfast.hub import RemoteFile
 from holdfast.output import width
 from holdfast.plan import Plan
+from holdfast.remote import RemoteFile
 from holdfast.text import count, format_bytes, format_seconds, printable, shorten
 
 MAX_LISTED = 20

@@ -12,9 +12,9 @@ from fnmatch import fnmatchcase
 from typing import Callable, Protocol
 
 from holdfast.errors import AmbiguousVariant, HashMismatch, NotFound
-from holdfast.hub import Choice, RemoteFile, VariantAnswer
 from holdfast.paths import check_collisions
 from holdfast.reference import DEFAULT_REVISION, Reference, is_repo_segment
+from holdfast.remote import Choice, RemoteFile, VariantAnswer
 from holdfast.text import printable
 from holdfast.variants import (
     FORMATS,

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from holdfast.errors import BadAnswer
-from holdfast.hub import Choice, RemoteFile
+from holdfast.remote import Choice, RemoteFile
 
 _SHARD = re.compile(r"^(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})$")
 _TYPE = r"(?:UD-)?(?:I?Q\d\w*|TQ\d\w*|MXFP\d\w*|NVFP\d\w*|BF16|F16|F32|FP16|FP32)"
