@@ -1,9 +1,11 @@
 """Inspection fills the catalog from headers and small files, once a blob, and labels what it refuses."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from django.db import connection
 
 from conversion.formats.layout import stream_file
 from conversion.formats.safetensors import plan_file
@@ -96,6 +98,21 @@ def test_a_blob_that_two_repos_share_is_read_once() -> None:
     assert Header.objects.get().inspected_at == seen
     assert Tensor.objects.count() == 1
     assert second.parameter_count == 16
+
+
+def test_two_repos_that_share_a_blob_may_be_inspected_at_once() -> None:
+    data = weights(**{f"t{i}": ("F32", [4]) for i in range(200)})
+    commits = [record_commit(f"org/copy{i}", {"model.safetensors": data}) for i in range(4)]
+
+    def inspect_in_thread(commit: Commit) -> str:
+        try:
+            return inspect(commit).state
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(inspect_in_thread, commits)) == ["succeeded"] * 4
+    assert (Header.objects.count(), Tensor.objects.count()) == (1, 200)
 
 
 def test_inspection_may_run_twice_and_changes_nothing_then() -> None:

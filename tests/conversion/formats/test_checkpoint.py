@@ -5,11 +5,11 @@ from collections.abc import Mapping
 
 import pytest
 
-from conversion.formats.checkpoint import open_checkpoint
+from conversion.formats.checkpoint import MAX_INDEX_BYTES, open_checkpoint
 from conversion.formats.errors import HeaderError
 from conversion.formats.layout import stream_file
 from conversion.formats.safetensors import plan_file
-from conversion.formats.source import BytesSource
+from conversion.formats.source import BytesSource, CountingSource, RangeSource
 
 FIRST, SECOND = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -121,6 +121,13 @@ def test_a_shard_name_that_is_no_plain_file_name_is_refused(shard_name: str) -> 
     with pytest.raises(HeaderError) as refused:
         open_checkpoint(sources({INDEX: index(a=shard_name), shard_name: shard(a=b"aa")}))
     assert refused.value.code == "ck-shard-name"
+
+
+def test_an_index_beyond_the_limit_is_refused_unread() -> None:
+    huge = CountingSource(RangeSource(MAX_INDEX_BYTES + 1, lambda start, length: bytes(length)))
+    with pytest.raises(HeaderError) as refused:
+        open_checkpoint({INDEX: huge})
+    assert (refused.value.code, huge.bytes_read) == ("ck-index-large", 0)
 
 
 def test_a_hostile_shard_is_named() -> None:
