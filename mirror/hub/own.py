@@ -72,10 +72,10 @@ def show_job(request: HttpRequest, user: Somebody, *, number: int) -> HttpRespon
 def _job(job: Job, user: Somebody) -> dict[str, Any]:
     """The job; to those who do not operate this service, without the paths of its directories."""
     shown = job.as_json()
-    if may_operate(user) or not str(job.params.get("upstream", "")).startswith("dir:"):
+    if may_operate(user) or job.params.get("kind") != "directory":
         return shown
-    shown["label"] = f"{job.kind} {job.params.get('repo_id', 'from a directory')}"
-    shown["params"] = job.params | {"upstream": "dir:"}
+    kept = {name: value for name, value in job.params.items() if name in ("repo_id", "revision", "repo_type")}
+    shown |= {"label": f"{job.kind} {kept.get('repo_id', 'a directory')}", "params": kept}
     shown["error_message"] = "The operator can read why." if job.error_message else ""
     return shown
 

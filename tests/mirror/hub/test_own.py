@@ -146,12 +146,14 @@ def jobs(base: Commit, secret: Commit) -> list[Job]:
     return [
         _submit("inspect", params={"commit": base.pk}, key="1", repo=base.repo),
         _submit("inspect", params={"commit": secret.pk}, key="2", repo=secret.repo),
-        _submit("mirror", params={"upstream": "dir:/secret/path", "repo_id": "acme/new"}, key="3"),
+        _submit(
+            "mirror", params={"kind": "directory", "endpoint": "/secret/path", "repo_id": "acme/new"}, key="3"
+        ),
     ]
 
 
 def _submit(kind: str, **how: Any) -> Job:
-    return submit(kind, label=f"{kind} {how['params'].get('upstream', '')}", **how)
+    return submit(kind, label=f"{kind} dir:{how['params'].get('endpoint', '')}", **how)
 
 
 def seen(client: Client, query: str = "") -> list[int]:
