@@ -11,4 +11,4 @@ class Command(BaseCommand):
     help = "Send the periodic nudges: the sweep that re-queues what died. Run exactly one."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        app.start(["beat", "-l", "WARNING"])
+        app.start(["--quiet", "beat", "-l", "WARNING"])

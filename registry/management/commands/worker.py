@@ -1,5 +1,6 @@
 """`manage.py worker`: works on jobs until it is told to end."""
 
+import warnings
 from argparse import ArgumentParser
 from typing import Any
 
@@ -29,8 +30,10 @@ class Command(BaseCommand):
         unknown = set(options["queues"].split(",")) - set(QUEUES)
         if unknown:
             raise CommandError(f"unknown queue {', '.join(sorted(unknown))}; there are {', '.join(QUEUES)}")
+        # Celery's advice about root is an operator's matter, and a container has no other user.
+        warnings.filterwarnings("ignore", message="You're running the worker with superuser privileges")
         command = [
-            "worker", "-Q", options["queues"], "-c", str(options["concurrency"]), "-P", options["pool"],
+            "--quiet", "worker", "-Q", options["queues"], "-c", str(options["concurrency"]), "-P", options["pool"],
             "-O", "fair", "-l", "WARNING", "--without-gossip", "--without-mingle",
         ]  # fmt: skip
         app.worker_main(command + ["-B"] * options["with_scheduler"])
