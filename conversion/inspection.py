@@ -193,8 +193,8 @@ def _note(commit: Commit, result: dict[str, Any]) -> None:
     Event.objects.create(
         type=Event.Type.METADATA, agent=AGENT, repo=commit.repo, commit=commit, detail=result,
         outcome=Event.Outcome.WARNING if result["n_refused"] else Event.Outcome.SUCCESS,
-        summary=f"inspected {_name(commit)}: {result['n_headers']} headers, {result['n_tensors']} tensors, "
-                f"{result['n_refused']} refused"[:500],
+        summary=f"inspected {_name(commit)}: headers {result['n_headers']}, refused {result['n_refused']}, "
+                f"tensors {result['n_tensors']}"[:500],
     )  # fmt: skip
 
 
