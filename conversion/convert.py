@@ -27,7 +27,7 @@ from conversion.naming.file_types import FileType, file_type_by_name
 from conversion.naming.plan import SIDE_FILES, Plan, plan_gguf
 from conversion.naming.slabs import file_pieces
 from conversion.quants import QuantError
-from conversion.recipes import CONVERTER, artifact_path, digest_of, recipe_row
+from conversion.recipes import CONVERTER, artifact_path, digest_of, recipe_row, wanted_recipes
 from conversion.reference import place_blob, work_folder
 from conversion.validation import submit_validation
 from mirror.blobs import BlobStore
@@ -35,6 +35,7 @@ from mirror.blobs.directory import DirectoryStore
 from mirror.blobs.keys import blob_key
 from mirror.blobs.store import Staged, StagedBusy, StoreError
 from mirror.store import blob_store
+from registry import work
 from registry.models import Artifact, Blob, Commit, Event, Job
 from registry.work import Again, JobFailed, Lease, submit
 
@@ -64,6 +65,12 @@ def submit_conversion(
         "convert", key=key, label=label[:300], params=params, repo=commit.repo, created_by=created_by,
         send_nudge=send_nudge,
     )  # fmt: skip
+
+
+def submit_wanted(commit: Commit) -> list[Job]:
+    """One job for every recipe that the policy wants of this commit and that is not made yet. Idempotent."""
+    made = set(Artifact.objects.filter(source=commit).values_list("recipe__digest", flat=True))
+    return [submit_conversion(commit, kind) for kind in wanted_recipes(commit) if digest_of(kind) not in made]
 
 
 def convert_commit(lease: Lease) -> dict[str, Any] | Again:
@@ -211,8 +218,9 @@ class _Conversion:
                 raise _SliceOver
 
     def _show_storing(self, size_bytes: int, hashed_bytes: int) -> None:
+        """Hashing again what an earlier slice staged begins from the front, so the end of a slice does not stop it."""
         self.lease.progress(size_bytes, size_bytes, "store")
-        if self.lease.should_stop():
+        if self.lease.should_stop() and work.stopping.is_set():
             raise _SliceOver
 
     def _check_suspects(self, plan: Plan, checkpoint: Checkpoint, key: str, sha256: str) -> None:

@@ -11,8 +11,8 @@ from typing import Any
 
 from django.conf import settings
 
-from conversion.naming import supported
-from conversion.naming.file_types import FILE_TYPES, RULES, FileType, file_type_by_name
+from conversion.naming import UnsupportedArchitecture, family_for
+from conversion.naming.file_types import RULES, FileType, file_type_by_name
 from registry.models import Commit, Recipe
 
 CONVERTER = "holdfast-conversion/1"
@@ -57,16 +57,22 @@ def artifact_path(commit: Commit, file_type: FileType) -> str:
 
 
 def wanted_recipes(commit: Commit) -> list[FileType]:
-    """What HOLDFAST_AUTO_CONVERT asks for, if the inspected commit is a checkpoint that can be converted. One query."""
-    if commit.architecture not in supported() or not has_weights(commit):
-        return []
-    return [file_type_by_name(name) for name in settings.HOLDFAST_AUTO_CONVERT]
+    """What HOLDFAST_AUTO_CONVERT asks for, if the commit is a checkpoint that can be converted. At most one query.
+
+    Asks the facts that inspection wrote down; of a commit that was not inspected nothing is wanted yet.
+    """
+    wanted = [file_type_by_name(name) for name in settings.HOLDFAST_AUTO_CONVERT]
+    return wanted if wanted and _is_supported(commit) and has_weights(commit) else []
+
+
+def _is_supported(commit: Commit) -> bool:
+    try:
+        family_for(commit.facts.get("config") or {})
+    except UnsupportedArchitecture:
+        return False
+    return True
 
 
 def has_weights(commit: Commit) -> bool:
     """Whether safetensors lie at the top of the commit. One query."""
     return commit.files.filter(path__endswith=".safetensors").exclude(path__contains="/").exists()
-
-
-def names_of_recipes() -> list[str]:
-    return list(FILE_TYPES)
