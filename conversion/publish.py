@@ -70,11 +70,13 @@ def derived_repo_id(repo_id: str) -> str:
     return repo_id + SUFFIX
 
 
-def publish(lease: Lease, artifact: Artifact, report: Report, *, record: Callable[[], Validation]) -> Commit:
+def publish(
+    lease: Lease, artifact: Artifact, report: Report, *, record: Callable[[], Validation]
+) -> tuple[Commit, Validation]:
     """The artifact is in a commit of the derived repo that `main` names, with lineage to its exact parent.
 
-    `record` writes the verdict; it runs in the same transaction, under the lease's guard. Idempotent: an artifact that
-    is published already keeps its first commit. Raises JobFailed `repo-taken` or `bad-repo-id`.
+    Returns that commit and the verdict, which `record` writes in the same transaction, under the lease's guard.
+    Raises JobFailed `repo-taken`, `bad-repo-id`, or `publication-busy`, which a retry can help.
     """
     repo = _derived_repo(artifact)
     for _ in range(MAX_TURNS):
@@ -83,9 +85,7 @@ def publish(lease: Lease, artifact: Artifact, report: Report, *, record: Callabl
         try:
             with transaction.atomic():
                 lease.guard()
-                commit = _record(repo, artifact, draft, seen)
-                record()
-            return commit
+                return _record(repo, artifact, draft, seen), record()
         except _Overtaken:
             repo.refresh_from_db()
     raise JobFailed(

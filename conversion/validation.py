@@ -118,10 +118,11 @@ def _conclude(lease: Lease, artifact: Artifact, report: Report) -> dict[str, Any
         "reason": report.reason,
     }  # fmt: skip
     if passed and artifact.state != Artifact.State.PUBLISHED:
-        commit = publish(
+        commit, row = publish(
             lease, artifact, report, record=lambda: record_verdict(artifact, report, passed=True)
         )
-        return result | {"published_in": commit.repo.repo_id, "commit": commit.commit_hash}
+        published = {"published_in": commit.repo.repo_id, "commit": commit.commit_hash}
+        return result | published | {"validation": row.pk}
     with transaction.atomic():
         lease.guard()
         row = record_verdict(artifact, report, passed=passed)

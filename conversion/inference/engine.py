@@ -110,10 +110,9 @@ class Engine(Protocol):
 def start_engine(name: str, threads: int) -> Engine:
     """The engine of that name, in this process. Raises EngineError `engine-missing`."""
     try:
-        module = importlib.import_module(ENGINES[name])
+        engine: Engine = importlib.import_module(ENGINES[name]).start(threads)
     except ImportError as error:
         raise EngineError(
             "engine-missing", f"the engine {name} is not installed here: {error}. See docs/validation.md."
         ) from error
-    engine: Engine = module.start(threads)
     return engine

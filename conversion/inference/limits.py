@@ -62,7 +62,8 @@ class Limits:
         """The class of a GGUF with these tensors, made from a parent that stores these dtypes.
 
         A file is named for the type of most of its weights in layers: `Q4_K_M` files hold some Q6_K. A
-        floating-point type is lossless if it can hold every value of the parent, else a cast.
+        floating-point type is lossless if it can hold every value of the parent, else a cast; so is whatever we do
+        not know.
         """
         kind = main_type(entries)
         if parent_dtypes and set(parent_dtypes) <= HOLDS.get(kind, set()):
@@ -70,7 +71,7 @@ class Limits:
         for limits in self.classes.values():
             if kind in limits.types:
                 return limits
-        return self.classes["below 2 bit"]
+        return self.classes["cast"]
 
 
 def main_type(entries: Iterable[TensorEntry]) -> str:

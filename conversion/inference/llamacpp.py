@@ -19,6 +19,7 @@ from conversion.inference.llama_api import LOG_ERROR, PACKAGE, PINNED, LogCallba
 MAX_WINDOW = 512
 """Tokens of one call, and the context of every model we open: longer texts are judged by windows."""
 MAX_LOG_LINES = 40
+NO_MEMORY = ("bad_alloc", "annot allocate memory", "failed to allocate", "unable to allocate")
 LOAD_MODE_MMAP, NO_GPU_LAYERS, FLASH_ATTENTION_OFF = 1, 0, 0
 
 
@@ -97,7 +98,8 @@ def _cpu_features(info: str) -> tuple[str, ...]:
 def _refused(errors: list[str]) -> EngineError:
     text = " · ".join(errors) or "no reason given"
     unknown = "unknown model architecture" in text or "unsupported model architecture" in text
-    code = "unsupported-architecture" if unknown else "load-refused"
+    no_memory = any(words in text for words in NO_MEMORY)
+    code = "unsupported-architecture" if unknown else "engine-out-of-memory" if no_memory else "load-refused"
     return EngineError(code, f"llama.cpp refused to load it: {text}", log=errors)
 
 

@@ -35,6 +35,9 @@ MAX_STDERR_BYTES = 64 * 1024
 START_SECONDS = 120.0
 """For the engine to be imported: torch from a cold disk takes a minute."""
 
+_OF_THE_MACHINE = {"SIGXCPU": "engine-timeout", "SIGKILL": "engine-out-of-memory"}
+"""Signals that say that a limit was reached, or that the kernel was out of memory."""
+
 Rows = NDArray[np.float32]
 
 
@@ -65,8 +68,16 @@ class Sandbox:
     already gone. `loading_seconds` is what the load took.
     """
 
-    def __init__(self, engine: str, path: Path, *, limits: Limits | None = None, threads: int = 1) -> None:
-        self.path = path
+    def __init__(
+        self,
+        engine: str,
+        path: Path,
+        *,
+        limits: Limits | None = None,
+        threads: int = 1,
+        shared_bytes: int = SHARED_BYTES,
+    ) -> None:
+        self.path, self._shared_bytes = path, shared_bytes
         self.limits = limits or limits_for(_size_of(path), engine)
         self._deadline = time.monotonic() + START_SECONDS
         self._scratch = (
@@ -90,12 +101,12 @@ class Sandbox:
         self.loading_seconds = time.monotonic() - started
         self.facts = Facts(**answer["facts"])
         self.isolation: dict[str, str] = answer["isolation"]
-        if self.facts.n_vocab * 4 > SHARED_BYTES:
+        if self.facts.n_vocab * 4 > self._shared_bytes:
             raise EngineError("load-refused", f"a vocabulary of {self.facts.n_vocab} tokens is too large")
 
     def _start_process(self) -> None:
-        shared, self._stderr = _sealed_file(SHARED_BYTES), _sealed_file(MAX_STDERR_BYTES)
-        self._shared = mmap.mmap(shared, SHARED_BYTES, prot=mmap.PROT_READ)
+        shared, self._stderr = _sealed_file(self._shared_bytes), _sealed_file(MAX_STDERR_BYTES)
+        self._shared = mmap.mmap(shared, self._shared_bytes, prot=mmap.PROT_READ)
         requests, self._requests = os.pipe()
         self._answers, answers = os.pipe()
         inherited = (requests, answers, shared)
@@ -124,7 +135,7 @@ class Sandbox:
         return bool(self._ask(do="is_end", token=token)["value"])
 
     def logits(self, ids: Sequence[int], *, first: int = 0, extend: bool = False) -> Iterator[Rows]:
-        """float32 (n, n_vocab) pieces of at most `SHARED_BYTES`, together the positions from `first` on.
+        """float32 (n, n_vocab) pieces of at most `shared_bytes`, together the positions from `first` on.
 
         A piece is a copy. Finish one call before the next.
         """
@@ -134,7 +145,7 @@ class Sandbox:
                 "engine-answer", f"the engine answered {n_rows} rows for {len(ids) - first} positions"
             )
         n_vocab = self.facts.n_vocab
-        at_once = SHARED_BYTES // (n_vocab * 4)
+        at_once = self._shared_bytes // (n_vocab * 4)
         for start in range(0, n_rows, at_once):
             count = min(at_once, n_rows - start)
             self._ask(do="rows", start=start, count=count)
@@ -183,7 +194,7 @@ class Sandbox:
             )
         name = signal.Signals(-code).name
         raise EngineError(
-            "engine-crashed",
+            _OF_THE_MACHINE.get(name, "engine-crashed"),
             f"the engine crashed: {name}. {last_words}".strip(),
             signal=name,
             said=last_words,

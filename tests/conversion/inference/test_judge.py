@@ -1,0 +1,234 @@
+"""Verdicts on real weights: the healthy ones pass, every planted fault is found, whatever it does to the engine."""
+
+import numpy as np
+import pytest
+
+from conversion.inference.engine import EngineError
+from conversion.inference.judge import Reference, judge
+from conversion.inference.sandbox import Sandbox
+from tests.conversion.inference.ggufs import (
+    BASE,
+    SAMPLES,
+    header_of,
+    patched,
+    with_metadata,
+    with_nan,
+    with_zeros,
+)
+
+
+@pytest.fixture(scope="session")
+def parent(converted):
+    facts = {"reference": "F32"}
+    return Reference("llama.cpp", converted("F32"), frozenset({"F32"}), facts, BASE / "tokenizer.model")
+
+
+def verdicts(report):
+    return {name: check.verdict for name, check in report.checks.items()}
+
+
+@pytest.mark.parametrize(("type_name", "limits_class"), [
+    ("F32", "lossless"), ("F16", "cast"), ("BF16", "cast"), ("Q8_0", "8 bit"), ("Q4_0", "4 bit"),
+])  # fmt: skip
+def test_what_we_convert_is_verified(converted, parent, type_name, limits_class):
+    report = judge(converted(type_name), parent)
+    assert (report.verdict, report.limits_class) == ("verified", limits_class), report.reason
+    assert "warn" not in verdicts(report).values()
+    assert report.reason.startswith("says what its parent says")
+    assert report.samples[0].artifact == report.samples[0].parent
+
+
+def test_a_lossless_file_must_write_what_its_parent_writes(converted, parent):
+    report = judge(converted("F32"), parent)
+    assert report.checks["greedy"].verdict == "pass"
+    assert {sample.n_equal_tokens for sample in report.samples} == {24}
+    assert judge(converted("Q4_0"), parent).checks["greedy"].verdict == "skipped"
+
+
+def test_classes_are_in_the_order_of_their_bits(converted, parent):
+    klds = [
+        judge(converted(name), parent).figures.mean_kld for name in ("F32", "F16", "BF16", "Q8_0", "Q4_0")
+    ]
+    assert klds == sorted(klds)
+    assert klds[0] == 0
+
+
+def test_the_report_names_everything_that_its_figures_depend_on(converted, parent):
+    report = judge(converted("Q8_0"), parent).as_json()
+    assert report["texts"].keys() == {"kjv.txt", "austen.txt"}
+    engine = report["engines"]["artifact"]
+    assert engine["package"] == "xllamacpp"
+    assert len(engine["library_sha256"]) == 64
+    assert engine["threads"] == 1
+    assert report["engines"]["parent's tokenizer"]["package"] == "sentencepiece, tokenizers"
+    assert report["limits"] == {"version": 1, "class": "8 bit"}
+    assert report["parent"] == {"reference": "F32"}
+    assert [check["id"] for check in report["checks"]][-1] == "cost"
+
+
+def test_judging_twice_gives_the_same_report_but_for_the_seconds(converted, parent):
+    def timeless(report):
+        for check in report["checks"]:
+            check.pop("seconds")
+        report["checks"].pop()
+        report.pop("seconds")
+        return report
+
+    first, second = (timeless(judge(converted("Q4_0"), parent).as_json()) for _ in range(2))
+    assert first == second
+
+
+def test_without_a_parent_a_sound_file_only_loads(converted):
+    report = judge(converted("Q8_0"))
+    assert report.verdict == "loads"
+    assert report.checks["fidelity"].verdict == "skipped"
+    assert report.samples[0].artifact.startswith("And it came to pass, and said")
+
+
+@pytest.mark.parametrize("block_count", [0, 513, 10**9])
+def test_a_file_that_aborts_the_engine_is_damaged_and_nothing_else_happens(converted, tmp_path, block_count):
+    path = with_metadata(converted("Q8_0"), tmp_path / "hostile.gguf", "llama.block_count", block_count)
+    report = judge(path)
+    assert report.verdict == "damaged"
+    assert report.reason.startswith("the engine crashed: SIGABRT")
+    assert report.checks["load"].value["signal"] == "SIGABRT"
+
+
+@pytest.mark.parametrize(("key", "value", "words"), [
+    ("llama.block_count", 1, "wrong number of tensors"),
+    ("llama.attention.head_count", 0, "wrong shape"),
+    ("llama.context_length", 2**31, "context of -2147483648"),
+])  # fmt: skip
+def test_absurd_metadata_is_damage_with_a_reason(converted, tmp_path, key, value, words):
+    report = judge(with_metadata(converted("Q8_0"), tmp_path / "absurd.gguf", key, value))
+    assert report.verdict == "damaged"
+    assert words in report.reason
+
+
+def test_a_truncated_file_never_reaches_the_engine(converted, tmp_path):
+    whole = converted("Q8_0").read_bytes()
+    for n_bytes in (0, 3, 24, 5000, len(whole) - 1):
+        (tmp_path / "short.gguf").write_bytes(whole[:n_bytes])
+        report = judge(tmp_path / "short.gguf")
+        assert report.verdict == "damaged"
+        assert report.reason.startswith("not a sound GGUF file")
+        assert report.checks["load"].verdict == "skipped"
+
+
+def test_a_changed_byte_is_found_by_the_digest(converted, tmp_path):
+    report = judge(converted("Q8_0"), sha256="0" * 64)
+    assert report.verdict == "damaged"
+    assert report.reason.startswith("the bytes changed")
+
+
+def test_one_nan_in_one_tensor_is_damage(converted, tmp_path):
+    report = judge(with_nan(converted("Q8_0"), tmp_path / "nan.gguf", "blk.1.ffn_up.weight"))
+    assert (report.verdict, report.reason) == ("damaged", "NaN or infinity in blk.1.ffn_up.weight")
+
+
+def test_a_zeroed_layer_is_not_verified(converted, parent, tmp_path):
+    report = judge(with_zeros(converted("Q8_0"), tmp_path / "zero.gguf", "blk.1."), parent)
+    assert report.verdict == "damaged"
+    assert report.checks["tensors"].verdict == "warn"
+    assert "it does not say what its parent says" in report.reason
+
+
+def test_one_zeroed_matrix_is_not_verified(converted, parent, tmp_path):
+    report = judge(with_zeros(converted("Q8_0"), tmp_path / "zero.gguf", "blk.2.ffn_down"), parent)
+    assert report.verdict == "damaged"
+
+
+def test_exchanged_rows_are_not_verified(converted, parent, tmp_path):
+    original = converted("Q8_0")
+    entry = next(entry for entry in header_of(original).entries if entry.name == "blk.0.ffn_up.weight")
+    rows = np.frombuffer(original.read_bytes()[entry.start : entry.end], np.uint8).reshape(entry.shape[0], -1)
+    path = patched(original, tmp_path / "rows.gguf", {entry.start: rows[::-1].tobytes()})
+    assert judge(path, parent).verdict == "damaged"
+
+
+def test_the_quant_of_a_gentle_fine_tune_is_not_that_of_the_base(converted, parent):
+    report = judge(converted("Q8_0", "ft-gentle-bf16"), parent)
+    assert report.verdict == "damaged"
+    assert report.checks["fidelity"].code == "too-far-from-parent"
+
+
+def test_the_fine_tune_is_verified_against_itself(converted):
+    own = Reference("llama.cpp", converted("F32", "ft-gentle-bf16"), frozenset({"BF16"}), {}, None)
+    assert judge(converted("Q8_0", "ft-gentle-bf16"), own).verdict == "verified"
+
+
+def test_a_tokenizer_that_is_not_the_parents_is_found(converted, parent, tmp_path):
+    original = converted("Q8_0").read_bytes()
+    # Two pieces of the vocabulary change places: of the same length, so that nothing moves.
+    exchanged = original.replace(b"\xe2\x96\x81the", b"@" * 6, 1).replace(
+        b"\xe2\x96\x81and", b"\xe2\x96\x81the", 1
+    )
+    (tmp_path / "other.gguf").write_bytes(exchanged.replace(b"@" * 6, b"\xe2\x96\x81and", 1))
+    report = judge(tmp_path / "other.gguf", parent)
+    assert report.verdict == "damaged"
+    assert report.checks["tokenizer"].code == "tokenizer-differs"
+
+
+def test_an_unknown_architecture_is_unsupported_not_damaged(converted, tmp_path):
+    (tmp_path / "other.gguf").write_bytes(converted("Q8_0").read_bytes().replace(b"llama", b"lemma"))
+    report = judge(tmp_path / "other.gguf")
+    assert report.verdict == "unsupported"
+    assert "lemma" in report.reason
+
+
+def test_a_parent_that_cannot_be_run_says_nothing_of_the_artifact(converted, tmp_path):
+    broken = with_metadata(converted("F32"), tmp_path / "parent.gguf", "llama.block_count", 0)
+    report = judge(converted("Q8_0"), Reference("llama.cpp", broken, frozenset({"F32"})))
+    assert report.verdict == "untested"
+    assert "the parent could not be run" in report.reason
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_flipped_bits_kill_nobody_and_are_not_verified_unless_harmless(converted, parent, tmp_path, seed):
+    original = converted("Q8_0")
+    rng = np.random.default_rng(seed)
+    data = bytearray(original.read_bytes())
+    start = 0 if seed % 2 else header_of(original).data_start
+    for at in rng.integers(start, start + 20_000, 8):
+        data[at] ^= 1 << int(rng.integers(8))
+    (tmp_path / "flipped.gguf").write_bytes(data)
+    report = judge(tmp_path / "flipped.gguf", parent)
+    if report.verdict == "verified":
+        assert report.figures.cautious_kld < 0.005
+    with Sandbox("llama.cpp", original) as model:
+        assert model.tokenize("the worker is well", special=False)
+
+
+def test_a_header_without_tensors_does_not_become_a_verdict_of_health(tmp_path):
+    from conversion.formats.gguf import plan_file, string
+
+    (tmp_path / "empty.gguf").write_bytes(
+        plan_file({"general.architecture": string("llama")}, []).header_bytes
+    )
+    assert judge(tmp_path / "empty.gguf").verdict == "damaged"
+
+
+def test_progress_grows_to_one(converted, parent):
+    seen = []
+    judge(converted("Q8_0"), parent, on_progress=lambda phase, share: seen.append((phase, share)))
+    shares = [share for _, share in seen]
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
+    assert {"hashing", "loading", "comparing", "writing"} <= {phase for phase, _ in seen}
+
+
+def test_giving_up_in_the_middle_leaves_no_process(converted, parent):
+    class Enough(Exception):
+        pass
+
+    def stop(phase, share):
+        if phase == "comparing":
+            raise Enough
+
+    with pytest.raises(Enough):
+        judge(converted("Q8_0"), parent, on_progress=stop)
+
+
+def test_the_samples_readme_is_beside_the_samples():
+    assert (SAMPLES / "README.md").exists()
+    assert EngineError("engine-missing", "").says_nothing_of_the_file

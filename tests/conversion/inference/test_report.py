@@ -1,0 +1,55 @@
+import json
+
+import pytest
+
+from conversion.inference.engine import EngineReport
+from conversion.inference.report import CHECKS, Report
+from conversion.inference.table import report_lines
+
+
+def report_with(**verdicts):
+    report = Report(artifact={})
+    for name, verdict in verdicts.items():
+        report.checks[name].verdict, _, report.checks[name].code = verdict.partition(":")
+        report.checks[name].summary = f"{name} said {verdict}"
+    return report
+
+
+PASSED = dict.fromkeys(["container", "tensors", "load", "tokenizer", "forward"], "pass")
+
+
+@pytest.mark.parametrize(("checks", "verdict"), [
+    ({**PASSED, "fidelity": "pass"}, "verified"),
+    ({**PASSED, "fidelity": "warn"}, "verified"),
+    (PASSED, "loads"),
+    ({"container": "pass", "tensors": "pass"}, "partial"),
+    ({}, "untested"),
+    ({"integrity": "fail"}, "damaged"),
+    ({"container": "fail:gguf-magic"}, "damaged"),
+    ({**PASSED, "fidelity": "fail"}, "damaged"),
+    ({"tensors": "pass", "load": "fail:unsupported-architecture"}, "unsupported"),
+    ({"tensors": "pass", "load": "fail:engine-crashed"}, "damaged"),
+    ({"tensors": "pass", "load": "error:engine-out-of-memory"}, "partial"),
+    ({"tensors": "pass", "load": "error:engine-missing"}, "untested"),
+    ({"tensors": "pass", "load": "error:engine-mismatch"}, "untested"),
+    ({**PASSED, "fidelity": "error:parent-not-run"}, "untested"),
+])  # fmt: skip
+def test_the_verdict_follows_from_the_checks(checks, verdict):
+    assert report_with(**checks).verdict == verdict
+
+
+def test_the_reason_is_that_of_the_first_failure():
+    assert report_with(container="pass", tensors="fail", load="fail").reason == "tensors said fail"
+    assert report_with(**PASSED, fidelity="warn").reason == "fidelity said warn"
+    assert report_with().reason == "nothing was tested"
+
+
+def test_a_report_survives_json_and_becomes_lines():
+    report = report_with(**PASSED, fidelity="fail")
+    report.engines["artifact"] = EngineReport("llama.cpp", "xllamacpp", "1", cpu_features=("AVX2",))
+    copied = json.loads(json.dumps(report.as_json()))
+    assert copied["verdict"] == "damaged"
+    assert [check["id"] for check in copied["checks"]] == CHECKS
+    lines = list(report_lines(copied))
+    assert any(line.startswith("  FAIL  fidelity") for line in lines)
+    assert lines[-1].startswith("DAMAGED: fidelity said fail")

@@ -1,0 +1,120 @@
+import gc
+import time
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from conversion.inference.engine import EngineError
+from conversion.inference.sandbox import Sandbox, limits_for
+from tests.conversion.inference.ggufs import with_metadata
+
+
+def ask_for_long(model):
+    end = time.monotonic() + 20
+    while time.monotonic() < end:
+        list(model.logits([1] * 500))
+
+
+def open_files():
+    gc.collect()
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def is_running(pid):
+    return Path(f"/proc/{pid}").exists()
+
+
+def test_pieces_of_logits_are_all_positions_in_order(converted):
+    ids = [1, *range(5, 205)]
+    with Sandbox("llama.cpp", converted("Q8_0")) as model:
+        (whole,) = model.logits(ids)
+        assert whole.shape == (201, 1024)
+        (tail,) = model.logits(ids, first=150)
+        np.testing.assert_array_equal(tail, whole[150:])
+    with Sandbox("llama.cpp", converted("Q8_0"), shared_bytes=8 * 1024 * 4) as model:
+        pieces = list(model.logits(ids))
+    assert [len(piece) for piece in pieces] == [8] * 25 + [1]
+    np.testing.assert_array_equal(np.concatenate(pieces), whole)
+
+
+def test_the_same_question_has_the_same_answer_to_the_last_bit(converted):
+    ids = [1, 354, 333, 610, 285, 750]
+    with Sandbox("llama.cpp", converted("Q8_0")) as model:
+        (first,) = model.logits(ids)
+        (again,) = model.logits(ids)
+    with Sandbox("llama.cpp", converted("Q8_0")) as model:
+        (elsewhere,) = model.logits(ids)
+    assert first.tobytes() == again.tobytes() == elsewhere.tobytes()
+
+
+def test_extending_continues_the_text(converted):
+    with Sandbox("llama.cpp", converted("F32")) as model:
+        (whole,) = model.logits([1, 354, 333, 610], first=3)
+        list(model.logits([1, 354, 333]))
+        (step,) = model.logits([610], extend=True)
+    np.testing.assert_allclose(step, whole, atol=0.02)
+
+
+def test_ids_outside_the_vocabulary_or_the_window_are_refused(converted):
+    with Sandbox("llama.cpp", converted("Q8_0")) as model:
+        for ids in ([1, 1024], [-1], [1] * 513):
+            with pytest.raises(EngineError) as caught:
+                list(model.logits(ids))
+            assert caught.value.code == "decode-failed"
+        assert model.tokenize("still alive", special=False)
+
+
+def test_a_crash_is_an_error_with_the_name_of_the_signal(converted, tmp_path):
+    hostile = with_metadata(converted("Q8_0"), tmp_path / "hostile.gguf", "llama.block_count", 0)
+    with pytest.raises(EngineError, match=r"the engine crashed: SIGABRT. .*GGML_ASSERT") as caught:
+        Sandbox("llama.cpp", hostile)
+    assert caught.value.code == "engine-crashed"
+    assert caught.value.facts["signal"] == "SIGABRT"
+
+
+def test_a_child_that_does_not_answer_in_time_is_killed(converted):
+    path = converted("Q8_0")
+    with Sandbox(
+        "llama.cpp", path, limits=replace(limits_for(path.stat().st_size), wall_seconds=0.2)
+    ) as model:
+        pid = model._process.pid
+        with pytest.raises(EngineError, match="did not answer in time") as caught:
+            ask_for_long(model)
+    assert caught.value.code == "engine-timeout"
+    assert caught.value.says_nothing_of_the_file
+    assert not is_running(pid)
+
+
+def test_a_file_that_needs_more_memory_than_allowed_says_nothing_of_the_file(converted):
+    path = converted("Q8_0")
+    little = replace(limits_for(path.stat().st_size), address_space_bytes=50 * 2**20)
+    with pytest.raises(EngineError) as caught:
+        Sandbox("llama.cpp", path, limits=little)
+    assert caught.value.code in ("engine-out-of-memory", "engine-crashed")
+
+
+def test_nothing_is_left_of_a_sandbox(converted):
+    before = open_files()
+    with Sandbox("llama.cpp", converted("Q8_0")) as model:
+        pid = model._process.pid
+        assert is_running(pid)
+    assert not is_running(pid)
+    model.close()
+    del model
+    assert open_files() == before
+
+
+def test_the_child_inherits_no_environment(converted, monkeypatch):
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    with Sandbox("llama.cpp", converted("Q8_0")) as model:
+        environment = Path(f"/proc/{model._process.pid}/environ")
+        with suppress(PermissionError):  # the child is not dumpable: nobody but root can even look
+            assert b"secret" not in environment.read_bytes()
+
+
+def test_the_isolation_that_was_granted_is_told(converted):
+    with Sandbox("llama.cpp", converted("Q8_0")) as model:
+        assert model.isolation.keys() == {"network", "limits", "capabilities", "files", "system calls"}
