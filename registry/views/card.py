@@ -29,6 +29,12 @@ ATTRIBUTES = {
     "a": {"href"}, "abbr": {"title"}, "ol": {"start"},
     "td": {"colspan", "rowspan"}, "th": {"colspan", "rowspan"},
 }  # fmt: skip
+# What scrolls sideways is reached by the keyboard, too. nh3 left these tags without any attribute.
+DRESSED = {
+    "<table>": '<div class="scroll-x" tabindex="0" role="region" aria-label="Table"><table class="table">',
+    "</table>": "</table></div>",
+    "<pre>": '<pre tabindex="0">',
+}
 _CONTROL = re.compile(r"[\x00-\x20\x7f]")  # browsers drop some of these from URLs
 _HEADING = re.compile(r"<(/?)h([1-6])>")
 _IMAGE = re.compile(r"<img\b[^>]{0,4000}>", re.IGNORECASE)
@@ -46,8 +52,8 @@ def render_card(text: str, base: str, blob: str) -> SafeString:
         attribute_filter=lambda tag, name, value: _link(value, base, blob) if name == "href" else value,
     )  # fmt: skip
     clean = _HEADING.sub(_demoted, clean)
-    clean = clean.replace("<table>", '<div class="scroll-x" tabindex="0" role="region" aria-label="Table of the card">'
-                                     '<table class="table">').replace("</table>", "</table></div>")  # fmt: skip
+    for bare, dressed in DRESSED.items():
+        clean = clean.replace(bare, dressed)
     return mark_safe(clean)  # noqa: S308  # nh3 has just made it so
 
 
