@@ -1,7 +1,7 @@
 """What a quantization type is, and the shell around every kernel: shapes, refusals, chunks.
 
-A kernel sees blocks only: float32 `(n_blocks, block_size)` in, uint8 `(n_blocks, type_size)` out, and back. Rows,
-chunking and the checks of ggml's loader and writer live here, once for all types.
+A kernel sees blocks only: float32 `(n_blocks, block_size)` in, uint8 `(n_blocks, type_size)` out, and back; it fills an
+array that it is given. Rows, chunking and the checks of ggml's loader and writer live here, once for all types.
 
 Bit for bit means: as ggml's baseline x86-64 build computes it. Every float operation is rounded to binary32 on its own,
 in the order of the C expressions, without fused multiply-add.
@@ -45,8 +45,8 @@ class Importance:
         return Importance(self.weights[first:last], self.row_power[first:last])
 
 
-Quantizer = Callable[[Floats, Importance | None], Bytes]
-Dequantizer = Callable[[Bytes], Floats]
+Quantizer = Callable[[Floats, Importance | None, Bytes], None]
+Dequantizer = Callable[[Bytes, Floats], None]
 
 
 @dataclass(frozen=True)
@@ -81,17 +81,18 @@ def quantize_rows(kind: QuantType, rows: Floats, imatrix: Floats | None) -> Byte
     _check_rows(rows)
     n_rows, n_cols = rows.shape
     row_bytes = kind.row_bytes(n_cols)
-    blocks = rows.reshape(-1, kind.block_size)
+    blocks = np.ascontiguousarray(rows).reshape(-1, kind.block_size)
     importance = _importance(kind, rows, imatrix)
     out = np.empty((len(blocks), kind.type_size), dtype=np.uint8)
     step = max(1, CHUNK_ELEMENTS // kind.block_size)
     for first in range(0, len(blocks), step):
-        last = min(first + step, len(blocks))
+        chunk, filled = blocks[first : first + step], out[first : first + step]
+        _check_finite(chunk, first * kind.block_size, n_cols)
+        part = importance.part(first, first + step) if importance else None
         # Overflow and invalid operations are ordinary here: what they lead to is refused below, as ggml does.
         with np.errstate(all="ignore"):
-            part = importance.part(first, last) if importance else None
-            out[first:last] = kind.quantize_blocks(blocks[first:last], part)
-    _check_scales(kind, out)
+            kind.quantize_blocks(chunk, part, filled)
+        _check_scales(kind, filled, first)
     return out.reshape(n_rows, row_bytes)
 
 
@@ -108,19 +109,25 @@ def dequantize_rows(kind: QuantType, data: Bytes, n_cols: int) -> Floats:
     step = max(1, CHUNK_ELEMENTS // kind.block_size)
     with np.errstate(all="ignore"):
         for first in range(0, len(blocks), step):
-            out[first : first + step] = kind.dequantize_blocks(blocks[first : first + step])
+            kind.dequantize_blocks(blocks[first : first + step], out[first : first + step])
     return out.reshape(-1, n_cols)
 
 
 def _check_rows(rows: Floats) -> None:
     if rows.ndim != 2 or rows.dtype != np.float32:
         raise QuantError("wrong-shape", f"expected float32 rows, got {rows.dtype} of shape {rows.shape}.")
-    if rows.size and not np.isfinite(rows.min() + rows.max()) and not np.isfinite(rows).all():
-        row, column = np.argwhere(~np.isfinite(rows))[0]
-        raise QuantError(
-            "non-finite-weights",
-            f"row {row}, column {column} is {rows[row, column]}. ggml refuses NaN and infinity, and so do we.",
-        )
+
+
+def _check_finite(chunk: Floats, start: int, n_cols: int) -> None:
+    """`start` is the chunk's first element in the rows. NaN and infinity survive min and max, which are quick."""
+    if np.isfinite(chunk.min()) and np.isfinite(chunk.max()):
+        return
+    at = int(np.argmax(~np.isfinite(chunk).reshape(-1)))
+    row, column = divmod(start + at, n_cols)
+    raise QuantError(
+        "non-finite-weights",
+        f"row {row}, column {column} is {chunk.reshape(-1)[at]}. ggml refuses NaN and infinity, and so do we.",
+    )
 
 
 def _importance(kind: QuantType, rows: Floats, imatrix: Floats | None) -> Importance | None:
@@ -140,13 +147,12 @@ def _importance(kind: QuantType, rows: Floats, imatrix: Floats | None) -> Import
     return Importance(weights.reshape(-1, kind.block_size), np.repeat(power, n_blocks, axis=0))
 
 
-def _check_scales(kind: QuantType, blocks: Bytes) -> None:
+def _check_scales(kind: QuantType, blocks: Bytes, first: int) -> None:
     for at in kind.scale_at:
-        exponents = blocks[:, at + 1] & 0x7C
-        if (exponents == 0x7C).any():
-            block = int(np.argmax(exponents == 0x7C))
+        is_infinite = blocks[:, at + 1] & 0x7C == 0x7C
+        if is_infinite.any():
             raise QuantError(
                 "scale-overflow",
-                f"the scale of block {block} does not fit {kind.name}: its values are too large. ggml refuses such "
-                "a block; keep this tensor as F32 or BF16.",
+                f"the scale of block {first + int(np.argmax(is_infinite))} does not fit {kind.name}: its values are "
+                "too large. ggml refuses such a block; keep this tensor as F32 or BF16.",
             )

@@ -13,20 +13,20 @@ import numpy as np
 from conversion.quants.base import Bytes, Floats, Importance, QuantError, QuantType
 
 
-def quantize_blocks(blocks: Floats, importance: Importance | None = None) -> Bytes:
+def quantize_blocks(blocks: Floats, importance: Importance | None, out: Bytes) -> None:
     bits = blocks.view(np.uint32)
     rounded = (bits + (np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1)))) >> np.uint32(16)
-    halves = rounded.astype("<u2")
+    halves = out.view("<u2")
+    np.copyto(halves, rounded, casting="same_kind")
     if ((halves & 0x7F80) == 0x7F80).any():
         raise QuantError(
             "scale-overflow",
             "a value rounds up to infinity in BF16, which ggml refuses; keep this tensor as F32.",
         )
-    return halves.view(np.uint8).reshape(-1, 2)
 
 
-def dequantize_blocks(blocks: Bytes) -> Floats:
-    return (np.ascontiguousarray(blocks).view("<u2").astype(np.uint32) << np.uint32(16)).view(np.float32)
+def dequantize_blocks(blocks: Bytes, out: Floats) -> None:
+    np.left_shift(blocks.view("<u2"), np.uint32(16), out=out.view(np.uint32), dtype=np.uint32)
 
 
 BF16 = QuantType("BF16", 1, 2, quantize_blocks, dequantize_blocks)

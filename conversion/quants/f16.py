@@ -13,12 +13,12 @@ import numpy as np
 from conversion.quants.base import Bytes, Floats, Importance, QuantType
 
 
-def quantize_blocks(blocks: Floats, importance: Importance | None = None) -> Bytes:
-    return blocks.astype("<f2").view(np.uint8).reshape(-1, 2)
+def quantize_blocks(blocks: Floats, importance: Importance | None, out: Bytes) -> None:
+    np.copyto(out.view("<f2"), blocks, casting="same_kind")
 
 
-def dequantize_blocks(blocks: Bytes) -> Floats:
-    return np.ascontiguousarray(blocks).view("<f2").astype(np.float32)
+def dequantize_blocks(blocks: Bytes, out: Floats) -> None:
+    np.copyto(out, blocks.view("<f2"))
 
 
 F16 = QuantType("F16", 1, 2, quantize_blocks, dequantize_blocks, scale_at=(0,))

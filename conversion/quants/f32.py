@@ -10,12 +10,12 @@ import numpy as np
 from conversion.quants.base import Bytes, Floats, Importance, QuantType
 
 
-def quantize_blocks(blocks: Floats, importance: Importance | None = None) -> Bytes:
-    return np.ascontiguousarray(blocks, dtype="<f4").view(np.uint8).reshape(-1, 4)
+def quantize_blocks(blocks: Floats, importance: Importance | None, out: Bytes) -> None:
+    np.copyto(out.view("<f4"), blocks)
 
 
-def dequantize_blocks(blocks: Bytes) -> Floats:
-    return np.ascontiguousarray(blocks).view("<f4").astype(np.float32, copy=False)
+def dequantize_blocks(blocks: Bytes, out: Floats) -> None:
+    np.copyto(out, blocks.view("<f4"))
 
 
 F32 = QuantType("F32", 1, 4, quantize_blocks, dequantize_blocks)

@@ -18,18 +18,16 @@ from conversion.quants.search import search_scales
 BLOCK_SIZE, TYPE_SIZE = 32, 18
 
 
-def quantize_blocks(blocks: Floats, importance: Importance | None = None) -> Bytes:
+def quantize_blocks(blocks: Floats, importance: Importance | None, out: Bytes) -> None:
     scale, quants = _plain(blocks) if importance is None else _weighted(blocks, importance)
-    out = np.empty((len(blocks), TYPE_SIZE), dtype=np.uint8)
     out[:, :2] = scale.astype("<f2").view(np.uint8)
     out[:, 2:] = quants[:, :16] | (quants[:, 16:] << 4)
-    return out
 
 
-def dequantize_blocks(blocks: Bytes) -> Floats:
+def dequantize_blocks(blocks: Bytes, out: Floats) -> None:
     scale = np.ascontiguousarray(blocks[:, :2]).view("<f2").astype(np.float32)
-    nibbles = np.concatenate([blocks[:, 2:] & 15, blocks[:, 2:] >> 4], axis=1)
-    return (nibbles.view(np.int8) - np.int8(8)).astype(np.float32) * scale
+    for half, nibbles in ((out[:, :16], blocks[:, 2:] & 15), (out[:, 16:], blocks[:, 2:] >> 4)):
+        np.multiply(nibbles.view(np.int8) - np.int8(8), scale, out=half)
 
 
 def _plain(blocks: Floats) -> tuple[Floats, Bytes]:

@@ -21,7 +21,7 @@ BLOCK_SIZE, TYPE_SIZE, GROUP = 256, 210, 16
 _TWO_BITS = np.array([0, 2, 4, 6], dtype=np.uint8).reshape(1, 1, 4, 1)
 
 
-def quantize_blocks(blocks: Floats, importance: Importance | None = None) -> Bytes:
+def quantize_blocks(blocks: Floats, importance: Importance | None, out: Bytes) -> None:
     weights = None if importance is None else importance.weights.reshape(-1, GROUP)
     found, searched = search_scales(blocks.reshape(-1, GROUP), 32, weights)
     scales = found.reshape(-1, BLOCK_SIZE // GROUP)
@@ -34,20 +34,19 @@ def quantize_blocks(blocks: Floats, importance: Importance | None = None) -> Byt
     d = (np.float32(1) / inverse).astype("<f2")
     stored = np.minimum(nearest_int(inverse * scales), 127).astype(np.int8)
     quants = _requantized(blocks, d, stored, searched)
-    out = _packed(quants, stored, d)
+    _pack(quants, stored, d, out)
     out[is_zero] = 0
-    return out
 
 
-def dequantize_blocks(blocks: Bytes) -> Floats:
+def dequantize_blocks(blocks: Bytes, out: Floats) -> None:
     low = blocks[:, :128].reshape(-1, 2, 1, 64)
     low = np.concatenate([low & 15, low >> 4], axis=2).reshape(-1, 2, 4, 32)
     high = (blocks[:, 128:192].reshape(-1, 2, 1, 32) >> _TWO_BITS) & 3
     levels = (low | (high << 4)).astype(np.float32) - np.float32(32)
     d = np.ascontiguousarray(blocks[:, 208:]).view("<f2").astype(np.float32)
     scales = d * np.ascontiguousarray(blocks[:, 192:208]).view(np.int8).astype(np.float32)
-    values = levels.reshape(-1, BLOCK_SIZE // GROUP, GROUP) * scales[:, :, None]
-    return values.reshape(-1, BLOCK_SIZE)
+    shape = (len(blocks), BLOCK_SIZE // GROUP, GROUP)
+    np.multiply(levels.reshape(shape), scales[:, :, None], out=out.reshape(shape))
 
 
 def _requantized(blocks: Floats, d: np.ndarray, stored: np.ndarray, searched: Bytes) -> Bytes:
@@ -58,15 +57,13 @@ def _requantized(blocks: Floats, d: np.ndarray, stored: np.ndarray, searched: By
     return np.where(step == 0, searched.reshape(groups.shape), quants)
 
 
-def _packed(quants: Bytes, stored: np.ndarray, d: np.ndarray) -> Bytes:
+def _pack(quants: Bytes, stored: np.ndarray, d: np.ndarray, out: Bytes) -> None:
     halves = quants.reshape(-1, 2, 4, 32)  # each 128 elements as four runs of 32
     low, high = halves & 15, halves >> 4
-    out = np.empty((len(halves), TYPE_SIZE), dtype=np.uint8)
     out[:, :128] = (low[:, :, :2] | (low[:, :, 2:] << 4)).reshape(-1, 128)
     out[:, 128:192] = np.bitwise_or.reduce(high << _TWO_BITS, axis=2).reshape(-1, 64)
     out[:, 192:208] = stored.view(np.uint8)
     out[:, 208:] = d.view(np.uint8)
-    return out
 
 
 Q6_K = QuantType("Q6_K", BLOCK_SIZE, TYPE_SIZE, quantize_blocks, dequantize_blocks, scale_at=(208,))

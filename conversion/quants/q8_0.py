@@ -17,21 +17,18 @@ from conversion.quants.rounding import round_half_away
 BLOCK_SIZE, TYPE_SIZE = 32, 34
 
 
-def quantize_blocks(blocks: Floats, importance: Importance | None = None) -> Bytes:
+def quantize_blocks(blocks: Floats, importance: Importance | None, out: Bytes) -> None:
     scale = np.abs(blocks).max(axis=1, keepdims=True) / np.float32(127)
     inverse = np.where(scale == 0, np.float32(0), np.float32(1) / scale)
-    out = np.empty((len(blocks), TYPE_SIZE), dtype=np.uint8)
     out[:, :2] = scale.astype("<f2").view(np.uint8)
     # roundf gives at most 127: amax * (1 / (amax / 127)) is within two roundings of 127. A subnormal scale has an
     # infinite inverse; C then converts infinity to int8 through int32, which keeps the low byte of INT_MIN: zero.
-    rounded = round_half_away(blocks * inverse)
-    out[:, 2:] = rounded.astype(np.int32).astype(np.int8).view(np.uint8)
-    return out
+    out[:, 2:] = round_half_away(blocks * inverse).astype(np.int8).view(np.uint8)
 
 
-def dequantize_blocks(blocks: Bytes) -> Floats:
+def dequantize_blocks(blocks: Bytes, out: Floats) -> None:
     scale = np.ascontiguousarray(blocks[:, :2]).view("<f2").astype(np.float32)
-    return blocks[:, 2:].view(np.int8).astype(np.float32) * scale
+    np.multiply(blocks[:, 2:].view(np.int8), scale, out=out)
 
 
 Q8_0 = QuantType("Q8_0", BLOCK_SIZE, TYPE_SIZE, quantize_blocks, dequantize_blocks, scale_at=(0,))

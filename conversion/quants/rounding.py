@@ -7,17 +7,16 @@ from conversion.quants.base import Floats
 _MAGIC = np.float32(
     12582912.0
 )  # 1.5 * 2**23: adding it leaves the whole number in the low bits of the mantissa
-_HALF = np.float32(0.5)
+_BELOW_HALF = np.float32(0.49999997)  # the largest float32 below a half
 
 
-def round_half_away(values: Floats) -> Floats:
-    """C's roundf: the nearest whole number, halves away from zero. Exact for every finite float32.
+def round_half_away(values: Floats) -> np.ndarray[tuple[int, ...], np.dtype[np.int32]]:
+    """C's roundf as int32: the nearest whole number, halves away from zero. Exact for |value| < 2**22.
 
-    Adding 0.5 first would round 0.49999997 up; so the fraction is compared instead.
+    Adding 0.5 would round 0.49999997 up. Adding the float just below a half, then cutting off, is right everywhere: the
+    sum of k + 0.5 and it rounds to k + 1, of anything smaller it stays below.
     """
-    whole = np.trunc(values)
-    fraction = np.abs(values - whole)
-    return whole + np.copysign((fraction >= _HALF).astype(np.float32), values)
+    return (values + np.copysign(_BELOW_HALF, values)).astype(np.int32)
 
 
 def nearest_int(values: Floats) -> np.ndarray[tuple[int, ...], np.dtype[np.int32]]:
