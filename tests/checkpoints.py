@@ -4,11 +4,10 @@
     record_commit("acme/tiny", {...}, branch="dev")      # a branch beside main
     record_tag(commit, "v1.0")
 
-`python -m tests.checkpoints REPO_ID FOLDER` does the same in the service that the environment names.
+In a Deployment: `deployment.manage("shell", "-c", "from tests.checkpoints import record_commit; …")`.
 """
 
 import hashlib
-import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -133,10 +132,3 @@ def _commit_row(repo: Repo, oids: Mapping[str, str], branch: str, message: str, 
     title = message.splitlines()[0]
     row = {"parents": parents, "title": title, "message": message, "author": "Alice", "committed_at": when}
     return Commit.objects.create(repo=repo, commit_hash=commit_hash, **(row | facts))
-
-
-if __name__ == "__main__":
-    import django
-
-    django.setup()
-    print(record_commit(sys.argv[1], Path(sys.argv[2])).commit_hash)
