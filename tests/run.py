@@ -24,6 +24,7 @@ PURE = [
     "tests/conversion/quants",
     "tests/conversion/naming",
     "tests/mirror/upstream",
+    "tests/mirror/blobs",  # tests both stores itself, in either run
 ]
 
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from mirror.blobs.errors import DigestMismatch, KeyMissing, StoreUnavailable
+from mirror.blobs.errors import DigestMismatch, KeyMissing, StoreError, StoreUnavailable
+from mirror.blobs.keys import is_staged
 from mirror.blobs.s3.connection import (
     GONE_UPLOAD,
     MISSING,
@@ -54,8 +55,7 @@ def assemble(connection: Connection, pieces: Sequence[Piece], target: str) -> bo
 
 def _try_to_assemble(connection: Connection, pieces: Sequence[Piece], target: str) -> bool | None:
     """True if we made it, False if it was taken, None if a race asks for another try."""
-    client = connection.client
-    place = connection.place(target)
+    client, place = connection.client, connection.place(target)
     upload = client.create_multipart_upload(**place, ChecksumAlgorithm="SHA256")["UploadId"]
     try:
         with ThreadPoolExecutor(N_COPIERS, "blob-copy") as pool:
@@ -64,18 +64,24 @@ def _try_to_assemble(connection: Connection, pieces: Sequence[Piece], target: st
         client.complete_multipart_upload(
             **place, UploadId=upload, MultipartUpload={"Parts": parts}, IfNoneMatch="*"
         )
-    except ClientError as error:
-        if code_of(error) in TAKEN | GONE_UPLOAD:
-            # Taken, or completed by a request whose answer was lost on the way: the caller compares sizes.
-            return False
-        if code_of(error) in RACED:
-            return None
-        raise
-    finally:
-        # After success there is nothing to abort, and the service says so.
+    except (ClientError, StoreError) as error:
         with contextlib.suppress(ClientError):
             client.abort_multipart_upload(**place, UploadId=upload)
+        return _meaning(error)
     return True
+
+
+def _meaning(error: ClientError | StoreError) -> bool | None:
+    """False if the name was taken, None if a race asks for another try; any other error is raised.
+
+    An upload that is gone was completed by a request of ours whose answer was lost: the caller compares sizes.
+    """
+    code = code_of(error) if isinstance(error, ClientError) else error.code
+    if code in TAKEN | GONE_UPLOAD:
+        return False
+    if code in RACED:
+        return None
+    raise error
 
 
 def _copy_part(
@@ -90,7 +96,7 @@ def _copy_part(
         answer = connection.client.upload_part_copy(**place, UploadId=upload, PartNumber=number, **wanted)
     except ClientError as error:
         if code_of(error) in MISSING:
-            raise KeyMissing(piece.key) from None
+            raise _gone(piece.key) from None
         raise
     result = answer["CopyPartResult"]
     part: CompletedPartTypeDef = {"PartNumber": number, "ETag": result["ETag"]}
@@ -99,6 +105,16 @@ def _copy_part(
         if piece.sha256 and checksum != base64_of(piece.sha256):
             raise DigestMismatch(piece.key, piece.sha256, base64.b64decode(checksum).hex())
     return part
+
+
+def _gone(key: str) -> StoreError:
+    if not is_staged(key):
+        return KeyMissing(key)
+    return StoreError(
+        f"{key} is gone: another writer of the same file ended meanwhile, or the sweeper came. Run the job again.",
+        code="staged-lost",
+        retryable=True,
+    )
 
 
 def base64_of(sha256: str) -> str:

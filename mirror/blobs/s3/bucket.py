@@ -61,7 +61,7 @@ class S3Store:
             raise TypeError("an S3 store promotes what it staged itself")
         check_promise(key, sha256)
         check_digests(key, staged.finish(), sha256, size_bytes)
-        is_new = not self._holds(key, size_bytes) and self._give_name(staged, key, sha256, size_bytes)
+        is_new = self._give_name(staged, key, sha256, size_bytes)
         staged.discard()
         return is_new
 
@@ -168,6 +168,8 @@ class S3Store:
         pieces = staged.pieces
         if not pieces:
             return self._put_new(key, staged.small, sha256)
+        if self._holds(key, size_bytes):
+            return False
         is_new = assemble(self.connection, pieces, key)
         self._check_stored(key, size_bytes)
         return is_new

@@ -4,12 +4,16 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import islice
 
+from botocore.exceptions import ClientError
+
 from mirror.blobs.errors import InvalidKey, StoreRefused
 from mirror.blobs.keys import check_key
-from mirror.blobs.s3.connection import Connection, named_errors
+from mirror.blobs.s3.connection import Connection, named_errors, status_of
 from mirror.blobs.store import Stat
 
 MAX_DELETES = 1000
+NO_BATCHES = {400, 405, 501}
+"""How services answer a batch delete that they do not know, or want a checksum for that is out of fashion."""
 
 
 def list_objects(connection: Connection, prefix: str) -> Iterator[Stat]:
@@ -27,17 +31,28 @@ def list_objects(connection: Connection, prefix: str) -> Iterator[Stat]:
 
 def delete_all(connection: Connection, prefix: str) -> None:
     """No key starts so any more."""
-    keys = (connection.full_key(stat.key) for stat in list_objects(connection, prefix))
+    keys = (stat.key for stat in list_objects(connection, prefix))
     while batch := list(islice(keys, MAX_DELETES)):
         with named_errors(prefix):
-            answer = connection.client.delete_objects(
-                Bucket=connection.bucket, Delete={"Objects": [{"Key": key} for key in batch], "Quiet": True}
-            )
-        for error in answer.get("Errors", []):
-            raise StoreRefused(
-                f"{error.get('Key', prefix)}: could not be deleted ({error.get('Message', error.get('Code'))}). "
-                "Let the credentials delete objects."
-            )
+            try:
+                _delete_together(connection, batch)
+            except ClientError as error:
+                if status_of(error) not in NO_BATCHES:
+                    raise
+                for key in batch:
+                    connection.client.delete_object(**connection.place(key))
+
+
+def _delete_together(connection: Connection, keys: list[str]) -> None:
+    answer = connection.client.delete_objects(
+        Bucket=connection.bucket,
+        Delete={"Objects": [{"Key": connection.full_key(key)} for key in keys], "Quiet": True},
+    )
+    for error in answer.get("Errors", []):
+        why = error.get("Message", error.get("Code"))
+        raise StoreRefused(
+            f"{error.get('Key')}: could not be deleted ({why}). Let the credentials delete objects."
+        )
 
 
 def unfinished_uploads(connection: Connection, before: datetime) -> Iterator[tuple[Stat, str]]:

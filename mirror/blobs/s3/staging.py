@@ -72,7 +72,9 @@ class StagedParts:
         self._error: BaseException | None = None
         self._digests: Digests | None = None
         self._is_open = True
-        self._parts = _whole_parts(connection, self._folder, found)
+        seen = list(found)
+        self._left_objects = bool(seen)
+        self._parts = _whole_parts(connection, self._folder, seen)
         self._sent_bytes = sum(part.size_bytes for part in self._parts)
         for part in self._parts:
             self._run(self._open_lanes().hashing, self._hash, part)
@@ -123,7 +125,7 @@ class StagedParts:
     def discard(self) -> None:
         was_open = self._is_open
         self.close()
-        if was_open:
+        if was_open and (self._left_objects or self._parts):
             delete_all(self._connection, self._folder)
 
     def close(self) -> None:
@@ -252,7 +254,7 @@ class StagedParts:
             )
 
 
-def _whole_parts(connection: Connection, folder: str, found: Iterator[Stat]) -> list[Part]:
+def _whole_parts(connection: Connection, folder: str, found: list[Stat]) -> list[Part]:
     """The parts to continue after: 1, 2, 3 … without a gap, each of its full size."""
     parts: list[Part] = []
     for stat in found:

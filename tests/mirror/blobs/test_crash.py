@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mirror.blobs import BlobStore, store_from_url
-from mirror.blobs.store import OutOfSpace, StagedBusy, blob_key
+from mirror.blobs.store import OutOfSpace, StagedBusy, StoreError, blob_key
 from tests.services.deployment import ROOT
 
 MIB = 1 << 20
@@ -115,6 +115,18 @@ def test_two_writers_of_one_staged_name_in_a_bucket_never_mix_their_bytes(s3_sto
         assert one.finish().sha256 == SHA256
         assert s3_store.promote(one, KEY, sha256=SHA256, size_bytes=len(PAYLOAD))
     assert s3_store.read(KEY) == PAYLOAD
+
+
+def test_a_writer_whose_parts_another_one_removed_is_told_to_run_again(s3_store: BlobStore) -> None:
+    with s3_store.stage("in") as one, s3_store.stage("in") as two:
+        for staged in (one, two):
+            staged.write(PAYLOAD)
+            staged.finish()
+        two.discard()
+        with pytest.raises(StoreError) as caught:
+            s3_store.promote(one, KEY, sha256=SHA256, size_bytes=len(PAYLOAD))
+        assert (caught.value.code, caught.value.retryable) == ("staged-lost", True)
+    assert list(s3_store.list("")) == []
 
 
 # --- a full disk -----------------------------------------------------------------------------------------------
