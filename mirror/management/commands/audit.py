@@ -47,7 +47,7 @@ class Command(BaseCommand):
                     on_progress=_shown_in(bar),
                 )  # fmt: skip
             except StoreError as error:
-                raise CommandError(f"the audit was broken off: {error}", returncode=2) from None
+                raise CommandError(f"the audit was broken off: {error}") from None
         if options["json"]:
             self.stdout.write(json.dumps(report.as_json(), indent=1))
         else:
