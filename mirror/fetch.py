@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mirror.blobs.store import BlobStore, Digests, Staged, blob_key
 from mirror.upstream.base import RemoteCommit, RemoteFile, UpstreamClient, UpstreamUnavailable, WrongBytes
@@ -30,18 +30,35 @@ class Fetched:
     is_new: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Halt:
+    """How files in flight are told to stop.
+
+    `soon` ends downloading at the next piece. Bytes that have all arrived are still hashed and promoted: after a
+    resume that means reading them again from the beginning, and to break it off at the end of each slice would be
+    to begin it anew for ever. `now` ends that too.
+    """
+
+    soon: threading.Event = field(default_factory=threading.Event)
+    now: threading.Event = field(default_factory=threading.Event)
+
+    def at_once(self) -> None:
+        self.soon.set()
+        self.now.set()
+
+
 def fetch_file(
     client: UpstreamClient, store: BlobStore, commit: RemoteCommit, file: RemoteFile, *,
-    stage_name: str, on_bytes: Callable[[int], None], stop: threading.Event,
+    stage_name: str, on_bytes: Callable[[int], None], halt: Halt,
 ) -> Fetched:  # fmt: skip
     """The file's bytes are in the store under their sha256, and equal what upstream declared.
 
     Continues what an earlier process staged under `stage_name`. `on_bytes` is told how many bytes more (or, when
     wrong ones are thrown away, less) there are. Wrong bytes are fetched once more from the beginning, as a proxy
     on the way may be to blame; the second time WrongBytes is raised. In both cases nothing of them stays.
-    Raises Stopped soon after `stop` is set.
+    Raises Stopped soon after `halt` asks for it.
     """
-    fetch = _Fetch(client, commit, file, on_bytes, stop)
+    fetch = _Fetch(client, commit, file, on_bytes, halt)
     try:
         return fetch.once(store, stage_name)
     except WrongBytes:
@@ -56,7 +73,7 @@ class _Fetch:
     commit: RemoteCommit
     file: RemoteFile
     on_bytes: Callable[[int], None]
-    stop: threading.Event
+    halt: Halt
 
     def once(self, store: BlobStore, stage_name: str) -> Fetched:
         """Fetched from where the staged bytes end; wrong ones are discarded."""
@@ -64,7 +81,7 @@ class _Fetch:
             self.on_bytes(staged.size_bytes)
             try:
                 self._download(staged)
-                digests = staged.finish(lambda _: self._stop_if_asked())
+                digests = staged.finish(lambda _: self._stop_if(self.halt.now))
                 self._check(digests)
             except WrongBytes:
                 self.on_bytes(-staged.size_bytes)
@@ -94,7 +111,7 @@ class _Fetch:
                 failures = 0 if staged.size_bytes - before >= PROGRESS_BYTES else failures + 1
                 if failures == ATTEMPTS:
                     raise
-                if self.stop.wait(wait_before(failures)):
+                if self.halt.soon.wait(wait_before(failures)):
                     raise Stopped from None
 
     def _read_on(self, staged: Staged) -> None:
@@ -102,7 +119,7 @@ class _Fetch:
         commit, saved = self.commit, staged.size_bytes
         with self.client.open(commit.repo_id, commit.commit_hash, self.file, staged.size_bytes) as pieces:
             for piece in pieces:
-                self._stop_if_asked()
+                self._stop_if(self.halt.soon)
                 if staged.size_bytes + len(piece) > self.file.size_bytes:
                     raise self._wrong(f"{self.file.size_bytes} bytes", "more", code="wrong-size")
                 staged.write(piece)
@@ -122,8 +139,8 @@ class _Fetch:
         if not file.lfs_sha256 and digests.git_oid != file.git_oid:
             raise self._wrong(f"git oid {file.git_oid}", f"git oid {digests.git_oid}")
 
-    def _stop_if_asked(self) -> None:
-        if self.stop.is_set():
+    def _stop_if(self, asked: threading.Event) -> None:
+        if asked.is_set():
             raise Stopped
 
     def _wrong(self, expected: str, actual: str, *, code: str = "wrong-digest") -> WrongBytes:

@@ -21,7 +21,7 @@ from django.conf import settings
 
 from mirror.blobs.directory import DirectoryStore
 from mirror.blobs.store import BlobStore, StagedBusy, StoreError
-from mirror.fetch import Fetched, fetch_file
+from mirror.fetch import Fetched, Halt, Stopped, fetch_file
 from mirror.manifest import ManifestDiffers
 from mirror.plan import Plan, check_listing, make_plan
 from mirror.record import RepoTaken, Source, find_commit, record_commit, refresh_refs, refuse_taken_name
@@ -30,7 +30,7 @@ from mirror.upstream import RemoteCommit, RemoteFile, UpstreamClient, UpstreamRe
 from mirror.upstream.base import RateLimited, RemoteRef, UpstreamError
 from mirror.upstream.guard import authority_of
 from registry.models import Job
-from registry.work import Again, JobFailed, Lease, submit
+from registry.work import Again, JobFailed, Lease, stopping, submit
 
 SPARE_BYTES = 256 << 20  # left free on the disk for the database, the queue and logs
 BUSY_SECONDS = 30.0  # another job is fetching the same file of the same repo
@@ -178,38 +178,45 @@ class _Sync:
         Raises what the first file to fail raised, after the others have stopped; what they staged stays.
         """
         tally = _Tally(plan.bytes_total - plan.bytes_needed)
-        stop = threading.Event()
+        halt = Halt()
         pool = ThreadPoolExecutor(settings.HOLDFAST_FILES_IN_PARALLEL, thread_name_prefix="fetch")
 
         def start(file: RemoteFile) -> Future[Fetched]:
             name = stage_name(self.source.repo_id, file.digest)
             return pool.submit(
                 fetch_file, self.client, self.store, commit, file,
-                stage_name=name, on_bytes=tally.add, stop=stop,
+                stage_name=name, on_bytes=tally.add, halt=halt,
             )  # fmt: skip
 
         try:
-            return self._fetch_all(start, plan, tally)
+            self._fetch_all(start, plan, tally, halt)
         finally:
-            stop.set()
+            halt.at_once()
             pool.shutdown(wait=True, cancel_futures=True)
             self._save()
+        return plan.missing <= set(self.done)
 
-    def _fetch_all(self, start: Callable[[RemoteFile], Future[Fetched]], plan: Plan, tally: "_Tally") -> bool:
-        """Few files are in flight at a time, however many there are."""
+    def _fetch_all(
+        self, start: Callable[[RemoteFile], Future[Fetched]], plan: Plan, tally: "_Tally", halt: Halt
+    ) -> None:
+        """Few files are in flight at a time, however many there are. Ends when none is."""
         queue, waiting = iter(plan.needed), dict[Future[Fetched], RemoteFile]()
         saved_at = time.monotonic()
         while True:
-            room = 2 * settings.HOLDFAST_FILES_IN_PARALLEL - len(waiting)
+            room = 0 if halt.soon.is_set() else 2 * settings.HOLDFAST_FILES_IN_PARALLEL - len(waiting)
             waiting |= {start(file): file for file in islice(queue, room)}
             self.lease.progress(tally.bytes_done, plan.bytes_total, "fetching")
             if not waiting:
-                return True
+                return
             finished, _ = wait(waiting, POLL_SECONDS, FIRST_COMPLETED)
             for future in finished:
-                self.done[waiting.pop(future).digest] = future.result()
+                file = waiting.pop(future)
+                with suppress(Stopped):
+                    self.done[file.digest] = future.result()
             if self.lease.should_stop():
-                return False
+                halt.soon.set()
+            if stopping.is_set():
+                halt.at_once()
             if time.monotonic() - saved_at > CHECKPOINT_SECONDS:
                 self._save()
                 saved_at = time.monotonic()

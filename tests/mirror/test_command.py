@@ -75,13 +75,14 @@ def test_ctrl_c_keeps_what_arrived_and_the_next_run_goes_on(deployment: Deployme
     hub.fault("slow", path="model.safetensors", rate=1_000_000, times=1)
     service = deployment.start("mirror", f"hf+{hub.url}/org/model", name="mirror")
     service.wait_until(lambda: any(seen.path == "model.safetensors" for seen in hub.seen("resolve")))
-    service.wait_until(lambda: any(path.stat().st_size for path in _staged(deployment)))
+    service.wait_until(lambda: has_staged(deployment))
     service.signal(signal.SIGINT)
     assert service.process.wait(20) == 130
     assert "interrupted" in service.tail()
     assert "Traceback" not in service.tail()
     assert "mirrored org/model@" in deployment.manage("mirror", f"hf+{hub.url}/org/model").stdout
-    assert hub.seen("resolve", "model.safetensors")[-1].headers["range"].startswith("bytes=")
+    if keeps_files(deployment):  # an S3 server keeps whole parts only, and these are few bytes
+        assert hub.seen("resolve", "model.safetensors")[-1].headers["range"].startswith("bytes=")
 
 
 def test_enqueued_work_is_done_by_a_worker(deployment: Deployment, hub: Hub) -> None:
@@ -98,7 +99,7 @@ def test_enqueued_work_is_done_by_a_worker(deployment: Deployment, hub: Hub) -> 
 
 def test_a_full_disk_is_a_clear_failure_and_nothing_is_lost(deployment: Deployment, hub: Hub) -> None:
     """The limit on file size stands for the full disk: the fifth megabyte cannot be written."""
-    if not deployment.env["HOLDFAST_BLOBS"].startswith("file:"):
+    if not keeps_files(deployment):
         pytest.skip("the S3 server writes its own files")
     limited = f'ulimit -f 4000; exec "$0" manage.py mirror hf+{hub.url}/org/model'
     python = str(ROOT / ".venv" / "bin" / "python")
@@ -114,8 +115,13 @@ def test_a_full_disk_is_a_clear_failure_and_nothing_is_lost(deployment: Deployme
     assert "mirrored org/model@" in deployment.manage("mirror", f"hf+{hub.url}/org/model").stdout
 
 
-def _staged(deployment: Deployment) -> list[Path]:
-    folder = deployment.env["HOLDFAST_BLOBS"].removeprefix("file://")
-    if not folder.startswith("/"):
-        pytest.skip("staged bytes of an S3 store cannot be seen from here")
-    return list(Path(folder).glob("incoming/mirror-*"))
+def keeps_files(deployment: Deployment) -> bool:
+    return deployment.env["HOLDFAST_BLOBS"].startswith("file:")
+
+
+def has_staged(deployment: Deployment) -> bool:
+    """Something has arrived, as far as it can be seen from here."""
+    folder = Path(deployment.env["HOLDFAST_BLOBS"].removeprefix("file://"))
+    return not keeps_files(deployment) or any(
+        path.stat().st_size for path in folder.glob("incoming/mirror-*")
+    )

@@ -1,7 +1,6 @@
 """One file from a hub that misbehaves: it arrives whole and proven, or nothing of it stays."""
 
 import hashlib
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import pytest
 
 from mirror.blobs.directory import DirectoryStore
 from mirror.blobs.store import blob_key
-from mirror.fetch import Fetched, Stopped, fetch_file
+from mirror.fetch import Fetched, Halt, Stopped, fetch_file
 from mirror.upstream.base import RemoteCommit, RemoteFile, UpstreamUnavailable, WrongBytes
 from mirror.upstream.http import Timeouts
 from mirror.upstream.huggingface import HuggingFace
@@ -42,13 +41,13 @@ class Fetching:
         self.commit = RemoteCommit("org/model", hub.repos["org/model"].branches["main"])
         listed = self.client.list_files("org/model", self.commit.commit_hash)
         self.files = {file.path: file for file in listed}
-        self.stop = threading.Event()
+        self.halt = Halt()
         self.bytes_seen = 0
 
     def fetch(self, path: str = "model.safetensors", file: RemoteFile | None = None) -> Fetched:
         return fetch_file(
             self.client, self.store, self.commit, file or self.files[path],
-            stage_name="one", on_bytes=self.count, stop=self.stop,
+            stage_name="one", on_bytes=self.count, halt=self.halt,
         )  # fmt: skip
 
     def count(self, n_bytes: int) -> None:
@@ -192,13 +191,20 @@ def test_stopping_keeps_what_has_arrived(fetching: Fetching, hub: Hub) -> None:
     def stop_soon(n_bytes: int) -> None:
         fetching.bytes_seen += n_bytes
         if fetching.bytes_seen >= wanted:
-            fetching.stop.set()
+            fetching.halt.soon.set()
 
     fetching.count = stop_soon  # type: ignore[method-assign]
     with pytest.raises(Stopped):
         fetching.fetch()
     assert wanted <= fetching.staged_bytes < len(WEIGHTS)
-    fetching.stop.clear()
+    fetching.halt.soon.clear()
     wanted = 1 << 62
     assert fetching.fetch().sha256 == SHA256
     assert fetching.ranges()[-1].startswith("bytes=")
+
+
+def test_bytes_that_have_all_arrived_are_still_promoted_when_the_slice_is_over(fetching: Fetching) -> None:
+    with fetching.store.stage("one") as staged:
+        staged.write(WEIGHTS)
+    fetching.halt.soon.set()
+    assert fetching.fetch().sha256 == SHA256
