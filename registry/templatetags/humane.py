@@ -122,15 +122,14 @@ def duration(seconds: Any) -> str:
     if seconds in NOTHING:
         return ""
     if seconds < 10:
-        return f"{seconds:.1f} s"
+        return f"{seconds:.1f} s" if seconds >= 0.05 else "under 0.1 s"
     whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    if whole < 86400:
-        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-    return f"{whole // 86400} d {whole % 86400 // 3600} h"
+    days, hours, minutes = whole // 86400, whole // 3600, whole // 60
+    if days:
+        return f"{days} d {hours % 24} h"
+    if hours:
+        return f"{hours} h {minutes % 60:02d} min"
+    return f"{minutes} min {whole % 60:02d} s" if minutes else f"{whole} s"
 
 
 @register.filter
@@ -187,6 +186,8 @@ def signed_percent(ratio: Any) -> str:
     change = 100 * (ratio - 1)
     if ratio >= 10:
         return f"{grouped(round(ratio))} ×" if ratio < 10_000 else "over 10⁴ ×"
+    if abs(change) < 0.005:
+        return f"0.00{THIN}%"
     digits = 1 if abs(change) >= 1 else 2
     return f"{change:+.{digits}f}{THIN}%".replace("-", "\u2212")
 
@@ -201,7 +202,10 @@ def figure(value: Any) -> str:
     if abs(value) < 1e-4 or abs(value) >= 1e6:
         mantissa, exponent = f"{value:.1e}".split("e")
         return f"{mantissa} × 10{str(int(exponent)).translate(_SUPERSCRIPT)}".replace("-", "\u2212")
-    return f"{value:.3g}".replace("-", "\u2212") if abs(value) < 1000 else grouped(round(value))
+    if abs(value) >= 1000:
+        return grouped(round(value))
+    digits = 1 if abs(value) >= 100 else 2
+    return (f"{value:.{digits}f}" if abs(value) >= 1 else f"{value:.3g}").replace("-", "\u2212")
 
 
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")

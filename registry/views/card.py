@@ -17,7 +17,8 @@ from markdown_it.renderer import RendererHTML
 from markdown_it.token import Token
 from markdown_it.utils import OptionsDict
 
-LONGEST_CARD = 150_000  # characters; a page stays under 200 kB and rendering under a second
+LONGEST_CARD = 100_000  # characters; a page stays under 200 kB and rendering about a second at worst
+MOST_TAGS = 5_000  # of HTML; nested deeper, the sanitiser takes quadratic time: then they are shown as text
 
 TAGS = {
     "a", "abbr", "b", "blockquote", "br", "caption", "code", "dd", "del", "details", "div", "dl", "dt", "em",
@@ -44,7 +45,8 @@ _ALT = re.compile(r"""\balt\s*=\s*(?:"([^"]*)"|'([^']*)')""", re.IGNORECASE)
 @lru_cache(maxsize=64)
 def render_card(text: str, base: str, blob: str) -> SafeString:
     """The card as safe HTML. `base` is the URL of the repo, `blob` that of its files at the shown revision."""
-    unsafe = _MARKDOWN.render(text[:LONGEST_CARD])
+    text = text[:LONGEST_CARD]
+    unsafe = (_MARKDOWN if text.count("<") <= MOST_TAGS else _PLAIN_MARKDOWN).render(text)
     unsafe = _IMAGE.sub(lambda image: _in_words(_alt_of(image.group(0))), unsafe)
     clean = nh3.clean(
         unsafe, tags=TAGS, attributes=ATTRIBUTES, url_schemes={"http", "https", "mailto"},
@@ -93,5 +95,10 @@ def _image(
     return _in_words(escape(tokens[index].content))
 
 
-_MARKDOWN = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
-_MARKDOWN.add_render_rule("image", _image)
+def _markdown(html: bool) -> MarkdownIt:
+    rules = MarkdownIt("commonmark", {"html": html}).enable(["table", "strikethrough"])
+    rules.add_render_rule("image", _image)
+    return rules
+
+
+_MARKDOWN, _PLAIN_MARKDOWN = _markdown(html=True), _markdown(html=False)

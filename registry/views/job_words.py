@@ -8,15 +8,17 @@ from django.conf import settings
 from django.utils import timezone
 
 from registry.models import Job
-from registry.templatetags.humane import grouped, words_of_bytes
+from registry.templatetags.humane import duration, grouped, words_of_bytes
 
 # The phases that the handlers of each kind name, in order. A phase that is not listed is shown as it is named.
 PHASES: dict[str, list[str]] = {
     "mirror": ["asking upstream", "fetching", "recording"],
     "inspect": ["read", "record"],
     "convert": ["plan", "convert", "store", "record"],
-    "validate": ["check", "compare", "record"],
+    "validate": ["preparing", "hashing", "tensors", "loading", "comparing", "writing", "recording"],
 }
+
+SUBPHASES = {"loading the parent": "loading", "held already": "recording"}
 
 AFTERWARDS = {
     "mirror": "Cancelling is safe. What has arrived stays staged, and a retry goes on from there.",
@@ -119,7 +121,7 @@ class JobView:
     @property
     def phases(self) -> list[tuple[str, str]]:
         """Each phase with `done`, `now` or nothing; empty when the handler named one that is not listed."""
-        names, current = PHASES.get(self.job.kind, []), self.job.phase.lower()
+        names, current = PHASES.get(self.job.kind, []), SUBPHASES.get(self.job.phase, self.job.phase)
         if self.job.state == "succeeded":
             return [(name, "done") for name in names]
         if current not in names:
@@ -155,7 +157,13 @@ class JobView:
         return AFTERWARDS.get(self.job.kind, "")
 
 
-HIDDEN = {"repo_id"}  # the page says it already
+HIDDEN = {
+    "repo_id",
+    "recipe",
+    "artifact",
+    "validation",
+    "passed",
+}  # numbers of rows, and what the page says already
 LONGEST_RESULT = 300
 
 
@@ -165,7 +173,9 @@ def _named(name: str) -> str:
 
 def _told(name: str, value: Any) -> str:
     if isinstance(value, bool):
-        return "yes" if value else "no"
+        return "yes" if value else ""
+    if name == "seconds":
+        return duration(value)
     if isinstance(value, int):
         return words_of_bytes(value) if name.endswith("_bytes") else grouped(value)
     if isinstance(value, list) and all(isinstance(item, str) for item in value):

@@ -72,12 +72,13 @@ class Family:
     edges: list[tuple[Kin, Kin, Lineage]] = field(default_factory=list)
 
     def add(self, edge: Lineage, parent: Kin, child: Kin) -> None:
-        if any(one is parent and two is child for one, two, _ in self.edges):
-            return
-        self.edges.append((parent, child, edge))
-        parent.children.append(child)
-        child.relation = child.relation or edge.get_relation_display()
+        words = edge.get_relation_display()
+        if words not in child.relation:
+            child.relation = f"{child.relation}, {words}".lstrip(", ")
         child.evidence = child.evidence or edge.get_evidence_display()
+        if not any(one is parent and two is child for one, two, _ in self.edges):
+            self.edges.append((parent, child, edge))
+            parent.children.append(child)
 
     def meet(self, repo_id: str, level: int, is_held: bool) -> Kin:
         return self.kin.setdefault(repo_id.lower(), Kin(repo_id, level, is_held))

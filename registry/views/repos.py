@@ -1,5 +1,6 @@
 """The page of a repo: what it is, whether to trust it, where it came from, how to get it."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, cast
@@ -110,13 +111,23 @@ def upstream_words(repo: Repo, full: bool) -> dict[str, str]:
 def edges_of(repo: Repo, user: Somebody) -> dict[str, list[Lineage]]:
     """Parents and children that this visitor may know of. Two queries."""
     visible = Q(parent=None) | Q(parent__in=visible_repos(user).values("pk"))
-    parents = Lineage.objects.filter(visible, child=repo).select_related("parent", "parent_commit")
+    parents = Lineage.objects.filter(visible, child=repo).select_related("parent")
     made = Lineage.objects.filter(parent=repo, child__in=visible_repos(user).values("pk"))
-    children = made.select_related("child", "parent_commit").order_by("relation", "child__repo_id")
+    children = made.select_related("child").order_by("child__repo_id", "pk")
     return {
-        "parents": list(parents.order_by("relation", "parent_repo_id")[:MOST_EDGES]),
-        "children": list(children[:MOST_EDGES]),
+        "parents": _one_each(parents.order_by("pk")[:MOST_EDGES], "parent_repo_id"),
+        "children": _one_each(children[:MOST_EDGES], "child_id"),
     }  # fmt: skip
+
+
+def _one_each(edges: Iterable[Lineage], name: str) -> list[Lineage]:
+    """The first edge to each relative, with `relations`: all that it is to the repo, in words."""
+    found: dict[Any, Lineage] = {}
+    for edge in edges:
+        first = found.setdefault(getattr(edge, name), edge)
+        words = edge.get_relation_display()
+        first.relations = f"{first.relations}, {words}" if first is not edge else words  # type: ignore[attr-defined]
+    return list(found.values())
 
 
 def facts_of(commit: Commit, rows: list[VariantRow]) -> list[dict[str, Any]]:
@@ -129,10 +140,13 @@ def facts_of(commit: Commit, rows: list[VariantRow]) -> list[dict[str, Any]]:
         {"label": "Architecture", "text": commit.architecture, "remark": commit.library_name},
         {"label": "Context", "tokens": commit.context_length},
         {"label": "Tokenizer", **_tokenizer(facts.get("tokenizer"))},
-        {"label": "Weights as published", "size": weights.size_bytes if weights else None,
-         "text": weights.name if weights else "", "remark": weights.note if weights else ""},
+        _weights(weights) if weights else {"label": "Formats", "text": ", ".join(facts.get("formats") or [])},
         {"label": "Licence", "text": named, "remark": _licence_remark(commit)},
     ]  # fmt: skip
+
+
+def _weights(row: VariantRow) -> dict[str, Any]:
+    return {"label": "Weights as published", "size": row.size_bytes, "text": row.name, "remark": row.note}
 
 
 def _layers(config: Any) -> str:

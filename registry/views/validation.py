@@ -17,6 +17,10 @@ CHECK_WORDS = {
     "tokenizer": "Tokenizer", "forward": "Forward", "fidelity": "Fidelity", "greedy": "Greedy text", "cost": "Cost",
 }  # fmt: skip
 
+LIMIT_WORDS = {
+    "kld_pass": "mean KL divergence", "top1_pass": "same top token from", "ln_ppl_pass": "ln perplexity ratio",
+}  # fmt: skip
+
 VERDICT_WORDS = {
     "verified": "says what its parent says, within the limits of its class",
     "loads": "runs and is sane, but there was no parent to compare with",
@@ -62,7 +66,8 @@ def report(request: HttpRequest, namespace: str, name: str, artifact_id: int) ->
     found = shown.report if shown else {}
     return render(request, "catalog/report.html", frame.context(
         "validation", artifact=artifact, runs=runs, shown=shown, words=VERDICT_WORDS,
-        checks=checks_of(found), figures=figures_of(found), samples=samples_of(found), facts=measured_with(found),
+        checks=checks_of(found), figures=figures_of(found), samples=samples_of(found),
+        facts=measured_with(found), sandbox=sandbox_of(found),
         seconds=found.get("seconds"),
     ))  # fmt: skip
 
@@ -89,9 +94,7 @@ def _limit(check: dict[str, Any]) -> str:
     if "limit" in str(check.get("summary", "")):
         return ""
     if isinstance(limit, dict):
-        return ", ".join(
-            f"{name.replace('_', ' ')} {value}" for name, value in limit.items() if value is not None
-        )
+        return ", ".join(f"{words} {limit[name]:g}" for name, words in LIMIT_WORDS.items() if limit.get(name))
     return "" if limit is None else str(limit)
 
 
@@ -100,39 +103,46 @@ def figures_of(report: dict[str, Any]) -> dict[str, Any]:
 
 
 def samples_of(report: dict[str, Any]) -> list[Sample]:
-    """Prompts with both continuations, parted after the longest common beginning in whole words."""
-    return [
-        Sample(one.get("prompt", ""), one.get("parent", ""), *_parted(one.get("parent", ""), one.get("artifact", "")),
-               one.get("n_equal_tokens"))
-        for one in report.get("samples") or []
-    ]  # fmt: skip
+    """Prompts with both continuations, the artifact's parted at the word where it begins to differ."""
+    return [_sample(one) for one in report.get("samples") or []]
+
+
+def _sample(one: dict[str, Any]) -> Sample:
+    prompt = str(one.get("prompt", ""))
+    parent, artifact = (
+        str(one.get(name, "")).removeprefix(prompt).lstrip() for name in ("parent", "artifact")
+    )
+    return Sample(prompt, parent, *_parted(parent, artifact), one.get("n_equal_tokens"))
 
 
 def _parted(parent: str, artifact: str) -> tuple[str, str]:
     if parent == artifact:
         return artifact, ""
-    place = next((i for i, (a, b) in enumerate(zip(parent, artifact, strict=False)) if a != b), None)
-    place = min(len(parent), len(artifact)) if place is None else place
+    pairs = zip(parent, artifact, strict=False)
+    place = next((i for i, (one, two) in enumerate(pairs) if one != two), min(len(parent), len(artifact)))
     start = artifact.rfind(" ", 0, place) + 1
     return artifact[:start], artifact[start:]
 
 
 def measured_with(report: dict[str, Any]) -> list[tuple[str, str]]:
-    """Engines, isolation, texts and limits, as pairs of short texts."""
-    pairs = []
-    for role, engine in (report.get("engines") or {}).items():
-        pairs.append(("Engine" if role == "artifact" else f"Engine, {role}", _engine(engine)))
-    limits = report.get("limits") or {}
+    """Engines, reference, texts and limits, as pairs of short texts."""
+    engines = {role: _engine(engine) for role, engine in (report.get("engines") or {}).items()}
+    pairs = [("Engine", engines.pop("artifact", ""))]
+    pairs += [(str(role).capitalize(), words) for role, words in engines.items() if words != pairs[0][1]]
+    limits, parent = report.get("limits") or {}, report.get("parent") or {}
+    pairs.append(("Reference", str(parent.get("reference", ""))))
+    pairs.append(("Texts", ", ".join(report.get("texts") or {})))
     if limits.get("class"):
         pairs.append(("Limits", f"version {limits.get('version')}, {limits['class']} class"))
-    pairs += [
-        (str(name).replace("_", " ").capitalize(), str(value))
-        for name, value in (report.get("isolation") or {}).items()
-    ]
-    return pairs
+    return [(name, words) for name, words in pairs if words]
+
+
+def sandbox_of(report: dict[str, Any]) -> list[tuple[str, str]]:
+    """How the engine was shut in while it ran."""
+    return [(str(name).capitalize(), str(words)) for name, words in (report.get("isolation") or {}).items()]
 
 
 def _engine(engine: Any) -> str:
     if not isinstance(engine, dict):
         return str(engine)
-    return " ".join(str(engine[name]) for name in ("name", "version", "build") if engine.get(name))
+    return " ".join(str(engine[name]) for name in ("name", "version") if engine.get(name))

@@ -49,21 +49,21 @@ def test_recent_times_are_told_by_age_and_others_by_date(age: timedelta, words: 
 
 
 def test_durations_are_as_exact_as_they_need_to_be() -> None:
-    assert [duration(s) for s in (None, "", 0.21, 41, 848, 3720, 90_000)] == [
-        "", "", "0.2 s", "41 s", "14 min 08 s", "1 h 02 min", "1 d 1 h",
+    assert [duration(s) for s in (None, "", 0.0, 0.21, 41, 848, 3720, 90_000)] == [
+        "", "", "under 0.1 s", "0.2 s", "41 s", "14 min 08 s", "1 h 02 min", "1 d 1 h",
     ]  # fmt: skip
     assert [roughly(s) for s in (8, 60, 1980, 7200, 200_000)] == ["8 s", "60 s", "33 min", "2 h", "2 d"]
 
 
 def test_a_ratio_is_told_as_change() -> None:
-    assert [signed_percent(r) for r in (None, 1.0005, 1.029, 0.999, 12.0, 50_000.0)] == [
-        "", "+0.05\u202f%", "+2.9\u202f%", "\u22120.10\u202f%", "12 ×", "over 10⁴ ×",
+    assert [signed_percent(r) for r in (None, 1.0005, 1.00001, 1.029, 0.999, 12.0, 50_000.0)] == [
+        "", "+0.05\u202f%", "0.00\u202f%", "+2.9\u202f%", "\u22120.10\u202f%", "12 ×", "over 10⁴ ×",
     ]  # fmt: skip
 
 
 def test_figures_avoid_exponents_that_people_avoid() -> None:
     assert [figure(v) for v in (None, 0.0, 0.0314159, 4.9, 0.0000123, 12_345.6)] == [
-        "", "0", "0.0314", "4.9", "1.2 × 10⁻⁵", "12\u202f346",
+        "", "0", "0.0314", "4.90", "1.2 × 10⁻⁵", "12\u202f346",
     ]  # fmt: skip
     assert percent(0.919) == "91.9\u202f%"
 

@@ -107,6 +107,6 @@ def test_images_are_told_in_words() -> None:
     "unit", ["[", "> ", "* ", "<div>", "![](", "`", "**a ", "| a |\n|---|\n", "<a href='"]
 )
 def test_a_card_made_to_be_slow_is_not(unit: str) -> None:
-    started = time.monotonic()
+    started = time.process_time()
     render_card(unit * 60_000, "/a/b", "/x")
-    assert time.monotonic() - started < 10, "a page must not be held up by its author"
+    assert time.process_time() - started < 3, "a page must not be held up by its author"
