@@ -85,6 +85,16 @@ def test_an_interrupt_exits_130_keeps_the_bytes_and_says_so(home: Home, hub: Hol
     assert present_bytes(home) > 2_000_000
 
 
+def test_an_interrupt_does_not_wait_for_a_silent_server(home: Home, hub: HoldfastHub, huge: str) -> None:
+    hub.fault("stall", at=6_000_000)
+    process = home.start("pull", "org/huge")
+    wait_until(lambda: present_bytes(home) > 2_000_000)
+    started = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=20)
+    assert (process.returncode, time.monotonic() - started < 5) == (130, True)
+
+
 def test_a_damaged_unfinished_file_is_noticed_and_fetched_again(
     home: Home, hub: HoldfastHub, huge: str
 ) -> None:

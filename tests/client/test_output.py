@@ -117,6 +117,11 @@ def test_without_colour_and_without_a_terminal_there_are_no_escapes(home: Home, 
     assert "\x1b" not in result.stderr + result.stdout
 
 
+def test_an_encoding_without_the_character_is_no_error(home: Home, world: HoldfastHub) -> None:
+    result = home.ok("pull", "org/model//sub folder/vocab+é#1.txt", PYTHONIOENCODING="ascii")
+    assert "vocab+\\xe9#1.txt" in result.stdout
+
+
 def test_a_reader_who_leaves_early_is_not_an_error_worth_words(home: Home, world: HoldfastHub) -> None:
     home.ok("pull", "org/model")
     process = home.start("list", "--json")

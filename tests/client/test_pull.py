@@ -212,6 +212,7 @@ def test_without_links_the_snapshot_holds_the_bytes(home: Home, model: str) -> N
     assert not (path / "README.md").is_symlink()
     assert (path / "model-00002-of-00002.safetensors").read_bytes() == LARGE
     assert "here already" in home.ok("pull", "org/model", HF_HUB_DISABLE_SYMLINKS="1").stderr
+    assert (path / "README.md").stat().st_nlink == 2, "a hard link costs no space"
 
 
 def at_a_terminal(home: Home, answer: bytes, *arguments: str, **env: str) -> tuple[int, str]:

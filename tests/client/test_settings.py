@@ -40,6 +40,11 @@ def test_the_token_is_ours_then_theirs_then_the_file(tmp_path: Path) -> None:
         settings_for(HF_TOKEN="two words")
 
 
+def test_the_token_for_our_index_is_not_shown_to_hugging_face() -> None:
+    assert settings_for(HOLDFAST_TOKEN="hf_a", HF_HOME="/none").hugging_face_token is None
+    assert settings_for(HOLDFAST_TOKEN="hf_a", HF_TOKEN="hf_b").hugging_face_token == "hf_b"
+
+
 @pytest.mark.parametrize(
     "url",
     ["", "localhost", "ftp://x", "http://", "http://x:99999999", "http://x?y=1", "http://u:p@x", "http://[x"],

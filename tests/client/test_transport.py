@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 from holdfast.errors import BadAnswer, NetworkError
-from holdfast.transport import Patience, Transport, origin, proxy_from_environment, show_url
+from holdfast.patience import Patience
+from holdfast.transport import Transport, origin, proxy_from_environment, show_url
 
 
 def once(answer: bytes) -> tuple[str, Callable[[], bytes]]:

@@ -23,7 +23,7 @@ import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 from holdfast.paths import is_inside, why_unsafe
 from holdfast.reference import is_repo_segment
@@ -146,18 +146,19 @@ def tag_cache(cache_dir: Path) -> None:
 
 
 def link_blob(blob: Path, pointer: Path, *, snapshot: Path, symlinks: bool) -> None:
-    """Afterwards `pointer` shows the blob's bytes: by a relative symlink, or by a copy where links cannot be made.
+    """Afterwards `pointer` shows the blob's bytes: by a relative symlink, else a hard link, else a copy.
 
     Refuses (ValueError) to write through a symlinked folder that leads out of the snapshot.
     """
+    if _shows(pointer, blob):
+        return
     pointer.parent.mkdir(parents=True, exist_ok=True)
     if pointer.parent != snapshot and not is_inside(pointer, snapshot):
         raise ValueError(f"{pointer.parent} leads out of {snapshot}")
-    if _shows(pointer, blob):
-        return
     staged = pointer.with_name(f"{pointer.name[:200]}.{uuid.uuid4().hex[:8]}.tmp")
     try:
-        if not (symlinks and _symlink(os.path.relpath(blob, pointer.parent), staged)):
+        linked = symlinks and _linked(lambda: staged.symlink_to(os.path.relpath(blob, pointer.parent)))
+        if not linked and not _linked(lambda: os.link(blob, staged)):
             shutil.copyfile(blob, staged)
         staged.replace(pointer)
     finally:
@@ -166,13 +167,20 @@ def link_blob(blob: Path, pointer: Path, *, snapshot: Path, symlinks: bool) -> N
 
 
 def _shows(pointer: Path, blob: Path) -> bool:
-    return pointer.is_symlink() and os.path.realpath(pointer) == os.path.realpath(blob)
-
-
-def _symlink(target: str, path: Path) -> bool:
-    """False where the disk, the platform or the user's rights know no symlinks."""
+    """Whether the pointer is this blob, or a copy made since the blob was."""
     try:
-        path.symlink_to(target)
+        here, there = pointer.stat(), blob.stat()
+    except OSError:
+        return False
+    if pointer.is_symlink() or (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino):
+        return os.path.realpath(pointer) == os.path.realpath(blob) or not pointer.is_symlink()
+    return here.st_size == there.st_size and here.st_mtime_ns >= there.st_mtime_ns
+
+
+def _linked(link: Callable[[], None]) -> bool:
+    """False where the disk, the platform or the user's rights know no such link."""
+    try:
+        link()
     except (OSError, NotImplementedError):
         return False
     return True

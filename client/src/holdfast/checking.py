@@ -7,7 +7,6 @@ links) only the kept listing knows the digest. Works offline, changes nothing.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial as bind
 from pathlib import Path
@@ -16,6 +15,7 @@ from holdfast.hashing import Expected, hash_file
 from holdfast.installed import Snapshot
 from holdfast.progress import Progress
 from holdfast.remote import RemoteFile
+from holdfast.workers import worker_threads
 
 HASH_THREADS = 4
 
@@ -61,7 +61,7 @@ def check_files(tasks: Sequence[_Task], progress: Progress, *, quick: bool) -> l
     """One finding per task, in order. `quick` compares sizes with the kept listing and reads no bytes."""
     if quick:
         return [_check_size(task) for task in tasks]
-    with ThreadPoolExecutor(HASH_THREADS, "holdfast-check") as pool:
+    with worker_threads(HASH_THREADS, "check") as pool:
         return list(pool.map(bind(_check_digest, progress), tasks))
 
 

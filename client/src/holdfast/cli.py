@@ -12,7 +12,7 @@ from importlib import import_module
 
 from holdfast.arguments import build_parser
 from holdfast.errors import INTERRUPTED, USAGE, HoldfastError, UsageError
-from holdfast.output import Output, say
+from holdfast.output import Output, make_printable, say
 
 COMMANDS = {
     "pull": "holdfast.commands.pull",
@@ -23,6 +23,7 @@ COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command line and returns its exit code. Prints no traceback unless -vv asks for it."""
+    make_printable(sys.stdout, sys.stderr)
     args = build_parser().parse_args(argv)
     out = Output(verbosity=-1 if args.quiet else args.verbose, as_json=args.json)
     try:

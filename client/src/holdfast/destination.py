@@ -178,6 +178,8 @@ class FolderDestination:
 
     def _tidy(self) -> None:
         staging = self.root / FOLDER_STAGING
+        if any(staging.glob("*.incomplete*")):
+            return  # another process is at work here, or an earlier one was interrupted
         with contextlib.suppress(OSError):
             for lock in staging.glob("*.lock"):
                 lock.unlink()

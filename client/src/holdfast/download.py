@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import threading
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, wait
 from dataclasses import dataclass
 from functools import partial as bind
 from pathlib import Path
@@ -21,12 +21,14 @@ from holdfast.hashing import Digests, Expected, Hasher, hash_file
 from holdfast.hub import Hub
 from holdfast.locks import locked
 from holdfast.partial import Partial
+from holdfast.patience import Patience
 from holdfast.plan import Plan
 from holdfast.progress import Progress
 from holdfast.remote import RemoteFile
 from holdfast.streams import Slots, Stopped, Streams, first_byte
 from holdfast.text import printable
-from holdfast.transport import Patience, show_url
+from holdfast.transport import show_url
+from holdfast.workers import worker_threads
 
 WHOLE_BYTES = (
     4 * 1024 * 1024
@@ -71,7 +73,7 @@ def fetch_plan(
         return 0
     fetcher = Fetcher(hub, plan, destination, progress, Slots(max_workers), threading.Event(), retries, force)
     largest_first = sorted(plan.fetches, key=lambda file: -file.size_bytes)
-    with ThreadPoolExecutor(min(max_workers, MAX_FILES_AT_ONCE), "holdfast-file") as pool:
+    with worker_threads(min(max_workers, MAX_FILES_AT_ONCE), "file") as pool:
         futures = [pool.submit(_fetch_in_slot, fetcher, file) for file in largest_first]
         try:
             wait(futures, return_when=FIRST_EXCEPTION)

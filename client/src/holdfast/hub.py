@@ -15,9 +15,10 @@ from urllib.parse import quote, urlencode, urljoin
 
 from holdfast.errors import AuthFailed, BadAnswer, Gated, HoldfastError, NotFound
 from holdfast.paths import check_path
+from holdfast.patience import with_patience
 from holdfast.remote import COMMIT, SHA256, Choice, RemoteFile, VariantAnswer
 from holdfast.text import printable
-from holdfast.transport import MAX_JSON_BYTES, Answer, Transport, said, show_url, with_patience
+from holdfast.transport import MAX_JSON_BYTES, Answer, Transport, said, show_url
 
 MAX_FILES = 1_000_000
 MAX_FILE_BYTES = 1 << 50

@@ -6,6 +6,7 @@ a line.
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import sys
@@ -22,6 +23,13 @@ MAX_WIDTH = 120
 def say(text: str, end: str = "\n") -> None:
     """One line on stderr, at once."""
     print(text, end=end, file=sys.stderr, flush=True)
+
+
+def make_printable(*streams: object) -> None:
+    """A character that the terminal's encoding lacks is spelled out, never an error."""
+    for stream in streams:
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 class Output:

@@ -100,18 +100,19 @@ def pull(reference: Reference, wish: Wish, settings: Settings, out: Output) -> P
     arrived = 0
     if not wish.dry_run:
         _agree(plan, wish, settings)
-        arrived = _carry_out(plan, hub, destination, wish, settings, out)
+        arrived = _carry_out(plan, hub, destination, wish=wish, settings=settings, out=out)
     seconds = time.monotonic() - started
-    pulled = _pulled(reference, hub.index_url, plan, destination, arrived, seconds)
     out.note(summary_line(plan, arrived, seconds, dry_run=wish.dry_run))
-    return pulled
+    local = tuple(destination.path_of(file) for file in plan.files)
+    path = local[0] if selection.one_file else destination.root
+    return Pulled(reference, hub.index_url, plan, path, arrived, seconds, local)
 
 
 def open_hub(reference: Reference, settings: Settings, out: Output) -> Hub:
     """The index of the reference. The token goes only to the configured index, and to Hugging Face if it is named."""
     url, token = settings.index_url, settings.token
     if reference.index_url == HUGGING_FACE:
-        url = settings.hugging_face_url
+        url, token = settings.hugging_face_url, settings.hugging_face_token
     elif reference.index_url is not None:
         url = reference.index_url
         token = token if origin(url) == origin(settings.index_url) else None
@@ -175,8 +176,8 @@ def _copies_suffice(plan: Plan, destination: Destination) -> bool:
     return isinstance(destination, FolderDestination) and all(map(destination.cached_copy, plan.fetches))
 
 
-def _carry_out(  # noqa: PLR0917
-    plan: Plan, hub: Hub, destination: Destination, wish: Wish, settings: Settings, out: Output
+def _carry_out(
+    plan: Plan, hub: Hub, destination: Destination, *, wish: Wish, settings: Settings, out: Output
 ) -> int:
     total = sum(file.size_bytes for file in plan.fetches)
     mode = "off" if out.verbosity < 0 and settings.progress != "json" else settings.progress
@@ -192,11 +193,3 @@ def _carry_out(  # noqa: PLR0917
         )
     destination.publish(plan.files, plan.selection.listing, plan.selection.revision)
     return arrived
-
-
-def _pulled(  # noqa: PLR0917
-    reference: Reference, index_url: str, plan: Plan, destination: Destination, arrived: int, seconds: float
-) -> Pulled:
-    local = tuple(destination.path_of(file) for file in plan.files)
-    path = local[0] if plan.selection.one_file else destination.root
-    return Pulled(reference, index_url, plan, path, arrived, seconds, local)

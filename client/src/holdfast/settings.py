@@ -39,6 +39,7 @@ class Settings:
     index_url: str
     hugging_face_url: str
     token: str | None
+    hugging_face_token: str | None  # for hf:// references: never the one that is for another index
     cache_dir: Path
     offline: bool
     symlinks: bool
@@ -58,7 +59,8 @@ def read_settings(args: argparse.Namespace, environ: Mapping[str, str]) -> Setti
     return Settings(
         index_url=_index_url(args.index_url, environ),
         hugging_face_url=_url("HF_ENDPOINT", environ.get("HF_ENDPOINT") or HUGGING_FACE_URL),
-        token=_token(environ),
+        token=_token(environ, ("HOLDFAST_TOKEN", "HF_TOKEN")),
+        hugging_face_token=_token(environ, ("HF_TOKEN",)),
         cache_dir=_cache_dir(args.cache_dir, environ),
         offline=args.offline or _is_set(environ, "HOLDFAST_OFFLINE") or _is_set(environ, "HF_HUB_OFFLINE"),
         symlinks=not _is_set(environ, "HF_HUB_DISABLE_SYMLINKS"),
@@ -116,8 +118,8 @@ def _cache_dir(flag: str | None, environ: Mapping[str, str]) -> Path:
     return Path(named).expanduser().absolute() if named else _hf_home(environ).absolute() / "hub"
 
 
-def _token(environ: Mapping[str, str]) -> str | None:
-    for name in ("HOLDFAST_TOKEN", "HF_TOKEN"):
+def _token(environ: Mapping[str, str], names: tuple[str, ...]) -> str | None:
+    for name in names:
         if environ.get(name, "").strip():
             return _clean_token(name, environ[name])
     path = Path(environ.get("HF_TOKEN_PATH") or _hf_home(environ) / "token").expanduser()

@@ -21,7 +21,8 @@ from typing import Callable
 from holdfast.errors import BadAnswer, HashMismatch, HoldfastError, NetworkError, RateLimited
 from holdfast.following import FollowingHasher
 from holdfast.partial import PART_BYTES, Partial
-from holdfast.transport import Answer, Patience, show_url
+from holdfast.patience import Patience
+from holdfast.transport import Answer, show_url
 
 READ_BYTES = 512 * 1024
 WINDOW_SECONDS = 0.7

@@ -4,18 +4,17 @@
   that leaves them is followed without it.
 - https is never left for http.
 - Nothing is decompressed: `Accept-Encoding: identity` is asked for, and anything else is refused.
-- What may succeed if sent again raises a `retryable` error; `Patience` decides how often and when.
+- What may succeed if sent again raises a `retryable` error; `patience.py` decides how often and when.
 """
 
 from __future__ import annotations
 
 import json
-import random
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Callable, TypeVar
+from typing import Any, Callable
 from urllib.parse import urljoin, urlsplit
 
 import urllib3
@@ -28,12 +27,8 @@ from holdfast.text import printable
 MAX_REDIRECTS = 5
 MAX_JSON_BYTES = 64 * 1024 * 1024
 MAX_ERROR_BYTES = 64 * 1024
-MAX_PAUSE_SECONDS = 120.0
-FIRST_PAUSE_SECONDS = 0.2
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 USER_AGENT = f"holdfast/{__version__}"
-
-Result = TypeVar("Result")
 
 
 @dataclass
@@ -273,37 +268,3 @@ def _reason(error: BaseException) -> str:
         return cause.strerror
     text = str(error.args[0] if error.args else error) or type(error).__name__
     return text.rpartition(": ")[2] if "object at 0x" in text else text
-
-
-class Patience:
-    """How often one request may be sent again without any progress. `sleep` may end early, by raising."""
-
-    def __init__(self, retries: int, sleep: Callable[[float], None] = time.sleep) -> None:
-        self._retries = retries
-        self._left = retries
-        self._sleep = sleep
-
-    def progressed(self) -> None:
-        """Bytes arrived: all retries are available again."""
-        self._left = self._retries
-
-    def wait_or_raise(self, error: HoldfastError) -> None:
-        """Sleeps as long as the index asked, or twice as long each time; raises the error if nothing is left."""
-        pause = error.facts.get("retry_after_seconds")
-        if not error.retryable or self._left <= 0 or (pause or 0) > MAX_PAUSE_SECONDS:
-            raise error
-        if pause is None:
-            tried = self._retries - self._left
-            pause = min(FIRST_PAUSE_SECONDS * 2.0**tried, MAX_PAUSE_SECONDS) * random.uniform(0.75, 1.25)  # noqa: S311 - jitter
-        self._left -= 1
-        self._sleep(pause)
-
-
-def with_patience(retries: int, ask: Callable[[], Result]) -> Result:
-    """The result of `ask`, asked again while its errors are retryable and retries are left."""
-    patience = Patience(retries)
-    while True:
-        try:
-            return ask()
-        except HoldfastError as error:
-            patience.wait_or_raise(error)

@@ -1,0 +1,128 @@
+"""The client and our own server, both as real processes: what the one serves, the other takes home verified."""
+
+import json
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.client.running import Home, kill, wait_until
+from tests.services.deployment import ROOT, Deployment
+
+SAMPLE = ROOT / "deploy" / "samples" / "tinyfamily" / "base-f32"
+NOTHING_MATCHED = 23
+BIG_BYTES = 200_000_000
+
+RECORD = """
+import random
+from registry.models import Repo
+from tests.checkpoints import record_commit, record_tag
+big = random.Random(5).randbytes({big})
+record_tag(record_commit("acme/big", {{"model.safetensors": big, "config.json": b"{{}}"}}), "v1.0")
+record_commit("acme/big", {{"config.json": b"{{}}"}}, branch="feat/x")
+record_commit("acme/secret", {{"config.json": b"{{}}"}}, private=True)
+record_commit("acme/gated", {{"config.json": b"{{}}"}})
+Repo.objects.filter(repo_id="acme/gated").update(gated="auto")
+"""
+
+
+class Server(NamedTuple):
+    """A running Holdfast that holds a checkpoint, its Q8_0 artifact, a large repo and a private one."""
+
+    deployment: Deployment
+    url: str
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with Deployment(tmp_path_factory.mktemp("server")) as deployment:
+        deployment.manage("mirror", f"dir:{SAMPLE}", "--as", "tinyfamily/base")
+        deployment.manage("convert", "tinyfamily/base", "--to", "Q8_0")
+        deployment.manage("validate", "tinyfamily/base")
+        deployment.manage("shell", "-c", RECORD.format(big=BIG_BYTES))
+        yield Server(deployment, deployment.start_web())
+
+
+@pytest.fixture
+def home(server: Server, tmp_path: Path) -> Home:
+    return Home(tmp_path, server.url)
+
+
+def test_a_mirrored_checkpoint_comes_home_byte_for_byte(home: Home) -> None:
+    path = home.ok("pull", "tinyfamily/base").path
+    for file in SAMPLE.rglob("*"):
+        if file.is_file():
+            assert (path / file.relative_to(SAMPLE)).read_bytes() == file.read_bytes()
+    assert "all good" in home.ok("check").stderr
+
+
+def test_an_artifact_is_found_by_the_name_of_its_parent(home: Home) -> None:
+    result = home.ok("pull", "tinyfamily/base:q8_0", "--json").json["pulled"][0]
+    assert result["repo_id"] == "tinyfamily/base-GGUF"
+    assert Path(result["path"]).read_bytes()[:4] == b"GGUF"
+    refs = home.cache / "models--tinyfamily--base-GGUF" / "refs" / "main"
+    assert refs.read_text() == result["commit"]
+
+
+def test_an_unknown_variant_lists_the_choices_with_their_verdicts(home: Home) -> None:
+    error = home.fails("not_found", "pull", "tinyfamily/base:Q2_K", exit_code=NOTHING_MATCHED)
+    verdicts = {choice["variant"]: choice["verdict"] for choice in error["choices"]}
+    assert verdicts["Q8_0"] == "verified"
+
+
+def test_the_server_says_what_is_missing(home: Home) -> None:
+    for reference in (
+        "nobody/nothing",
+        "tinyfamily/base@v9",
+        f"tinyfamily/base@{'0' * 40}",
+        "tinyfamily/base//no",
+    ):
+        home.fails("not_found", "pull", reference, exit_code=NOTHING_MATCHED)
+
+
+def test_branches_with_a_slash_and_tags_are_revisions(home: Home) -> None:
+    assert len(list(home.ok("pull", "acme/big@feat/x").path.iterdir())) == 1
+    assert home.ok("pull", "acme/big@v1.0//config.json").path.read_bytes() == b"{}"
+
+
+def test_a_private_repo_looks_absent_and_opens_with_a_token(home: Home, server: Server) -> None:
+    home.fails("not_found", "pull", "acme/secret", exit_code=NOTHING_MATCHED)
+    home.fails("auth", "pull", "acme/secret", HOLDFAST_TOKEN="hf_" + "x" * 34)
+    code = "from django.contrib.auth.models import User; User.objects.create_superuser('root')"
+    server.deployment.manage("shell", "-c", code)
+    token = json.loads(server.deployment.manage("token", "create", "root", "--json").stdout)["token"]
+    assert home.ok("pull", "acme/secret", HOLDFAST_TOKEN=token).path.is_dir()
+
+
+def test_killed_and_run_again_it_goes_on_where_it_stopped(home: Home) -> None:
+    process = home.start("pull", "acme/big@v1.0")
+    staged = home.cache / "models--acme--big" / "blobs"
+    wait_until(lambda: any(staged.glob("*.parts")) or process.poll() is not None)
+    kill(process)
+    kept = sum(
+        count
+        for path in staged.glob("*.parts")
+        for (count,) in struct.iter_unpack("<Q", path.read_bytes()[24:])
+    )
+    pulled = home.ok("pull", "acme/big@v1.0", "--json").json["pulled"][0]
+    assert pulled["fetched_bytes"] <= BIG_BYTES + 2 - kept
+    assert "all good" in home.ok("check").stderr
+    assert home.leftovers() == []
+
+
+def test_several_people_pull_at_once(server: Server, tmp_path: Path) -> None:
+    homes = [Home(tmp_path / str(n), server.url) for n in range(4)]
+    for home in homes:
+        home.folder.mkdir()
+    processes = [home.start("-q", "pull", "acme/big@v1.0") for home in homes]
+    shown = [process.communicate(timeout=120) for process in processes]
+    assert [process.returncode for process in processes] == [0] * 4, shown
+    assert {max(map(len, home.blobs().values())) for home in homes} == {BIG_BYTES}
+    assert len({name for home in homes for name in home.blobs()}) == 2
+
+
+def test_a_gated_repo_shows_its_name_and_keeps_its_files(home: Home) -> None:
+    home.ok("pull", "acme/gated", "--dry-run")
+    home.fails("gated", "pull", "acme/gated")
