@@ -9,7 +9,10 @@
 
 For `xaccel` nginx needs:
 
-    location /_blobs/ { internal; alias /path/of/the/store/; etag off; add_header ETag $upstream_http_etag; }
+    location /_blobs/ {
+        internal; alias /path/of/the/store/; etag off;
+        add_header ETag $upstream_http_etag; add_header X-Repo-Commit $upstream_http_x_repo_commit;
+    }
 
 HEAD is always answered here with 200 and every header: a presigned URL allows one method only, and clients
 differ in whether they follow a redirect with HEAD or with GET. What an author wrote is never active content on our
