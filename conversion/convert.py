@@ -69,6 +69,7 @@ def submit_conversion(
 
 def submit_wanted(commit: Commit) -> list[Job]:
     """One job for every recipe that the policy wants of this commit and that is not made yet. Idempotent."""
+    commit.refresh_from_db(fields=["facts"])  # inspection has just written them
     made = set(Artifact.objects.filter(source=commit).values_list("recipe__digest", flat=True))
     return [submit_conversion(commit, kind) for kind in wanted_recipes(commit) if digest_of(kind) not in made]
 

@@ -12,6 +12,7 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
+from conversion.convert import submit_wanted
 from conversion.facts import SMALL_FILES, Facts, gather_facts
 from conversion.formats import gguf
 from conversion.formats.checkpoint import INDEX_SUFFIX, open_checkpoint
@@ -95,6 +96,7 @@ def _record(lease: Lease, store: BlobStore, commit: Commit) -> dict[str, Any]:
         adopt_children(commit.repo)
         if is_news:
             _note(commit, result)
+            submit_wanted(commit)
     if problem is not None:
         _note_refusal(lease, commit, path="the checkpoint", code=problem.code, message=str(problem))
     return result

@@ -67,3 +67,18 @@ def broker_reaches_every_machine(**_: Any) -> Iterable[CheckMessage]:
             Caution("PostgreSQL with a broker that only this machine sees", hint=hint, id="holdfast.W002")
         ]
     return []
+
+
+@register()
+def wanted_recipes_exist(**_: Any) -> Iterable[CheckMessage]:
+    """HOLDFAST_AUTO_CONVERT names file types that we can make."""
+    if not settings.HOLDFAST_AUTO_CONVERT:
+        return []
+    from conversion.naming.file_types import FILE_TYPES  # numpy and gguf, for those who use the setting
+
+    hint = f"file types, comma-separated: {', '.join(FILE_TYPES)}"
+    return [
+        Error(f"HOLDFAST_AUTO_CONVERT has {name!r}", hint=hint, id="holdfast.E004")
+        for name in settings.HOLDFAST_AUTO_CONVERT
+        if name.upper() not in FILE_TYPES
+    ]

@@ -17,7 +17,9 @@ from conversion.recipes import (
     wanted_recipes,
 )
 from registry.models import Commit, Job, Recipe
+from registry.work import run_job, submit
 from tests.checkpoints import record_commit
+from tests.conversion.naming.models import SAMPLES
 
 FACTS = {"config": {"architectures": ["LlamaForCausalLM"]}}
 ROOT = Path(__file__).parents[2]
@@ -90,3 +92,14 @@ def test_what_is_wanted_becomes_one_job_each_however_often_it_is_asked(settings:
     commit = checkpoint()
     assert [job.pk for job in submit_wanted(commit)] == [job.pk for job in submit_wanted(commit)]
     assert sorted(Job.objects.values_list("params__recipe", flat=True)) == ["Q4_0", "Q8_0"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_inspection_asks_for_what_the_policy_wants(settings: object) -> None:
+    settings.HOLDFAST_AUTO_CONVERT = ["Q8_0"]
+    commit = record_commit("tinyfamily/base", SAMPLES / "base-f32")
+    job = submit(
+        "inspect", key=str(commit.pk), label="inspect", params={"commit": commit.pk}, repo=commit.repo
+    )
+    run_job(job.pk)
+    assert Job.objects.get(kind="convert").params["recipe"] == "Q8_0"

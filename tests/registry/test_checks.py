@@ -16,6 +16,7 @@ def ids() -> set[str]:
         ("HOLDFAST_BLOBS", "ftp://example", "holdfast.E001"),
         ("HOLDFAST_UPSTREAM_ALLOW", ["http://x/y"], "holdfast.E002"),
         ("HOLDFAST_UPSTREAM_TOKENS", ["hub.example"], "holdfast.E003"),
+        ("HOLDFAST_AUTO_CONVERT", ["Q8_0", "Q9_9"], "holdfast.E004"),
         ("HOLDFAST_LEASE_SECONDS", 0.1, "holdfast.W001"),
     ],
 )

@@ -46,15 +46,14 @@ def shapes(settings: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
 
 
 def write_checkpoint(
-    folder: Path, settings: Mapping[str, Any], *, dtype: str = "F32", shards: int = 1, tokenizer: bool = True
+    folder: Path, settings: Mapping[str, Any], *, dtype: str = "F32", shards: int = 1, seed: int = 7
 ) -> dict[str, np.ndarray]:
     """The folder holds a whole checkpoint with random weights; returns them, as they are after rounding to dtype."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(settings))
-    if tokenizer:
-        for name in TOKENIZER:
-            (folder / name).write_bytes((SAMPLES / "base-f32" / name).read_bytes())
-    chance = np.random.default_rng(7)
+    for name in TOKENIZER:
+        (folder / name).write_bytes((SAMPLES / "base-f32" / name).read_bytes())
+    chance = np.random.default_rng(seed)
     values = {n: chance.normal(0, 0.05, shape).astype(np.float32) for n, shape in shapes(settings).items()}
     data = {name: quantize(array.reshape(1, -1), dtype).tobytes() for name, array in values.items()}
     names = list(values)
