@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial as bind
 from pathlib import Path
 
+from holdfast.cache import RepoCache
 from holdfast.hashing import Expected, hash_file
 from holdfast.installed import Snapshot
 from holdfast.progress import Progress
@@ -45,6 +46,15 @@ class _Task:
     file: RemoteFile
     local_path: Path
 
+    @property
+    def commit(self) -> tuple[RepoCache, str]:
+        return self.snapshot.repo, self.snapshot.commit
+
+    @property
+    def name(self) -> str:
+        """Unlike the path, no other task's."""
+        return f"{self.snapshot.repo.repo_id}@{self.snapshot.commit[:7]} {self.file.path}"
+
 
 def tasks_of(snapshots: Iterable[Snapshot]) -> list[_Task]:
     """Every file once, however many commits show it."""
@@ -60,7 +70,9 @@ def tasks_of(snapshots: Iterable[Snapshot]) -> list[_Task]:
 def check_files(tasks: Sequence[_Task], progress: Progress, *, quick: bool) -> list[Finding]:
     """One finding per task, in order. `quick` compares sizes with the kept listing and reads no bytes."""
     if quick:
-        return [_check_size(task) for task in tasks]
+        commits = dict.fromkeys(task.commit for task in tasks)
+        listed = {commit: _listed_sizes(*commit) for commit in commits}
+        return [_check_size(task, listed[task.commit].get(task.file.path)) for task in tasks]
     with worker_threads(HASH_THREADS, "check") as pool:
         return list(pool.map(bind(_check_digest, progress), tasks))
 
@@ -97,9 +109,11 @@ def _finding(
     )
 
 
-def _check_size(task: _Task) -> Finding:
-    listing = task.snapshot.repo.read_tree(task.snapshot.commit) or []
-    listed = next((file.size_bytes for file in listing if file.path == task.file.path), None)
+def _listed_sizes(repo: RepoCache, commit: str) -> dict[str, int]:
+    return {file.path: file.size_bytes for file in repo.read_tree(commit) or ()}
+
+
+def _check_size(task: _Task, listed: int | None) -> Finding:
     if listed is None:
         return _finding(task, "unknown digest")
     if listed != task.file.size_bytes:
@@ -109,17 +123,15 @@ def _check_size(task: _Task) -> Finding:
 
 def _check_digest(progress: Progress, task: _Task) -> Finding:
     file = task.file
-    progress.started(file.path, file.size_bytes, 0)
     if not file.etag:
-        progress.advanced(file.path, file.size_bytes)
         return _finding(task, "unknown digest")
+    progress.started(task.name, file.size_bytes, 0)
     try:
-        got = hash_file(
-            task.local_path, with_git=file.sha256 is None, advance=bind(progress.advanced, file.path)
-        )
+        advance = bind(progress.advanced, task.name)
+        got = hash_file(task.local_path, with_git=file.sha256 is None, advance=advance)
     except OSError as error:
         return _finding(task, "unreadable", actual=error.strerror or str(error))
+    finally:
+        progress.finished(task.name)
     difference = Expected(got.size_bytes, file.sha256, file.git_oid).difference(got)
-    if difference is None:
-        progress.finished(file.path)
     return _finding(task, *difference) if difference else _finding(task, None)

@@ -94,9 +94,12 @@ def _walk(folder: str) -> Iterator[str]:
 
 
 def _read_snapshot(repo: RepoCache, commit: str, refs: tuple[str, ...]) -> Snapshot:
+    """Of a link the target's name is the digest; only copies need the kept listing, which costs more to read."""
     root = str(repo.snapshot_path(commit))
-    listing = {file.path: file for file in repo.read_tree(commit) or ()}
-    files, broken, modified = [], [], Path(root).stat().st_mtime
+    files: list[RemoteFile] = []
+    copies: list[RemoteFile] = []
+    broken: list[str] = []
+    modified = Path(root).stat().st_mtime
     for name in _walk(root):
         path = os.path.relpath(name, root).replace(os.sep, "/")
         try:
@@ -105,16 +108,23 @@ def _read_snapshot(repo: RepoCache, commit: str, refs: tuple[str, ...]) -> Snaps
             broken.append(path)
             continue
         modified = max(modified, status.st_mtime)
-        files.append(_file_at(name, path, status.st_size, listing.get(path)))
-    return Snapshot(repo, commit, refs, tuple(files), tuple(broken), modified)
+        etag = _target_name(name)
+        (copies if etag is None else files).append(_file_named(etag or "", path, status.st_size))
+    if copies:
+        etags = {file.path: file.etag for file in repo.read_tree(commit) or ()}
+        files += [_file_named(etags.get(copy.path, ""), copy.path, copy.size_bytes) for copy in copies]
+    in_order = sorted(files, key=lambda file: file.path)
+    return Snapshot(repo, commit, refs, tuple(in_order), tuple(broken), modified)
 
 
-def _file_at(name: str, path: str, size_bytes: int, listed: RemoteFile | None) -> RemoteFile:
-    """A link's target is named by its digest; of a copy only the kept listing knows it."""
+def _target_name(name: str) -> str | None:
     try:
-        etag = Path(os.readlink(name)).name  # noqa: PTH115 - Path.readlink costs twice the time
+        return Path(os.readlink(name)).name  # noqa: PTH115 - Path.readlink costs twice the time
     except OSError:
-        etag = listed.etag if listed is not None else ""
+        return None
+
+
+def _file_named(etag: str, path: str, size_bytes: int) -> RemoteFile:
     sha256 = etag if SHA256.match(etag) else None
     git_oid = etag if COMMIT.match(etag) else None
     return RemoteFile(path, size_bytes, git_oid, sha256)

@@ -5,7 +5,9 @@ Imported only when a terminal is watching, because rich takes longer to import t
 
 from __future__ import annotations
 
-from rich.console import Console
+from collections.abc import Iterable
+
+from rich.console import Console, RenderableType
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -34,13 +36,21 @@ class _Name(TextColumn):
         return Text(shorten(task.description, NAME_WIDTH).ljust(NAME_WIDTH))
 
 
+class _Lines(RichProgress):
+    """The total, which is the first task, is shown last."""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        tasks = self.tasks
+        yield self.make_tasks_table([*tasks[1:], *tasks[:1]])
+
+
 class LiveProgress(Progress):
     """Files under way, finished ones above them, the total last."""
 
     def __init__(self, total_bytes: int, n_files: int, *, color: bool, tell_finished: bool) -> None:
         super().__init__(total_bytes, n_files, tell_finished=tell_finished)
         self._console = Console(stderr=True, no_color=not color, highlight=False)
-        self._bars = RichProgress(
+        self._bars = _Lines(
             _Name(),
             BarColumn(bar_width=None),
             DownloadColumn(),

@@ -75,7 +75,7 @@ class Progress:
             self.on_advanced(path, n_bytes)
 
     def finished(self, path: str) -> None:
-        """A file is verified and has its name."""
+        """A file is done: in a pull it is verified and has its name."""
         with self._lock:
             self.n_finished += 1
             self.on_finished(path)
