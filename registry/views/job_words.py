@@ -39,14 +39,15 @@ class JobView:
     @property
     def title(self) -> str:
         """`Convert org/name to Q8_0`."""
+        if self.job.kind != "mirror":  # whose label may hold a path of this machine
+            return self.job.label[:1].upper() + self.job.label[1:]
         named = self._params.get("repo_id") or self._params.get("upstream_repo_id") or self.job.label
         subject = self.job.repo.repo_id if self.job.repo else named
-        recipe = self._params.get("recipe")
-        return f"{self.job.kind.capitalize()} {subject}" + (f" to {recipe}" if recipe else "")
+        return f"Mirror {subject}"
 
     @property
     def subject(self) -> str:
-        return self.title.split(" ", 1)[1]
+        return self.title.split(" ", 1)[-1]
 
     @property
     def _params(self) -> dict[str, Any]:
@@ -144,6 +145,15 @@ class JobView:
     def reading(self) -> str:
         """What the page gives back as `?since=` to learn the rate of the meantime."""
         return f"{timezone.now().timestamp():.1f}:{self.job.bytes_done}"
+
+    @property
+    def report(self) -> str:
+        """Where the report of the artifact is that this job made or judged."""
+        found = self.job.result if isinstance(self.job.result, dict) else {}
+        artifact = self._params.get("artifact") or found.get("artifact")
+        if self.job.repo is None or not isinstance(artifact, int):
+            return ""
+        return f"{self.job.repo.get_absolute_url()}/validation/{artifact}"
 
     @property
     def result(self) -> list[tuple[str, str]]:

@@ -70,7 +70,10 @@ def metadata_of(file: File) -> list[tuple[str, str]]:
 
 def _text(value: Any) -> str:
     if isinstance(value, dict) and "length" in value:
-        first = ", ".join(str(item) for item in value.get("first", []))
+        items = value.get("first", [])
+        first = ", ".join(str(item) for item in items)
+        if value["length"] == len(items):
+            return first[:LONGEST_VALUE]
         return f"{value['length']} values of {value.get('type', 'an array')}: {first}…"[:LONGEST_VALUE]
     text = value if isinstance(value, str) else repr(value) if isinstance(value, float) else str(value)
     return text if len(text) <= LONGEST_VALUE else text[:LONGEST_VALUE] + "…"

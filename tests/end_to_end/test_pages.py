@@ -220,7 +220,7 @@ def test_screenshots_show_catalog_repo_and_job(chromium: Browser, url: str, tmp_
 
 
 def mirror_family(deployment: Deployment) -> int:
-    """The sample family as `make demo` leaves it; the number of the job that converted it to Q8_0."""
+    """The sample family as `make demo` leaves it; the number of the job that judged its Q8_0."""
     for folder, name in {
         "base-f32": "base",
         "ft-gentle-bf16": "ft-gentle",
@@ -232,7 +232,7 @@ def mirror_family(deployment: Deployment) -> int:
     worker = deployment.start_worker(concurrency=1)
     jobs = deployment.wait_for_jobs(seconds=300)
     worker.stop()
-    return int(next(job["id"] for job in jobs if job["kind"] == "convert" and "Q8_0" in job["label"]))
+    return int(next(job["id"] for job in jobs if job["label"] == "validate base-Q8_0.gguf"))
 
 
 def photograph(chromium: Browser, url: str, paths: dict[str, str], folder: Path) -> list[Path]:

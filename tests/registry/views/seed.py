@@ -175,14 +175,15 @@ def make_report(verdict: str, reason: str) -> dict[str, Any]:
 def make_job(repo: Repo | None, kind: str = "mirror", state: str = "succeeded", **facts: Any) -> Job:
     """A job in that state, halfway through 64 GB if it is not over."""
     now = timezone.now()
-    number = Job.objects.count()
+    number, params = Job.objects.count(), facts.get("params", {})
+    label = f"{kind} {repo} to {params['recipe']}" if "recipe" in params else f"{kind} {repo}"
     over = {"finished_at": now} if state not in ("queued", "running") else {}
     going = (
         {"lease_until": now + timedelta(seconds=20), "owner": "worker-1:42:1"} if state == "running" else {}
     )
     begun = {} if state == "queued" else {"started_at": now - timedelta(minutes=12), "attempts": 1}
     return Job.objects.create(
-        kind=kind, key=f"{kind}-{number}", label=f"{kind} {repo}", state=state, repo=repo,
+        kind=kind, key=f"{kind}-{number}", label=label, state=state, repo=repo,
         **(over | going | begun | facts),
     )  # fmt: skip
 
