@@ -4,8 +4,11 @@ import os
 
 from celery import Celery
 from celery.signals import setup_logging
+from kombu.transport import TRANSPORT_ALIASES
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "registry.settings")
+
+TRANSPORT_ALIASES["filesystem"] = "registry.folder_broker:Transport"  # why: see there
 
 app = Celery("holdfast")
 
