@@ -98,7 +98,7 @@ def build_reference(store: BlobStore, commit: Commit, folder: Path, on_bytes: On
     _place_side_files(store, files, home)
     try:
         checkpoint = open_checkpoint(_weight_sources(store, files))
-        if find_spec("torch"):
+        if find_spec("torch") and find_spec("transformers"):
             _place_weights(store, files, checkpoint, home, on_bytes)
             return _by_transformers(commit, checkpoint, home)
         return _by_llama_cpp(commit, checkpoint, home, folder / "parent.gguf", on_bytes)

@@ -110,16 +110,17 @@ def test_validating_again_adds_a_report_and_publishes_nothing_twice(converted):
     assert Commit.objects.filter(repo__repo_id="tinyfamily/base-f32-GGUF").count() == 1
 
 
-def test_a_parent_that_cannot_be_run_fails_the_job_and_judges_nothing(converted):
+def test_a_parent_that_cannot_be_run_fails_the_job_and_blames_nobody(converted):
     files = read_folder(SAMPLES / "base-f32")
-    config = json.loads(Path(str(files["config.json"])).read_text()) | {"architectures": ["OwnForCausalLM"]}
-    source = record_commit("acme/own", files | {"config.json": json.dumps(config).encode()})
-    artifact = make_artifact(source, "Q8_0", converted("Q8_0"))
+    files.pop("config.json")
+    artifact = make_artifact(record_commit("acme/bare", files), "Q8_0", converted("Q8_0"))
     job = validate(artifact)
-    assert (job.state, job.error_code) == ("failed", "unsupported-architecture")
-    assert "the parent of own-Q8_0.gguf cannot be run" in job.error_message
+    assert job.state == "failed"
+    # By our own conversion, or by transformers where torch is installed.
+    assert job.error_code in ("bad-config", "parent-not-run")
+    assert "bare-Q8_0.gguf" in job.error_message
     assert artifact.state == "unvalidated"
-    assert not Validation.objects.exists()
+    assert set(Validation.objects.values_list("verdict", "passed")) <= {("untested", False)}
 
 
 def test_bytes_that_the_store_lost_fail_the_job_by_name(converted):

@@ -1,4 +1,6 @@
 import gc
+import subprocess
+import sys
 import time
 from contextlib import suppress
 from dataclasses import replace
@@ -10,6 +12,8 @@ import pytest
 from conversion.inference.engine import EngineError
 from conversion.inference.sandbox import Sandbox, limits_for
 from tests.conversion.inference.ggufs import with_metadata
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def ask_for_long(model):
@@ -24,7 +28,11 @@ def open_files():
 
 
 def is_running(pid):
-    return Path(f"/proc/{pid}").exists()
+    """Whether the process lives; one that nobody has waited for yet does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 def test_pieces_of_logits_are_all_positions_in_order(converted):
@@ -105,6 +113,22 @@ def test_nothing_is_left_of_a_sandbox(converted):
     model.close()
     del model
     assert open_files() == before
+
+
+def test_the_child_dies_with_the_worker(converted):
+    code = (
+        "import sys, time; from pathlib import Path; from conversion.inference.sandbox import Sandbox\n"
+        "with Sandbox('llama.cpp', Path(sys.argv[1])) as model: print(model._process.pid, flush=True); time.sleep(60)"
+    )
+    command = [sys.executable, "-c", code, str(converted("Q8_0"))]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as worker:
+        child = int(worker.stdout.readline())
+        assert is_running(child)
+        worker.kill()
+    end = time.monotonic() + 20
+    while is_running(child) and time.monotonic() < end:
+        time.sleep(0.01)
+    assert not is_running(child)
 
 
 def test_the_child_inherits_no_environment(converted, monkeypatch):
