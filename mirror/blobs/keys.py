@@ -15,11 +15,10 @@ BLOBS = "blobs/sha256/"
 COMMITS = "commits/"
 INCOMING = "incoming/"
 MAX_KEY_CHARACTERS = 512
-MAX_NAME_CHARACTERS = 200
 
 _SEGMENT = r"[A-Za-z0-9_][A-Za-z0-9._=+@-]{0,199}"
-_KEY = re.compile(rf"{_SEGMENT}(?:/{_SEGMENT})*")
 _NAME = re.compile(_SEGMENT)
+_KEY = re.compile(rf"{_SEGMENT}(?:/{_SEGMENT})*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _GIT_OID = re.compile(r"[0-9a-f]{40}")
 _PREFIX = re.compile(rf"(?:{_SEGMENT}/)*(?:{_SEGMENT})?")
@@ -64,7 +63,7 @@ def check_prefix(prefix: str) -> str:
 
 def check_name(name: str) -> str:
     """A staged name: one segment of at most 200 characters, e.g. `job-17-model.safetensors`."""
-    if not _NAME.fullmatch(name):
+    if not is_segment(name):
         raise InvalidKey(name, "a staged name is one segment of 1 to 200 of A-Z a-z 0-9 . _ = + @ -")
     return name
 
@@ -72,6 +71,11 @@ def check_name(name: str) -> str:
 def is_blob_key(key: str) -> bool:
     """Whether the key promises the digest of its bytes."""
     return key.startswith("blobs/")
+
+
+def is_segment(text: str) -> bool:
+    """Whether it can stand between two slashes of a key."""
+    return _NAME.fullmatch(text) is not None
 
 
 def is_staged(key: str) -> bool:

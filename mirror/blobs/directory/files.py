@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mirror.blobs.errors import OutOfSpace, StoreError, StoreRefused
+from mirror.blobs.keys import is_segment
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -86,11 +87,11 @@ class FileRange(io.RawIOBase):
 
 
 def entries_of(folder: Path) -> list[os.DirEntry[str]]:
-    """What lies in the folder, in key order (`a.b` before `a/`), without hidden names; nothing if it is absent."""
+    """What lies in the folder, in key order (`a.b` before `a/`), names of ours only; nothing if it is absent."""
     with named_errors(folder):
         try:
             with os.scandir(folder) as entries:
-                visible = [entry for entry in entries if not entry.name.startswith(".")]
+                visible = [entry for entry in entries if is_segment(entry.name)]
         except (FileNotFoundError, NotADirectoryError):
             return []
     return sorted(visible, key=lambda entry: entry.name + "/" * entry.is_dir(follow_symlinks=False))

@@ -150,11 +150,13 @@ class DirectoryStore:
             make_folders(target.parent)
             try:
                 os.link(source, target, follow_symlinks=False)
+                is_new = True
             except FileExistsError:
                 _check_held(key, target.lstat(), size_bytes)
-                return False
+                is_new = False
+            # Also when another writer made the link: it may not have come to this line yet, and we say "held".
             sync_folder(target.parent)
-        return True
+        return is_new
 
     def _replace(self, source: Path, key: str) -> bool:
         target = self._path(key)

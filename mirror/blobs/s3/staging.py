@@ -112,15 +112,17 @@ class StagedParts:
     def finish(self, on_progress: Callable[[int], None] | None = None) -> Digests:
         if self._digests is None:
             self._check_open()
-            if not self._parts:
+            if self._parts:
+                self._finish_parts(on_progress)
+            else:
                 self._digester.update(self._filling)
-            elif self._filling:
-                self._send()
-            self._wait_for(
-                lambda: all(part.is_uploaded and part.is_hashed for part in self._parts), on_progress
-            )
             self._digests = self._digester.digests()
         return self._digests
+
+    def _finish_parts(self, on_progress: Callable[[int], None] | None) -> None:
+        if self._filling:
+            self._send()
+        self._wait_for(lambda: all(part.is_uploaded and part.is_hashed for part in self._parts), on_progress)
 
     def discard(self) -> None:
         was_open = self._is_open

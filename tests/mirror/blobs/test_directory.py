@@ -4,6 +4,7 @@ import hashlib
 import os
 import stat as modes
 import threading
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -47,7 +48,11 @@ def test_foreign_and_hidden_files_and_links_are_not_listed(store: DirectoryStore
     (store.root / "blobs/link").symlink_to(tmp_path / "secret")
     (store.root / "blobs/folder").symlink_to(tmp_path)
     (store.root / ".DS_Store").write_text("hidden")
+    (store.root / "blobs/not a key").write_text("foreign")
+    (store.incoming / "not a name").write_text("foreign")
     assert [stat.key for stat in store.list("")] == [KEY]
+    assert list(store.discard_abandoned(datetime.now(UTC) + timedelta(days=1))) == []
+    assert (store.incoming / "not a name").exists()
 
 
 def test_a_link_that_leads_outside_is_never_followed(store: DirectoryStore, tmp_path: Path) -> None:

@@ -234,6 +234,15 @@ def test_finish_reports_how_far_hashing_is_and_can_be_given_up(store: BlobStore)
     with store.stage("in") as staged:
         staged.write(PAYLOAD)
         staged.checkpoint()
+
+    def give_up(_: int) -> None:
+        raise LookupError
+
+    with store.stage("in") as resumed:
+        resumed.write(PAYLOAD[resumed.size_bytes :])
+        with pytest.raises(LookupError):
+            resumed.finish(give_up)
+        assert resumed.finish().sha256 == sha256(PAYLOAD)
     reports: list[int] = []
     with store.stage("in") as resumed:
         resumed.write(PAYLOAD[resumed.size_bytes :])
