@@ -57,10 +57,14 @@ class LeaseLost(Exception):
 
 @dataclass(frozen=True)
 class Again:
-    """What a handler returns when it must continue later: its slice is over, or upstream asked to wait."""
+    """What a handler returns when it must continue later: its slice is over, or upstream asked to wait.
+
+    A job that waits says why: `code` and `reason` stand in its row until it goes on to its end.
+    """
 
     after_seconds: float = 0.0
     reason: str = ""
+    code: str = ""
 
 
 @dataclass(frozen=True)
@@ -259,9 +263,9 @@ def _work(lease: Lease) -> None:
         with lease.beating():
             outcome = _handlers[job.kind](lease)
         if isinstance(outcome, Again):
-            _put_back(lease, outcome.after_seconds, attempts=0)
+            _continue_later(lease, outcome)
         else:
-            _finish(lease, "succeeded", result=outcome or {})
+            _finish(lease, "succeeded", result=outcome or {}, error_code="", error_message="")
     except LeaseLost:
         logger.warning("job %s (%s): lost the lease; the newer holder goes on", job.pk, job.label)
     except JobCancelled:
@@ -282,6 +286,14 @@ def _finish(lease: Lease, state: str, **values: Any) -> None:
     )  # fmt: skip
     if done:
         logger.info("job %s (%s): %s", lease.job.pk, lease.job.label, state)
+
+
+def _continue_later(lease: Lease, again: Again) -> None:
+    why = {"error_code": again.code, "error_message": again.reason} if again.after_seconds > 0 else {}
+    if why:
+        job = lease.job
+        logger.warning("job %s (%s) waits %.0f s: %s", job.pk, job.label, again.after_seconds, again.reason)
+    _put_back(lease, again.after_seconds, attempts=0, **why)
 
 
 def _put_back(lease: Lease, after_seconds: float, **values: Any) -> None:
@@ -307,5 +319,5 @@ def _fail_or_retry(lease: Lease, failure: JobFailed) -> None:
     if wait is None:
         wait = min(FIRST_RETRY_SECONDS * 2 ** (job.attempts - 1), LONGEST_RETRY_SECONDS)
         wait *= random.uniform(0.5, 1.0)  # noqa: S311  # jitter, not a secret
-    logger.warning("job %s (%s): %s; again in %.0f s", job.pk, job.label, failure.message, wait)
+    logger.warning("job %s (%s): %s Again in %.0f s.", job.pk, job.label, failure.message, wait)
     _put_back(lease, wait, **error)

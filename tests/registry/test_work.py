@@ -132,6 +132,35 @@ def test_a_retryable_failure_waits_and_then_fails_for_good() -> None:
     assert states == ["queued"] * (job.max_attempts - 1) + ["failed"]
 
 
+def test_trouble_that_is_over_does_not_stay_in_the_row_of_a_job_that_succeeded() -> None:
+    outcomes = [JobFailed("upstream-unavailable", "502", retryable=True, retry_after_seconds=0), None]
+
+    def handler(lease: Lease) -> None:
+        if trouble := outcomes.pop(0):
+            raise trouble
+
+    work.register("inspect")(handler)
+    job = submit()
+    work.run_job(job.pk)
+    job.refresh_from_db()
+    assert (job.state, job.error_code, job.error_message) == ("queued", "upstream-unavailable", "502")
+    work.run_job(job.pk)
+    job.refresh_from_db()
+    assert (job.state, job.error_code, job.error_message) == ("succeeded", "", "")
+
+
+def test_a_job_that_waits_says_why() -> None:
+    work.register("inspect")(lambda lease: Again(60, "the hub asks us to wait", "rate-limited"))
+    job = submit()
+    work.run_job(job.pk)
+    job.refresh_from_db()
+    assert (job.state, job.error_code, job.error_message) == (
+        "queued",
+        "rate-limited",
+        "the hub asks us to wait",
+    )
+
+
 def test_a_job_told_to_wait_is_not_claimed_before_its_time() -> None:
     work.register("inspect")(lambda lease: Again(after_seconds=3600, reason="429"))
     job = submit()
