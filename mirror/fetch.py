@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from mirror.blobs.store import BlobStore, Digests, Staged, blob_key
+from mirror.quarantine import set_aside
 from mirror.upstream.base import RemoteCommit, RemoteFile, UpstreamClient, UpstreamUnavailable, WrongBytes
 from mirror.upstream.http import wait_before
 
@@ -49,16 +50,17 @@ class Halt:
 
 def fetch_file(
     client: UpstreamClient, store: BlobStore, commit: RemoteCommit, file: RemoteFile, *,
-    stage_name: str, on_bytes: Callable[[int], None], halt: Halt,
+    stage_name: str, on_bytes: Callable[[int], None], halt: Halt, is_broken: bool = False,
 ) -> Fetched:  # fmt: skip
     """The file's bytes are in the store under their sha256, and equal what upstream declared.
 
     Continues what an earlier process staged under `stage_name`. `on_bytes` is told how many bytes more (or, when
     wrong ones are thrown away, less) there are. Wrong bytes are fetched once more from the beginning, as a proxy
     on the way may be to blame; the second time WrongBytes is raised. In both cases nothing of them stays.
+    `is_broken`: what the store has under the name of these bytes is known to be wrong, and is set aside for them.
     Raises Stopped soon after `halt` asks for it.
     """
-    fetch = _Fetch(client, commit, file, on_bytes, halt)
+    fetch = _Fetch(client, commit, file, on_bytes, halt, is_broken)
     try:
         return fetch.once(store, stage_name)
     except WrongBytes:
@@ -74,6 +76,7 @@ class _Fetch:
     file: RemoteFile
     on_bytes: Callable[[int], None]
     halt: Halt
+    is_broken: bool
 
     def once(self, store: BlobStore, stage_name: str) -> Fetched:
         """Fetched from where the staged bytes end; wrong ones are discarded."""
@@ -87,6 +90,8 @@ class _Fetch:
                 self.on_bytes(-staged.size_bytes)
                 staged.discard()
                 raise
+            if self.is_broken:
+                set_aside(store, digests.sha256)
             key = blob_key(digests.sha256)
             is_new = store.promote(staged, key, sha256=digests.sha256, size_bytes=self.file.size_bytes)
         return Fetched(digests.sha256, digests.size_bytes, digests.git_oid, is_new)

@@ -20,12 +20,14 @@ class Plan:
     """All files of a commit, and which of their bytes must come from upstream.
 
     A file's `digest` is the sha256 of an LFS object or the git oid of any other file. `held` gives the sha256 of
-    the blob with those bytes; `needed` has each missing digest once, the largest first.
+    the blob with those bytes; `needed` has each missing digest once, the largest first. The digests in `broken` are
+    needed although the store has something of that name: it is not what it should be.
     """
 
     files: list[RemoteFile]
     held: dict[str, str]
     needed: list[RemoteFile]
+    broken: frozenset[str] = frozenset()
 
     @property
     def bytes_total(self) -> int:
@@ -46,30 +48,27 @@ def make_plan(store: BlobStore, files: list[RemoteFile], *, done: dict[str, str]
     """What of these files is held and what is not. The list must have passed `check_listing`.
 
     Held means: the catalog or an earlier attempt of the same job (`done`: digest -> sha256) knows the blob, or an
-    LFS object of that sha256 is in the store already, and the store has it with the right size. One query per
-    500 files, one `stat` per file that may be held.
+    LFS object of that sha256 is in the store already, the store has it with the right size, and no audit found it
+    damaged since. One query per 500 files, one `stat` per file that may be held.
     """
     sizes = sizes_by_digest(files)
     known = {digest: sha256 for digest, sha256 in (done or {}).items() if digest in sizes}
     known |= _by_git_oid(file.digest for file in files if not file.lfs_sha256)
     known |= {file.lfs_sha256: file.lfs_sha256 for file in files if file.lfs_sha256}
-    damaged = _damaged(known.values())
-    held = {
-        digest: sha256
-        for digest, sha256 in known.items()
-        if sha256 not in damaged and _has(store, sha256, sizes[digest])
-    }
+    damaged = _damaged(known.values()) - set((done or {}).values())
+    held, broken = {}, set()
+    for digest, sha256 in known.items():
+        found = store.stat(blob_key(sha256))
+        if found and found.size_bytes == sizes[digest] and sha256 not in damaged:
+            held[digest] = sha256
+        elif found:
+            broken.add(digest)
     missing = {file.digest: file for file in files if file.digest not in held}
-    return Plan(files, held, sorted(missing.values(), key=lambda file: -file.size_bytes))
+    return Plan(files, held, sorted(missing.values(), key=lambda file: -file.size_bytes), frozenset(broken))
 
 
 def sizes_by_digest(files: Iterable[RemoteFile]) -> dict[str, int]:
     return {file.digest: file.size_bytes for file in files}
-
-
-def _has(store: BlobStore, sha256: str, size_bytes: int) -> bool:
-    found = store.stat(blob_key(sha256))
-    return found is not None and found.size_bytes == size_bytes
 
 
 def _by_git_oid(oids: Iterable[str]) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from typing import Any
 
 from django.db import transaction
@@ -12,83 +11,15 @@ from mirror.blobs.store import BlobStore
 from mirror.fetch import Fetched
 from mirror.manifest import ManifestFile, manifest_bytes, write_manifest
 from mirror.plan import QUERY_SIZE, Plan, sizes_by_digest
-from mirror.upstream import RemoteCommit, RemoteFile, UpstreamRef
+from mirror.source import Source, find_repo, refuse_taken_name
+from mirror.upstream import RemoteCommit, RemoteFile
 from mirror.upstream.base import RemoteRef
 from registry.models import Blob, Commit, Event, File, Job, Ref, Repo, Upstream
-from registry.work import JobFailed, Lease, submit
+from registry.work import Lease, submit
 
 AGENT = "holdfast mirror"
 DEFAULT_BRANCH = "main"
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 _HASH = re.compile(r"[0-9a-f]{40}")
-
-
-class RepoTaken(Exception):
-    """A repo of that name is here and comes from somewhere else."""
-
-    code = "repo-taken"
-
-    def __init__(self, repo_id: str, present: str, wanted: str) -> None:
-        super().__init__(
-            f"{repo_id} is here already and comes from {present}, not from {wanted}. "
-            "A name keeps its upstream, so that nobody's pull changes its meaning; mirror it --as another name."
-        )
-        self.repo_id, self.present, self.wanted = repo_id, present, wanted
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Where a repo comes from and what it is called here (empty until upstream has spelled its own name)."""
-
-    ref: UpstreamRef
-    repo_id: str
-
-    def named(self, upstream_repo_id: str) -> "Source":
-        """With a name for this side, and upstream's own spelling for the other. Raises JobFailed for a bad name."""
-        repo_id = self.repo_id or upstream_repo_id
-        namespace, slash, name = repo_id.partition("/")
-        if not slash or not _NAME.fullmatch(namespace) or not _NAME.fullmatch(name):
-            raise JobFailed(
-                "bad-repo-id",
-                f"{repo_id!r} cannot be the name of a repo here; choose one like org/name with --as.",
-            )
-        return replace(self, repo_id=repo_id, ref=replace(self.ref, repo_id=upstream_repo_id))
-
-    def __str__(self) -> str:
-        return str(self.ref)
-
-
-# --- before anything is fetched ---------------------------------------------------------------------------
-
-
-def refuse_taken_name(source: Source) -> None:
-    """Raises RepoTaken when the name belongs to a repo of another upstream. One query."""
-    repo = _find_repo(source)
-    if repo and not _is_from(repo, source):
-        present = "here" if repo.upstream is None else f"{repo.upstream} ({repo.upstream_repo_id})"
-        raise RepoTaken(repo.repo_id, present, str(source))
-
-
-def find_commit(source: Source, commit_hash: str) -> Commit | None:
-    """The commit, if the repo holds it already. One query."""
-    found = Commit.objects.filter(commit_hash=commit_hash, repo__repo_id__iexact=source.repo_id)
-    return found.filter(repo__repo_type=source.ref.repo_type).select_related("repo").first()
-
-
-def _find_repo(source: Source) -> Repo | None:
-    found = Repo.objects.by_id(source.repo_id).filter(repo_type=source.ref.repo_type)
-    return found.select_related("upstream").first()
-
-
-def _is_from(repo: Repo, source: Source) -> bool:
-    upstream, ref = repo.upstream, source.ref
-    if upstream is None:
-        return False
-    same_place = (upstream.kind, upstream.endpoint) == (ref.kind, ref.endpoint)
-    return same_place and repo.upstream_repo_id.lower() == ref.repo_id.lower()
-
-
-# --- after everything is fetched --------------------------------------------------------------------------
 
 
 def record_commit(
@@ -176,7 +107,7 @@ def _repo(source: Source, commit: RemoteCommit) -> Repo:
     """The row of the repo, locked where the database can; made when this is its first commit."""
     refuse_taken_name(source)
     upstream, _ = Upstream.objects.get_or_create(kind=source.ref.kind, endpoint=source.ref.endpoint)
-    repo = _find_repo(source)
+    repo = find_repo(source)
     if repo is None:
         namespace, _, name = source.repo_id.partition("/")
         repo = Repo.objects.create(
@@ -209,30 +140,37 @@ def _blobs(
     store: BlobStore, plan: Plan, done: dict[str, Fetched], earlier: dict[str, str]
 ) -> dict[str, Blob]:
     """The row of every blob of the commit by sha256; new ones, and those that came back, are marked as verified."""
-    now = timezone.now()
-    digests = plan.held | {digest: one.sha256 for digest, one in done.items()}
     proven = {one.sha256 for one in done.values()} | set(earlier.values())
-    by_digest = {file.digest: file for file in plan.files}
-    wanted = {
-        sha256: Blob(
-            sha256=sha256, git_oid=None if by_digest[digest].lfs_sha256 else by_digest[digest].git_oid,
-            size_bytes=by_digest[digest].size_bytes, store=store.name,
-            verified_at=now if sha256 in proven else None,
-        )
-        for digest, sha256 in digests.items()
-    }  # fmt: skip
-    Blob.objects.bulk_create(wanted.values(), batch_size=QUERY_SIZE, ignore_conflicts=True)
-    returned = [one.sha256 for one in done.values() if one.is_new]
+    wanted = _wanted_blobs(store, plan, done, proven)
+    # In one order everywhere: two jobs that add the same blobs would wait for each other in a circle otherwise.
+    ordered = [wanted[sha256] for sha256 in sorted(wanted)]
+    Blob.objects.bulk_create(ordered, batch_size=QUERY_SIZE, ignore_conflicts=True)
+    for some in _in_batches(sorted(proven)):
+        back = Blob.objects.filter(sha256__in=some).exclude(state=Blob.State.PRESENT)
+        back.update(state=Blob.State.PRESENT, verified_at=timezone.now())
     rows: dict[str, Blob] = {}
-    for some in _in_batches(returned):
-        lost = Blob.objects.filter(sha256__in=some).exclude(state=Blob.State.PRESENT)
-        lost.update(state=Blob.State.PRESENT, verified_at=now)
-    for some in _in_batches(list(wanted)):
+    for some in _in_batches(sorted(wanted)):
         rows |= {row.sha256: row for row in Blob.objects.filter(sha256__in=some)}
     for sha256, row in rows.items():
         if row.git_oid is None and wanted[sha256].git_oid:
             Blob.objects.filter(pk=row.pk).update(git_oid=wanted[sha256].git_oid)
     return rows
+
+
+def _wanted_blobs(
+    store: BlobStore, plan: Plan, done: dict[str, Fetched], proven: set[str]
+) -> dict[str, Blob]:
+    """What each blob of the commit should say, by sha256; nothing is written."""
+    now = timezone.now()
+    by_digest = {file.digest: file for file in plan.files}
+    return {
+        sha256: Blob(
+            sha256=sha256, git_oid=None if by_digest[digest].lfs_sha256 else by_digest[digest].git_oid,
+            size_bytes=by_digest[digest].size_bytes, store=store.name,
+            verified_at=now if sha256 in proven else None,
+        )
+        for digest, sha256 in (plan.held | {digest: one.sha256 for digest, one in done.items()}).items()
+    }  # fmt: skip
 
 
 def _in_batches(values: list[str]) -> Iterable[list[str]]:

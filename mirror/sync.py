@@ -24,7 +24,8 @@ from mirror.blobs.store import BlobStore, StagedBusy, StoreError
 from mirror.fetch import Fetched, Halt, Stopped, fetch_file
 from mirror.manifest import ManifestDiffers
 from mirror.plan import Plan, check_listing, make_plan
-from mirror.record import RepoTaken, Source, find_commit, record_commit, refresh_refs, refuse_taken_name
+from mirror.record import record_commit, refresh_refs
+from mirror.source import RepoTaken, Source, find_commit, refuse_taken_name
 from mirror.store import blob_store
 from mirror.upstream import RemoteCommit, RemoteFile, UpstreamClient, UpstreamRef, open_upstream
 from mirror.upstream.base import RateLimited, RemoteRef, UpstreamError
@@ -185,7 +186,7 @@ class _Sync:
             name = stage_name(self.source.repo_id, file.digest)
             return pool.submit(
                 fetch_file, self.client, self.store, commit, file,
-                stage_name=name, on_bytes=tally.add, halt=halt,
+                stage_name=name, on_bytes=tally.add, halt=halt, is_broken=file.digest in plan.broken,
             )  # fmt: skip
 
         try:

@@ -25,9 +25,9 @@ logger = logging.getLogger(__name__)
 class Channel(filesystem.Channel):
     """Messages are files `<nanoseconds>_<uuid>.<queue>.msg`; the oldest is taken first."""
 
-    def _put(self, queue: str, message: Any, **_: Any) -> None:
+    def _put(self, queue: str, payload: Any, **_: Any) -> None:  # type: ignore[override]  # as kombu's own
         name = f"{time.time_ns()}_{uuid.uuid4()}.{queue}.msg"
-        _write_whole(Path(self.data_folder_out) / name, message)
+        _write_whole(Path(self.data_folder_out) / name, payload)
 
     def _get(self, queue: str, timeout: Any = None) -> Any:
         folder = Path(self.data_folder_in)

@@ -1,8 +1,6 @@
 """What an audit found broken is made whole, where somebody else still has it: the digest decides, not the place."""
 
-from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 
 from django.utils import timezone
@@ -11,6 +9,7 @@ from mirror.blobs.store import BlobStore, StoreError, blob_key, manifest_key
 from mirror.fixity.blobs import AGENT, hash_blob
 from mirror.fixity.report import Finding
 from mirror.manifest import ManifestFile, manifest_bytes, write_manifest
+from mirror.quarantine import set_aside
 from mirror.sync import open_client
 from mirror.upstream import RemoteFile, UpstreamError, UpstreamRef
 from registry.models import Blob, Commit, Event, File, Lineage
@@ -77,22 +76,12 @@ def _fetch_again(store: BlobStore, blob: Blob, file: File, ref: UpstreamRef) -> 
         if digests.sha256 != blob.sha256:
             staged.discard()
             raise StoreError(f"its bytes have sha256 {digests.sha256}")
-        _set_aside(store, blob)
+        set_aside(store, blob.sha256)
         store.promote(staged, blob_key(blob.sha256), sha256=blob.sha256, size_bytes=blob.size_bytes)
     if hash_blob(store, blob).sha256 != blob.sha256:
         raise StoreError(
             "the good bytes were stored, but other ones are read back: the disk or bucket is failing"
         )
-
-
-def _set_aside(store: BlobStore, blob: Blob) -> None:
-    """The broken object keeps its bytes, for whoever wants to know what happened, but not its name."""
-    key = blob_key(blob.sha256)
-    if store.stat(key) is None:
-        return
-    with suppress(StoreError, OSError):  # unreadable bytes cannot be kept
-        store.copy(key, f"quarantine/{blob.sha256}-{datetime.now(UTC):%Y%m%dT%H%M%S%f}")
-    store.delete(key)
 
 
 def _record_repair(blob: Blob, source: str) -> None:

@@ -147,7 +147,7 @@ class BadListing(UpstreamError):
 
     def __init__(self, repo_id: str, commit_hash: str, path: str, why: str) -> None:
         super().__init__(
-            f"{repo_id}@{commit_hash[:8]} cannot be mirrored: its file list has {path!r}, {why}. "
+            f"{repo_id}@{commit_hash[:8]} cannot be mirrored: its file list has {path[:200]!r}, {why}. "
             "Nothing was downloaded; tell upstream's owner.",
             repo_id=repo_id,
             commit_hash=commit_hash,
@@ -173,7 +173,7 @@ class WrongBytes(UpstreamError):
         code: str = "wrong-digest",
     ) -> None:
         super().__init__(
-            f"{code}: {repo_id}@{commit_hash[:8]} {path}: expected {expected}, got {actual}. "
+            f"{repo_id}@{commit_hash[:8]} {path}: expected {expected}, got {actual}. "
             "The partial file was removed and nothing was published; run the job again, "
             "and tell upstream's owner if it repeats.",
             repo_id=repo_id,

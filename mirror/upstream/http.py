@@ -208,5 +208,6 @@ def _rate_limit(value: str) -> float | None:
 
 def _reason(error: Exception | None) -> str:
     """What went wrong with a connection, short enough for a sentence."""
-    text = str(error).rpartition(": ")[2] if error else "no address"
+    told = error.args[0] if error and error.args and isinstance(error.args[0], str) else error
+    text = str(told).rpartition(": ")[2] if error else "no address"
     return f"{type(error).__name__}: {text}"[:200]

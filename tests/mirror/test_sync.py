@@ -365,6 +365,22 @@ def test_what_a_dead_worker_staged_is_removed_although_another_repo_brought_the_
     assert stored(Commit.objects.get(repo__repo_id="org/model")) == FILES
 
 
+def test_a_damaged_blob_is_replaced_by_good_bytes_and_kept_aside(hub: Hub) -> None:
+    mirror(ref(hub))
+    blob = Blob.objects.get(size_bytes=len(WEIGHTS))
+    if not (path := blob_store().local_path(blob_key(blob.sha256))):
+        pytest.skip("an object of an S3 store cannot be damaged from here")
+    path.chmod(0o644)
+    path.write_bytes(b"x" + WEIGHTS[1:])
+    Blob.objects.filter(pk=blob.pk).update(state="damaged")
+    hub.add("other/fork", FILES)
+    assert mirror(ref(hub, repo_id="other/fork")).state == "succeeded"
+    blob.refresh_from_db()
+    assert blob.state == "present"
+    assert stored(Commit.objects.get(repo__repo_id="org/model")) == FILES
+    assert len(list(blob_store().list("quarantine/"))) == 1
+
+
 # --- bad input --------------------------------------------------------------------------------------------
 
 LIES: list[tuple[str, dict[str, Any], str]] = [
