@@ -52,8 +52,12 @@ class DirectoryStore:
         check_promise(key, sha256)
         check_digests(key, staged.finish(), sha256, size_bytes)
         staged.seal()
-        is_new = self._link(staged.path, key, size_bytes)
-        staged.discard()
+        with named_errors(self._path(key)):
+            is_new = self._link(staged.path, key, size_bytes)
+            # At once: a crash here would leave a staged name that only the sweeper removes, days later.
+            staged.discard()
+            # Also when another writer made the link: it may not have come to this line yet, and we say "held".
+            sync_folder(self._path(key).parent)
         return is_new
 
     def put(self, key: str, data: bytes, *, replace: bool = False) -> bool:
@@ -138,33 +142,30 @@ class DirectoryStore:
                     staged.write(chunk)
                 size_bytes = staged.finish().size_bytes
                 staged.seal()
-                return (
-                    self._replace(staged.path, key) if replace else self._link(staged.path, key, size_bytes)
-                )
+                with named_errors(self._path(key)):
+                    name_it = self._replace if replace else self._link
+                    is_new = name_it(staged.path, key, size_bytes)
+                    sync_folder(self._path(key).parent)
+                return is_new
             finally:
                 staged.discard()
 
     def _link(self, source: Path, key: str, size_bytes: int) -> bool:
+        """The file has its final name, which is not durable yet; False if the name was taken by one of that size."""
         target = self._path(key)
-        with named_errors(target):
-            make_folders(target.parent)
-            try:
-                os.link(source, target, follow_symlinks=False)
-                is_new = True
-            except FileExistsError:
-                _check_held(key, target.lstat(), size_bytes)
-                is_new = False
-            # Also when another writer made the link: it may not have come to this line yet, and we say "held".
-            sync_folder(target.parent)
-        return is_new
+        make_folders(target.parent)
+        try:
+            os.link(source, target, follow_symlinks=False)
+        except FileExistsError:
+            _check_held(key, target.lstat(), size_bytes)
+            return False
+        return True
 
-    def _replace(self, source: Path, key: str) -> bool:
+    def _replace(self, source: Path, key: str, size_bytes: int) -> bool:
         target = self._path(key)
-        with named_errors(target):
-            make_folders(target.parent)
-            is_new = not target.exists()
-            source.replace(target)
-            sync_folder(target.parent)
+        make_folders(target.parent)
+        is_new = not target.exists()
+        source.replace(target)
         return is_new
 
     def _walk(self, folder: str, prefix: str) -> Iterator[Stat]:
