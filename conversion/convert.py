@@ -207,7 +207,8 @@ class _Conversion:
             self.durable = position
 
     def _write(self, plan: Plan, checkpoint: Checkpoint, staged: Staged) -> None:
-        size_bytes = plan.layout.size_bytes
+        """A slice goes on beyond its end until something is durable, or a slow store would never see the last byte."""
+        size_bytes, began_at = plan.layout.size_bytes, self.durable
         for piece in file_pieces(plan, checkpoint, staged.size_bytes):
             staged.write(piece.data)
             self.lease.progress(staged.size_bytes, size_bytes, "convert")
@@ -215,7 +216,7 @@ class _Conversion:
             if stop or staged.size_bytes - self.durable >= CHECKPOINT_BYTES:
                 self.durable = staged.checkpoint()
                 self._save()
-            if stop:
+            if stop and (self.durable > began_at or work.stopping.is_set()):
                 raise _SliceOver
 
     def _show_storing(self, size_bytes: int, hashed_bytes: int) -> None:

@@ -17,6 +17,7 @@ from django.test.utils import CaptureQueriesContext
 from conversion.convert import CHECKPOINT_BYTES, refuse_when_full, submit_conversion
 from conversion.naming.file_types import FILE_TYPES
 from conversion.recipes import digest_of
+from mirror.blobs import store_from_url
 from mirror.blobs.keys import blob_key
 from mirror.store import blob_store
 from registry.models import Artifact, Blob, Commit, Event, Job
@@ -108,7 +109,7 @@ def test_slice_after_slice_gives_the_bytes_of_one_run(large: Commit, settings: A
         run_job(job.pk)
         job.refresh_from_db()
         places.append(job.checkpoint["durable"])
-    assert len(places) > 10
+    assert len(places) > 4
     assert places == sorted(places)
     assert job.state == "succeeded"
     settings.HOLDFAST_SLICE_SECONDS = 900
@@ -124,7 +125,9 @@ def test_bytes_beyond_the_last_checkpoint_are_continued_and_checked(large: Commi
     stage_remains(large, whole[: CHECKPOINT_BYTES + 12_345])
     job = convert(large, "F32")
     assert (job.state, job.result["sha256"]) == ("succeeded", expected)
-    assert job.checkpoint["suspect"][0] == [0, CHECKPOINT_BYTES + 12_345]
+    (first, last), *_ = job.checkpoint["suspect"]
+    assert first == 0
+    assert CHECKPOINT_BYTES <= last <= CHECKPOINT_BYTES + 12_345, "an S3 store keeps whole parts"
 
 
 def test_bytes_that_a_crash_damaged_are_made_again(large: Commit) -> None:
@@ -132,7 +135,7 @@ def test_bytes_that_a_crash_damaged_are_made_again(large: Commit) -> None:
     whole = bytearray(blob_store().read(blob_key(expected)))
     Artifact.objects.all().delete()
     whole[5_000_000] ^= 1
-    stage_remains(large, bytes(whole[:6_000_000]))
+    stage_remains(large, bytes(whole[:20_000_000]))
     job = submit_conversion(large, FILE_TYPES["F32"])
     run_job(job.pk)
     job.refresh_from_db()
@@ -242,9 +245,9 @@ def test_a_missing_source_blob_is_named(tmp_path: Path) -> None:
     assert blob.sha256 in job.error_message
 
 
-def test_a_store_without_room_refuses_before_the_first_byte() -> None:
+def test_a_store_without_room_refuses_before_the_first_byte(tmp_path: Path) -> None:
     with pytest.raises(JobFailed, match=r"needs .* bytes more, but only .* are free") as refused:
-        refuse_when_full(blob_store(), 1 << 60, "x.gguf")
+        refuse_when_full(store_from_url(tmp_path.as_uri()), 1 << 60, "x.gguf")
     assert refused.value.code == "no-space"
 
 
