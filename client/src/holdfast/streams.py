@@ -130,10 +130,14 @@ class Streams:
         """Afterwards every byte is present (not yet trusted). Raises what stopped it; what arrived is kept."""
         while self._failure is None and (self._idle or self._active):
             self._stream(patient=True)
-            while self._helpers:
-                self._helpers.pop().join()
+            while (helper := self._last_helper()) is not None:
+                helper.join()
         if self._failure is not None:
             raise self._failure
+
+    def _last_helper(self) -> threading.Thread | None:
+        with self._lock:
+            return self._helpers.pop() if self._helpers else None
 
     def _stream(self, *, patient: bool) -> None:
         """Works until no span is left. A helper (not patient) gives its span back at the first request to slow down."""
@@ -160,6 +164,7 @@ class Streams:
         with self._lock:
             span = self._idle.pop() if self._idle else self._steal()
             if span is not None:
+                self._claim_part(span)
                 self._active.append(span)
             return span
 
@@ -213,9 +218,12 @@ class Streams:
     def _claim(self, span: Span) -> bool:
         """Whether there is more to read; the part being read cannot be stolen."""
         with self._lock:
-            if span.position == span.claimed and span.position < span.end:
-                span.claimed = min(self._partial.part_end(span.position), span.end)
+            self._claim_part(span)
             return span.position < span.end
+
+    def _claim_part(self, span: Span) -> None:
+        if span.position == span.claimed and span.position < span.end:
+            span.claimed = min(self._partial.part_end(span.position), span.end)
 
     def _some(self, answer: Answer, limit: int) -> bytes:
         if self._stopping.is_set() or self._failure is not None:
@@ -239,7 +247,7 @@ class Streams:
         with self._lock:
             self._n_streams += 1
             self._helpers.append(helper)
-        helper.start()
+            helper.start()  # under the lock, because whoever joins must not see a thread that is not started
 
     def _help(self) -> None:
         try:
