@@ -4,6 +4,7 @@
 |------------------------------------|-------------------------------------------------------------|
 | `blobs/sha256/ab/cd/<64 hex>`      | immutable bytes, named by their sha256                      |
 | `commits/<repo_id>/<40 hex>.json`  | the manifest of one commit                                  |
+| `quarantine/<64 hex>-<time>`       | a damaged blob, set aside when good bytes came back         |
 | `incoming/<name>`                  | staged bytes on their way in, nobody's truth                |
 """
 
