@@ -1,17 +1,21 @@
 """How the bytes of a file leave: by sendfile, by redirect, by the front server, or streamed through us.
 
-| HOLDFAST_BLOB_DELIVERY | a GET is answered with                                                            |
-|------------------------|-----------------------------------------------------------------------------------|
+| HOLDFAST_BLOB_DELIVERY | a GET is answered with                                                             |
+|------------------------|------------------------------------------------------------------------------------|
 | `auto`                 | a redirect where the store has URLs of its own (S3), else the bytes                |
 | `inline`               | the bytes: sendfile from a directory, 1 MiB blocks from any other store            |
 | `redirect`             | 302 to a presigned URL; the bytes where the store has none                         |
-| `xaccel`               | X-Accel-Redirect to `/_blobs/<key>`, which nginx serves from the store's directory |
+| `xaccel`               | X-Accel-Redirect to `/_blobs/<key>`, sent by nginx from the store's directory;     |
+|                        | the bytes from any other store                                                     |
 
-For `xaccel` nginx needs:
+For `xaccel` nginx, which drops most headers of the answer it replaces, needs:
 
     location /_blobs/ {
         internal; alias /path/of/the/store/; etag off;
-        add_header ETag $upstream_http_etag; add_header X-Repo-Commit $upstream_http_x_repo_commit;
+        add_header ETag $upstream_http_etag;
+        add_header X-Repo-Commit $upstream_http_x_repo_commit;
+        add_header Content-Security-Policy $upstream_http_content_security_policy;
+        add_header X-Content-Type-Options nosniff;
     }
 
 HEAD is always answered here with 200 and every header: a presigned URL allows one method only, and clients
@@ -152,7 +156,7 @@ def _lost(place: Place, blob: Blob) -> HubError:
 def _send_elsewhere(file: File, headers: dict[str, str]) -> HttpResponse | None:
     """The answer that lets somebody else send the bytes, or None."""
     way, key = settings.HOLDFAST_BLOB_DELIVERY, blob_key(file.blob.sha256)
-    if way == "xaccel":
+    if way == "xaccel" and blob_store().name == "directory":
         return HttpResponse(headers=headers | {"X-Accel-Redirect": INTERNAL_PREFIX + key})
     if way not in ("auto", "redirect") or file.size_bytes == 0:
         return None

@@ -110,8 +110,13 @@ http {{
   server {{
     listen 127.0.0.1:{port};
     location / {{ proxy_pass {backend}; proxy_set_header Host $http_host; }}
-    location /_blobs/ {{ internal; alias {store}/; etag off; add_header ETag $upstream_http_etag;
-                         add_header X-Repo-Commit $upstream_http_x_repo_commit; }}
+    location /_blobs/ {{
+      internal; alias {store}/; etag off;
+      add_header ETag $upstream_http_etag;
+      add_header X-Repo-Commit $upstream_http_x_repo_commit;
+      add_header Content-Security-Policy $upstream_http_content_security_policy;
+      add_header X-Content-Type-Options nosniff;
+    }}
   }}
 }}
 """
@@ -143,6 +148,7 @@ def test_nginx_sends_what_we_allow_and_nothing_else(tmp_path: Path) -> None:
             assert (response.status, body) == (200, BYTES)
             assert response.headers["ETag"] == f'"{SHA256}"'
             assert response.headers["Content-Type"] == "application/octet-stream"
+            assert response.headers["Content-Security-Policy"] == "default-src 'none'; sandbox"
             assert len(response.headers["X-Repo-Commit"]) == 40
             response, body = ask(url, Range="bytes=100-199")
             assert (response.status, body) == (206, BYTES[100:200])

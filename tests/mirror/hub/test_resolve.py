@@ -316,6 +316,9 @@ def test_a_store_with_addresses_redirects_get_but_not_head(
 def test_nginx_is_told_where_the_bytes_are(client: Client, commit: Commit, settings: Any) -> None:
     settings.HOLDFAST_BLOB_DELIVERY = "xaccel"
     response = client.get(MODEL)
+    if blob_store().name != "directory":
+        assert body(response) == WEIGHTS  # nginx has no directory to serve it from
+        return
     assert response["X-Accel-Redirect"] == f"/_blobs/{blob_key(SHA256)}"
     assert response.content == b""
     assert "X-Accel-Redirect" not in client.head(MODEL)
