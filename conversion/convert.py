@@ -13,22 +13,21 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
 
-from conversion.formats.checkpoint import Checkpoint, open_checkpoint
+from conversion.formats.checkpoint import Checkpoint
 from conversion.formats.errors import HeaderError
-from conversion.formats.source import RangeSource
 from conversion.naming import NamingError
 from conversion.naming.file_types import FileType, file_type_by_name
-from conversion.naming.plan import SIDE_FILES, Plan, plan_gguf
+from conversion.naming.plan import Plan
 from conversion.naming.slabs import file_pieces
 from conversion.quants import QuantError
 from conversion.recipes import CONVERTER, artifact_path, digest_of, recipe_row, wanted_recipes
-from conversion.reference import place_blob, work_folder
+from conversion.reference import work_folder
+from conversion.source import plan_conversion
 from conversion.validation import submit_validation
 from mirror.blobs import BlobStore
 from mirror.blobs.directory import DirectoryStore
@@ -43,7 +42,6 @@ AGENT = CONVERTER
 CHECKPOINT_BYTES = 16 * 2**20
 """How much work a killed machine may lose."""
 
-MAX_SIDE_FILE_BYTES = 256 * 2**20
 BUSY_SECONDS = 2.0
 
 
@@ -89,44 +87,13 @@ def convert_commit(lease: Lease) -> dict[str, Any] | Again:
     except _SliceOver:
         return Again(0, "the slice is over")
     except StagedBusy as busy:
-        return Again(BUSY_SECONDS, str(busy))
+        return Again(BUSY_SECONDS, str(busy), busy.code)
     except (HeaderError, NamingError, QuantError) as error:
         raise JobFailed(error.code, f"{name}: {error}") from error
     except StoreError as error:
         code = "no-space" if error.code == "out-of-space" else error.code
         retryable = error.retryable and code != "no-space"
         raise JobFailed(code, f"{lease.job.label}: {error}", retryable=retryable) from error
-
-
-def open_source(store: BlobStore, commit: Commit, folder: Path) -> Checkpoint:
-    """The commit's weights, read by ranges from the store; its SIDE_FILES are in `folder`. One query.
-
-    The folder's name becomes the model's, so it should be the repo's. Raises HeaderError and NamingError.
-    """
-    files = {file.path: file for file in commit.files.select_related("blob") if "/" not in file.path}
-    for name in SIDE_FILES:
-        if file := files.get(name):
-            if file.size_bytes > MAX_SIDE_FILE_BYTES:
-                raise NamingError(
-                    "side-file-large",
-                    f"{name} has {file.size_bytes} bytes; at most {MAX_SIDE_FILE_BYTES} are read.",
-                )
-            place_blob(store, file.blob, folder / name)
-    return open_checkpoint({
-        path: RangeSource(file.size_bytes, partial(store.read, blob_key(file.blob.sha256)))
-        for path, file in files.items()
-        if path.endswith((".safetensors", ".safetensors.index.json"))
-    })  # fmt: skip
-
-
-def plan_conversion(
-    store: BlobStore, commit: Commit, file_type: FileType, folder: Path
-) -> tuple[Plan, Checkpoint]:
-    """The artifact planned to its last byte, and the checkpoint that fills it; nothing is written but side files."""
-    home = folder / commit.repo.name
-    home.mkdir()
-    checkpoint = open_source(store, commit, home)
-    return plan_gguf(checkpoint.entries, home, file_type), checkpoint
 
 
 def refuse_when_full(store: BlobStore, needed_bytes: int, path: str) -> None:

@@ -41,8 +41,9 @@ def record_commit(
             repo=repo, commit_hash=commit.commit_hash,
             defaults={**_commit_facts(commit, plan), "manifest_sha256": manifest_sha256},
         )  # fmt: skip
+        blobs = _blobs(store, plan, done, earlier)
         if is_new:
-            _add_files(row, plan.files, digests, _blobs(store, plan, done, earlier))
+            _add_files(row, plan.files, digests, blobs)
         moved = _move_refs(repo, row, source, refs)
         result = _result(source, commit, plan, set(done) | set(earlier)) | moved
         if is_new:

@@ -30,7 +30,7 @@ from mirror.store import blob_store
 from mirror.upstream import RemoteCommit, RemoteFile, UpstreamClient, UpstreamRef, open_upstream
 from mirror.upstream.base import RateLimited, RemoteRef, UpstreamError
 from mirror.upstream.guard import authority_of
-from registry.models import Job
+from registry.models import Blob, Job
 from registry.work import Again, JobFailed, Lease, stopping, submit
 
 SPARE_BYTES = 256 << 20  # left free on the disk for the database, the queue and logs
@@ -97,15 +97,16 @@ def sync_repo(lease: Lease) -> dict[str, Any] | Again:
     """The commit that the revision meant when the job first asked is held and published.
 
     Returns what was done (also "it was held already"), or Again when the slice is over or upstream asks to wait.
+    What an audit found broken of a commit that is held is fetched again.
     Raises JobFailed, with upstream's or the store's code, when it cannot be done; then nothing is published.
     """
     source = source_of(lease.params)
     try:
         return _Sync(lease, source, open_client(source.ref), blob_store()).run()
     except RateLimited as limit:
-        return Again(limit.retry_after_seconds or 0, limit.message)
+        return Again(limit.retry_after_seconds or 0, limit.message, limit.code)
     except StagedBusy as busy:
-        return Again(BUSY_SECONDS, str(busy))
+        return Again(BUSY_SECONDS, str(busy), busy.code)
     except UpstreamError as error:
         raise JobFailed(error.code, error.message, retryable=error.retryable) from error
     except (RepoTaken, ManifestDiffers) as error:
@@ -136,7 +137,8 @@ class _Sync:
         commit = self._pinned_commit()
         self.source = self.source.named(commit.repo_id)
         refuse_taken_name(self.source)
-        if held := find_commit(self.source, commit.commit_hash):
+        held = find_commit(self.source, commit.commit_hash)
+        if held and not held.files.exclude(blob__state=Blob.State.PRESENT).exists():
             digests = [file.etag for file in held.files.select_related("blob")]
             discard_leftovers(self.store, self.source.repo_id, digests)
             return refresh_refs(self.lease, self.source, held, self._refs(commit))

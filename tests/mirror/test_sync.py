@@ -25,6 +25,7 @@ from registry import work
 from registry.models import Blob, Commit, Event, File, Job, Ref, Repo, Upstream
 from registry.sweep import sweep_jobs
 from registry.work import JobFailed
+from tests.mirror.mirrored import overwrite
 from tests.services.hub import Hub
 from tests.services.processes import wait_for
 
@@ -315,11 +316,13 @@ def test_a_rate_limit_parks_the_job_and_loses_nothing(hub: Hub) -> None:
     assert job.state == "queued"
     assert job.run_after > timezone.now() + timedelta(seconds=100)
     assert job.attempts == 0
+    assert job.error_code == "rate-limited"
+    assert "asks us to wait 120 seconds" in job.error_message
     Job.objects.filter(pk=job.pk).update(run_after=timezone.now())
     sweep_jobs()
     work.run_job(job.pk)
     job.refresh_from_db()
-    assert job.state == "succeeded"
+    assert (job.state, job.error_code) == ("succeeded", "")
     assert stored(Commit.objects.get()) == FILES
 
 
@@ -351,6 +354,25 @@ def test_bytes_that_went_missing_come_back(hub: Hub) -> None:
     blob.refresh_from_db()
     assert blob.state == "present"
     assert stored(Commit.objects.get(repo__repo_id="org/model")) == FILES
+
+
+@pytest.mark.parametrize("state", ["missing", "damaged"])
+@pytest.mark.parametrize("path", ["model.safetensors", "config.json"])
+def test_mirroring_again_heals_what_an_audit_found_broken(hub: Hub, state: str, path: str) -> None:
+    mirror(ref(hub))
+    blob = File.objects.get(path=path).blob
+    store, key = blob_store(), blob_key(blob.sha256)
+    good = store.read(key)
+    if state == "missing":
+        store.delete(key)
+    else:
+        overwrite(store, key, b"?" + good[1:])
+    Blob.objects.filter(pk=blob.pk).update(state=state)
+    job = mirror(ref(hub))
+    blob.refresh_from_db()
+    assert (job.state, blob.state, job.result["n_fetched"]) == ("succeeded", "present", 1)
+    assert stored(Commit.objects.get()) == FILES
+    assert mirror(ref(hub)).result["already_held"]
 
 
 def test_what_a_dead_worker_staged_is_removed_although_another_repo_brought_the_bytes(hub: Hub) -> None:
