@@ -5,6 +5,9 @@ from typing import Any
 
 import yaml
 
+from conversion.card import MAX_CARD_BYTES, read_card
+from mirror.blobs import BlobStore
+from mirror.blobs.keys import blob_key
 from registry.models import Artifact, Commit
 
 CARRIED = ("license_name", "license_link", "language")
@@ -38,10 +41,26 @@ class CardFile:
         )
 
 
-def derived_card(repo_id: str, parent: Commit, files: list[CardFile]) -> bytes:
-    """The card as UTF-8; the same inputs give the same bytes."""
+def parents_card(store: BlobStore, parent: Commit) -> dict[str, Any]:
+    """What the parent's own README.md says of it; read from the file when inspection has not come to it yet."""
+    if parent.inspected_at is not None:
+        return dict(parent.card_data)
+    readme = parent.files.filter(path="README.md").select_related("blob").first()
+    if readme is None:
+        return dict(parent.card_data)
+    return read_card(store.read(blob_key(readme.blob.sha256), 0, min(readme.size_bytes, MAX_CARD_BYTES))).data
+
+
+def license_of(parent: Commit, card: dict[str, Any]) -> str:
+    """The parent's licence as its card spells it, or nothing."""
+    found = parent.license or card.get("license")
+    return found if isinstance(found, str) else ""
+
+
+def derived_card(repo_id: str, parent: Commit, card: dict[str, Any], files: list[CardFile]) -> bytes:
+    """The card as UTF-8; `card` is what the parent's says. The same inputs give the same bytes."""
     front = yaml.safe_dump(
-        _front_matter(parent), sort_keys=True, allow_unicode=True, default_flow_style=False
+        _front_matter(parent, card), sort_keys=True, allow_unicode=True, default_flow_style=False
     )
     name = parent.repo.repo_id
     lines = [
@@ -69,18 +88,18 @@ def derived_card(repo_id: str, parent: Commit, files: list[CardFile]) -> bytes:
     return ("---\n" + front + "---\n\n" + "\n".join(lines) + "\n").encode()
 
 
-def _front_matter(parent: Commit) -> dict[str, Any]:
+def _front_matter(parent: Commit, card: dict[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {
         "base_model": parent.repo.repo_id,
         "base_model_relation": "quantized",
         "library_name": "gguf",
         "tags": ["gguf"],
     }
-    if parent.license:
-        found["license"] = parent.license
-    if parent.pipeline_tag:
-        found["pipeline_tag"] = parent.pipeline_tag
-    return found | {key: parent.card_data[key] for key in CARRIED if key in parent.card_data}
+    if license_id := license_of(parent, card):
+        found["license"] = license_id
+    if pipeline_tag := parent.pipeline_tag or card.get("pipeline_tag"):
+        found["pipeline_tag"] = pipeline_tag
+    return found | {key: card[key] for key in CARRIED if key in card}
 
 
 def _row(file: CardFile) -> str:

@@ -18,7 +18,7 @@ from datetime import datetime
 from django.db import transaction
 from django.utils import timezone
 
-from conversion.derived_card import CardFile, derived_card
+from conversion.derived_card import CardFile, derived_card, license_of, parents_card
 from conversion.inference.report import Report
 from mirror.blobs import BlobStore
 from mirror.blobs.keys import blob_key
@@ -149,7 +149,8 @@ def _put_draft(
 ) -> _Draft:
     """The commit that adds the artifact to the files in `seen`: its small blobs and manifest are in the bucket."""
     now = timezone.now().replace(microsecond=0)
-    card = derived_card(repo.repo_id, artifact.source, _card_files(artifact, report, seen))
+    own = parents_card(store, artifact.source)
+    card = derived_card(repo.repo_id, artifact.source, own, _card_files(artifact, report, seen))
     entries = [_put_small(store, "README.md", card), _put_small(store, ".gitattributes", GITATTRIBUTES)]
     entries += [_lfs_entry(one) for one in (*seen, artifact)]
     parents = _parents(repo, artifact)
@@ -166,7 +167,7 @@ def _put_draft(
         repo_id=repo.repo_id, repo_type=repo.repo_type, commit_hash=commit_hash, parents=parents, title=title,
         message=message, author=NAME, committed_at=now, recorded_at=now, recorded_by=AGENT,
         files=[ManifestFile(e.path, e.size_bytes, e.sha256, e.git_oid, e.is_lfs) for e in entries],
-        license_id=source.license,
+        license_id=license_of(source, own),
         lineage=[
             {"relation": relation, "repo_id": source.repo.repo_id, "commit_hash": source.commit_hash,
              "declared_by": "made here"}

@@ -100,6 +100,16 @@ def test_git_itself_computes_the_same_commit_id(tmp_path):
         assert git(clone, "rev-parse", "HEAD") == commit.commit_hash
 
 
+def test_the_licence_is_that_of_the_parents_card_even_before_inspection():
+    card = b"---\nlicense: cc0-1.0\nlicense_link: LICENSE\nlanguage:\n- en\n---\n# Tiny\n"
+    source = record_commit("acme/tiny", {"README.md": card, "config.json": b"{}"})
+    assert (source.license, source.inspected_at) == ("", None)
+    commit = put_out(small_artifact(source, "Q8_0"))
+    front = yaml.safe_load(read(commit, "README.md").decode().split("---\n")[1])
+    assert (front["license"], front["license_link"], front["language"]) == ("cc0-1.0", "LICENSE", ["en"])
+    assert json.loads(blob_store().read(commit.manifest_key))["license"] == "cc0-1.0"
+
+
 def test_the_next_artifact_joins_those_that_are_out():
     source = source_commit()
     first = put_out(small_artifact(source, "Q8_0"))

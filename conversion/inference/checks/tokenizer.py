@@ -26,7 +26,7 @@ def _compare(trial: Trial, check: Check) -> None:
     elif own := _parents_tokenizer(trial):
         theirs = [own.tokenize(line, special=False) for line in lines]
         differing = [line for line, a, b in zip(lines, ours, theirs, strict=True) if a != b]
-        _judge(trial, check, differing, len(lines), own.report.name)
+        _judge(trial, check, differing, len(lines))
     else:
         check.pass_(f"{len(lines)} lines survive encoding and decoding; there is no parent's tokenizer")
 
@@ -39,10 +39,10 @@ def _parents_tokenizer(trial: Trial) -> Sandbox | None:
     return own
 
 
-def _judge(trial: Trial, check: Check, differing: list[str], n_lines: int, engine: str) -> None:
+def _judge(trial: Trial, check: Check, differing: list[str], n_lines: int) -> None:
     share, limit = len(differing) / n_lines, trial.limits.tokenizer_differing_lines
     if not differing:
-        check.pass_(f"the ids of all {n_lines} lines are the parent's, by {engine}", share, limit)
+        check.pass_(f"the ids of all {n_lines} lines are those of the parent's tokenizer", share, limit)
         return
     what = f"{len(differing)} of {n_lines} lines have other ids than the parent's tokenizer gives"
     if share > limit:
