@@ -3,6 +3,7 @@
 import gguf
 
 from conversion.formats.gguf import Value, ValueType
+from conversion.naming.base import NamingError
 
 
 def new_collector(architecture: str) -> gguf.GGUFWriter:
@@ -23,5 +24,8 @@ def _value(entry: gguf.GGUFValue) -> Value:
     kind = ValueType(entry.type.value)
     if kind is not ValueType.ARRAY:
         return Value(kind, entry.value)
-    element = entry.sub_type or gguf.GGUFValueType.get_type(entry.value[0])
+    try:
+        element = entry.sub_type or gguf.GGUFValueType.get_type(entry.value[0])
+    except ValueError as error:
+        raise NamingError("cannot-be-gguf", f"a list in the metadata cannot be written: {error}") from error
     return Value(kind, entry.value, ValueType(element.value))

@@ -19,15 +19,15 @@ logging.getLogger("metadata").setLevel(logging.CRITICAL)  # its warnings are for
 def describe_general(folder: Path, targets: Sequence[Target], writer: gguf.GGUFWriter) -> None:
     """`general.type`, `general.name`, `general.size_label` and whatever the repo's own files say."""
     n_parameters = sum(target.n_elements for target in targets)
+    writer.add_type(gguf.GGUFType.MODEL)
     try:
         metadata = gguf.Metadata.load(model_path=folder, total_params=n_parameters)
-    except (ValueError, TypeError, AttributeError, KeyError, yaml.YAMLError) as error:
+        if metadata.name is None:
+            metadata.name = folder.name
+        if metadata.size_label is None and n_parameters:
+            metadata.size_label = gguf.size_label(n_parameters, n_parameters, 0, 0)
+        metadata.set_gguf_meta_model(writer)
+    except (ValueError, TypeError, AttributeError, LookupError, RecursionError, yaml.YAMLError) as error:
         raise NamingError(
             "bad-model-card", f"README.md or generation_config.json cannot be read: {str(error)[:200]}"
         ) from error
-    if metadata.name is None:
-        metadata.name = folder.name
-    if metadata.size_label is None and n_parameters:
-        metadata.size_label = gguf.size_label(n_parameters, n_parameters, 0, 0)
-    writer.add_type(gguf.GGUFType.MODEL)
-    metadata.set_gguf_meta_model(writer)

@@ -1,6 +1,7 @@
 """A GGUF planned to its last byte from a checkpoint's names and shapes and the small files beside it."""
 
 import json
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,8 +56,9 @@ def plan_gguf(entries: Mapping[str, TensorEntry], folder: Path, file_type: FileT
     tensors = [(target.name, target.shape, kind) for target, kind in zip(targets, types, strict=True)]
     try:
         layout = plan_file(metadata, tensors)
-    except ValueError as error:
-        raise NamingError("bad-tensor", str(error)) from error
+    except (ValueError, TypeError, AttributeError, struct.error) as error:
+        # A card or tokenizer may put a number where a text belongs, or half a surrogate pair into one.
+        raise NamingError("cannot-be-gguf", f"the metadata cannot be written: {str(error)[:300]}") from error
     return Plan(file_type, layout, tuple(targets))
 
 

@@ -14,12 +14,13 @@ from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
-from conversion.convert import plan_conversion, submit_conversion
+from conversion.convert import submit_conversion
 from conversion.formats.errors import HeaderError
 from conversion.naming import NamingError, supported
 from conversion.naming.file_types import FILE_TYPES, FileType, file_type_by_name
 from conversion.naming.plan import Plan
 from conversion.recipes import artifact_path
+from conversion.source import plan_conversion
 from mirror.blobs.store import StoreError
 from mirror.store import blob_store
 from registry.foreground import FAILED, USAGE, refuse_unfinished, run_with_bar

@@ -62,6 +62,8 @@ def read_tokens(folder: Path, vocab_size: int) -> list[Token]:
     for text, number in read_json(folder / "added_tokens.json").items():
         _add(tokens, number, Token(text, ADDED_SCORE, USER_DEFINED))
     decoder = read_json(folder / "tokenizer_config.json").get("added_tokens_decoder") or {}
+    if not isinstance(decoder, dict):
+        raise NamingError("bad-tokenizer", "tokenizer_config.json: added_tokens_decoder is not an object.")
     for number, described in decoder.items():
         _add(tokens, number, _described(described))
     return tokens

@@ -36,7 +36,7 @@ def describe_special(
     try:
         special = SpecialTokens(folder, load_merges=merges, n_vocab=n_vocab)
         special.add_to_gguf(writer, quiet=True)
-    except (ValueError, TypeError, AttributeError, KeyError, IndexError) as error:
+    except (ValueError, TypeError, AttributeError, LookupError) as error:
         raise NamingError(
             "bad-tokenizer", f"the tokenizer's special tokens cannot be read: {str(error)[:200]}"
         ) from error
