@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 import tomllib
-import venv
 from pathlib import Path
 
 import pytest
@@ -93,11 +92,20 @@ def run(*command: str, env: dict[str, str]) -> "subprocess.CompletedProcess[str]
     return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
 
 
+def oldest_python() -> str:
+    """Python 3.9 if this machine has it, for that is what the client promises; otherwise the one that runs this."""
+    found = shutil.which("python3.9")
+    works = (
+        found is not None and run(found, "-c", "import venv, ensurepip", env=dict(os.environ)).returncode == 0
+    )
+    return found if found is not None and works else sys.executable
+
+
 def test_it_installs_into_an_empty_environment_without_django(home: Home, model: str, tmp_path: Path) -> None:
     """The one test that asks a package registry, by pip's own configuration; where there is none it is skipped."""
     unbuilt = shutil.ignore_patterns("*.egg-info", "build", "__pycache__")
     shutil.copytree(CLIENT, tmp_path / "client", ignore=unbuilt)
-    venv.create(tmp_path / "venv", with_pip=True)
+    assert run(oldest_python(), "-m", "venv", str(tmp_path / "venv"), env=dict(os.environ)).returncode == 0
     python = tmp_path / "venv" / "bin" / "python"
     env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     pip = [str(python), "-m", "pip", "--disable-pip-version-check"]
