@@ -12,6 +12,13 @@ HELP = (
 
 def main() -> None:
     """The command has run. What an operator can mend (a setting, the database) is said in a sentence, exit status 1."""
+    try:
+        _run()
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _run() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "registry.settings")
     from django.core.management import execute_from_command_line
     from django.db.utils import OperationalError, ProgrammingError

@@ -1,6 +1,7 @@
 """What an operator can mend is said in a sentence, never with a traceback."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -48,4 +49,17 @@ def test_a_bad_setting_is_named_with_what_it_accepts(tmp_path: Path, value: str)
     assert done.stderr.startswith(
         f"bad-setting: HOLDFAST_LEASE_SECONDS='{value}' is not usable: it must be a number"
     )
+    assert "Traceback" not in done.stderr
+
+
+def test_a_command_that_is_interrupted_twice_ends_without_a_traceback(tmp_path: Path) -> None:
+    program = (
+        "import os, signal, sys; sys.path.insert(0, '.'); import manage, django.core.management as m;"
+        f"m.execute_from_command_line = lambda argv: os.kill(os.getpid(), {signal.SIGINT:d}); manage.main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, env=os.environ | {"HOLDFAST_DATA": str(tmp_path)},
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 130
     assert "Traceback" not in done.stderr
