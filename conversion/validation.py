@@ -42,6 +42,14 @@ def submit_validation(artifact: Artifact, *, created_by: str = "", send_nudge: b
     )  # fmt: skip
 
 
+def settled_verdict(artifact: Artifact) -> Validation | None:
+    """The newest verdict of an artifact that is published or rejected; None while nothing is decided. One query."""
+    if artifact.state == Artifact.State.UNVALIDATED:
+        return None
+    rows = artifact.validations.exclude(verdict__in=UNDECIDED)
+    return rows.order_by("-created_at", "-pk").first()
+
+
 def validate_artifact(lease: Lease) -> dict[str, Any] | Again:
     """The artifact has one more Validation row; it is published if it passed for the first time.
 

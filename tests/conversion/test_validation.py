@@ -189,7 +189,7 @@ def test_the_command_judges_shows_and_publishes(converted):
     source = sample_commit()
     make_artifact(source, "Q8_0", converted("Q8_0"))
     make_artifact(source, "F16", converted("F16"))
-    shown = run_command("tinyfamily/base-f32")
+    shown = run_command("tinyfamily/base-f32", "--report")
     assert shown.count("VERIFIED: says what its parent says") == 2
     assert "published in tinyfamily/base-f32-GGUF@" in shown
     assert shown.splitlines()[-1] == "2 of 2 artifacts verified"
@@ -200,7 +200,14 @@ def test_the_command_takes_a_type_a_number_or_the_derived_repo(converted):
     for target in ("tinyfamily/base-f32:q8_0", "tinyfamily/base-f32@main:Q8_0", str(artifact.pk),
                    "tinyfamily/base-f32-GGUF"):  # fmt: skip
         (outcome,) = json.loads(run_command(target, "--json"))
-        assert (outcome["result"]["verdict"], outcome["report"]["verdict"]) == ("verified", "verified")
+        assert (outcome["verdict"], outcome["report"]["verdict"]) == ("verified", "verified")
+
+
+def test_a_settled_verdict_is_shown_until_a_new_one_is_asked_for(converted):
+    artifact = make_artifact(sample_commit(), "Q8_0", converted("Q8_0"))
+    for arguments, n_verdicts in [((), 1), ((), 1), (("--again",), 2), ((), 2)]:
+        assert "1 of 1 artifacts verified" in run_command("tinyfamily/base-f32", *arguments)
+        assert artifact.validations.count() == n_verdicts
 
 
 def test_the_command_exits_with_one_for_a_damaged_artifact(converted, tmp_path):
