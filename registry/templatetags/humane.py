@@ -154,7 +154,10 @@ def digest(value: str | None, length: int = 12) -> str | SafeString:
 
 @register.simple_tag
 def icon(name: str) -> SafeString:
-    return format_html('<svg class="icon" aria-hidden="true"><use href="#i-{}"/></svg>', name)
+    """A shape of templates/_icons.html, at its size also where the stylesheet does not load."""
+    return format_html(
+        '<svg class="icon" width="16" height="16" aria-hidden="true"><use href="#i-{}"/></svg>', name
+    )
 
 
 @register.simple_tag

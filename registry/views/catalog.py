@@ -9,7 +9,8 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
 from registry.access import Somebody, visible_repos
-from registry.models import Artifact, Blob, File, Lineage, Repo
+from registry.models import Artifact, File, Lineage, Repo
+from registry.models.repo import RepoQuerySet
 from registry.search import FACETS, PAGE, SORTS, Filters, search, tally
 from registry.views.paging import Pages
 
@@ -38,7 +39,7 @@ def home(request: HttpRequest) -> HttpResponse:
         "results": describe(list(found[pages.slice]), user),
         "facets": [facet for facet in tally(repos, filters) if facet[1]],
         "chips": chips(filters), "sorts": [(name, words) for name, (words, _) in SORTS.items()],
-        "holding": holding() if filters.is_empty else None, "hide_search": True,
+        "holding": holding(repos) if filters.is_empty else None, "hide_search": True,
     })  # fmt: skip
 
 
@@ -52,11 +53,9 @@ def chips(filters: Filters) -> list[tuple[str, str]]:
     ]
 
 
-def holding() -> dict[str, Any]:
-    """How much is kept in all. One query."""
-    return Blob.objects.filter(state=Blob.State.PRESENT).aggregate(
-        n_blobs=Count("pk"), size_bytes=Sum("size_bytes")
-    )
+def holding(repos: RepoQuerySet) -> dict[str, Any]:
+    """How much is kept in these repos, as published. One query."""
+    return repos.aggregate(size_bytes=Sum("head__size_bytes"))
 
 
 def describe(repos: list[Repo], user: Somebody) -> list[Result]:

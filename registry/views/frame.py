@@ -30,16 +30,25 @@ class Frame:
         return self.repo.get_absolute_url()
 
     @property
+    def tree_at(self) -> str:
+        """Where `?revision=` leads to the files at it."""
+        return f"{self.base}/tree"
+
+    @property
     def tree(self) -> str:
-        return f"{self.base}/tree/{quote(self.revision, safe='')}"
+        return f"{self.tree_at}/{quote(self.revision, safe='')}"
 
     @property
     def blob(self) -> str:
         return f"{self.base}/blob/{quote(self.revision, safe='')}"
 
     @property
+    def tensors_at(self) -> str:
+        return f"{self.base}/tensors"
+
+    @property
     def tensors(self) -> str:
-        return f"{self.base}/tensors/{quote(self.revision, safe='')}"
+        return f"{self.tensors_at}/{quote(self.revision, safe='')}"
 
     @property
     def overview(self) -> str:

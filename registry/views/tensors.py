@@ -19,9 +19,9 @@ LONGEST_VALUE = 400  # characters of one metadata value
 
 def tensors(request: HttpRequest, namespace: str, name: str, rest: str = "") -> HttpResponse:
     """The tensors of one file, or of all weight files when no path is given. Paged; names filter with `?name=`."""
-    frame, path = open_path(request, namespace, name, request.GET.get("revision") or rest)
-    if "file" in request.GET:
-        return redirect(f"{frame.tensors}/{quote(request.GET['file'])}".rstrip("/"))
+    if wanted := request.GET.get("revision"):
+        return redirect(open_path(request, namespace, name, wanted)[0].tensors)
+    frame, path = open_path(request, namespace, name, rest)
     if frame.commit is None:
         raise Http404(f"{frame.repo.repo_id} holds nothing yet.")
     weights = weight_files(frame.commit)

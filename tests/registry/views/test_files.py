@@ -42,7 +42,12 @@ def test_choosing_a_revision_leads_to_its_files(client: Client) -> None:
     make_commit(repo, {"main.json": 5}, branch="feature/new")
     make_commit(repo, {"main.json": 5})
     assert client.get("/kelp/branchy/tree?revision=feature/new").url == "/kelp/branchy/tree/feature%2Fnew"
-    assert client.get("/kelp/branchy/tree?revision=//evil.example").status_code == 404
+    assert (
+        client.get("/kelp/branchy/tensors?revision=feature/new").url == "/kelp/branchy/tensors/feature%2Fnew"
+    )
+    for tab in ("tree", "tensors"):
+        assert client.get(f"/kelp/branchy/{tab}?revision=//evil.example").status_code == 404
+        assert '<option value="feature/new"' in page(client, f"/kelp/branchy/{tab}")
 
 
 def test_a_large_folder_is_paged(client: Client) -> None:
