@@ -7,7 +7,7 @@ from mirror.blobs.store import InvalidKey, blob_key
 
 HOSTILE = [
     "", ".", "..", "/", "/etc/passwd", "../x", "a/../b", "a/..", "a/./b", "a//b", "a/", "./a", "~/x", "a\\..\\b",
-    "a\0b", "a\nb", "a b", "-rf", ".hidden", "a/.hidden", "ümlaut", "a" * 600, "x/" + "a" * 201, 
+    "a\0b", "a\nb", "a b", "-rf", ".hidden", "a/.hidden", "ümlaut", "a" * 600, "x/" + "a" * 201,
     "blobs/sha256/../../etc", "a%2e%2e/b", "a\n",
 ]  # fmt: skip
 
