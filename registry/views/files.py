@@ -67,6 +67,8 @@ def _entries(frame: Frame, path: str) -> tuple[list[Folder], list[File]]:
     folders: dict[str, Folder] = {}
     files = []
     for file in below.select_related("blob").only("path", "size_bytes", "blob__verified_at", "commit_id"):
+        if not file.path.startswith(prefix):  # SQLite's LIKE is blind to case
+            continue
         first, _, inside = file.path[len(prefix) :].partition("/")
         if not inside:
             files.append(file)

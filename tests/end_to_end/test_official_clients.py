@@ -24,9 +24,6 @@ SAMPLE = ROOT / "deploy" / "samples" / "tinyfamily" / "base-f32"
 
 # Runs inside the deployment: what a mirror of a folder cannot bring about.
 FILL = """
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import Whitespace
 from tests.checkpoints import record_commit, record_tag
 from tests.people import Organisation
 from registry.models import AccessToken, Member, Repo
@@ -40,10 +37,6 @@ record_commit("acme/secret", {"config.json": b"{}"}, private=True, organisation=
 record_commit("acme/gated", {"config.json": b"{}"})
 Repo.objects.filter(repo_id="acme/gated").update(gated="auto")
 record_commit("acme/GGUF", {"m-Q4_K_M.gguf": b"GGUF" * 5000, "m-Q8_0.gguf": b"GGUF" * 9000, "README.md": b"# m"})
-words = Tokenizer(WordLevel(dict(zip("and it came to pass [UNK]".split(), range(6))), unk_token="[UNK]"))
-words.pre_tokenizer = Whitespace()
-record_commit("acme/words", {"tokenizer.json": words.to_str().encode(), "config.json": b'{"model_type": "llama"}',
-                             "tokenizer_config.json": b'{"tokenizer_class": "PreTrainedTokenizerFast"}'})
 alice = User.objects.create_user("alice")
 Member.objects.create(organisation=acme, user=alice, role="owner")
 print("\\nTOKEN", AccessToken.issue(alice, name="laptop")[1])
@@ -269,25 +262,24 @@ def test_transformers_loads_configuration_and_tokenizer(ask: Any) -> None:
     found = ask("""
         from transformers import AutoConfig, AutoTokenizer
         config = AutoConfig.from_pretrained("acme/tiny")
-        tokenizer = AutoTokenizer.from_pretrained("acme/words")
-        found = {"type": config.model_type, "layers": config.num_hidden_layers,
-                 "back": tokenizer.decode(tokenizer("and it came to pass")["input_ids"])}
+        tokenizer = AutoTokenizer.from_pretrained("acme/tiny")
+        ids = tokenizer("And it came to pass")["input_ids"]
+        found = {"type": config.model_type, "layers": config.num_hidden_layers, "ids": ids,
+                 "back": tokenizer.decode(ids, skip_special_tokens=True)}
     """)
-    assert found == {"type": "llama", "layers": 3, "back": "and it came to pass"}
+    ids = [1, 354, 333, 610, 285, 750]
+    assert found == {"type": "llama", "layers": 3, "ids": ids, "back": "And it came to pass"}
 
 
 @pytest.mark.torch
 @pytest.mark.skipif(os.environ.get("TORCH") != "1", reason="needs torch: set TORCH=1")
 def test_transformers_loads_the_model_and_continues_a_sentence(ask: Any) -> None:
     found = ask("""
-        import sentencepiece, torch
-        from huggingface_hub import hf_hub_download
-        from transformers import AutoModelForCausalLM
+        from transformers import AutoModelForCausalLM, AutoTokenizer
         model = AutoModelForCausalLM.from_pretrained("acme/tiny")
-        words = sentencepiece.SentencePieceProcessor(hf_hub_download("acme/tiny", "tokenizer.model"))
-        ids = torch.tensor([[words.bos_id(), *words.encode("And it came to pass")]])
-        said = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=24, do_sample=False)
-        found = words.decode(said[0].tolist())
+        tokenizer = AutoTokenizer.from_pretrained("acme/tiny")
+        said = model.generate(**tokenizer("And it came to pass", return_tensors="pt"), max_new_tokens=24, do_sample=False)
+        found = tokenizer.decode(said[0], skip_special_tokens=True)
     """)
     assert found.startswith("And it came to pass, and said, What is the king, and took the king of Judah")
 
