@@ -7,7 +7,7 @@ from conversion.formats.checkpoint import Checkpoint, open_checkpoint
 from conversion.formats.source import RangeSource
 from conversion.naming import NamingError
 from conversion.naming.file_types import FileType
-from conversion.naming.plan import SIDE_FILES, Plan, plan_gguf
+from conversion.naming.plan import SIDE_FILES, Plan, in_reference_order, plan_gguf
 from conversion.reference import place_blob
 from mirror.blobs import BlobStore
 from mirror.blobs.keys import blob_key
@@ -44,4 +44,4 @@ def plan_conversion(
     home = folder / commit.repo.name
     home.mkdir()
     checkpoint = open_source(store, commit, home)
-    return plan_gguf(checkpoint.entries, home, file_type), checkpoint
+    return plan_gguf(in_reference_order(checkpoint), home, file_type), checkpoint

@@ -9,6 +9,7 @@ from typing import Any
 
 import gguf
 
+from conversion.formats.checkpoint import Checkpoint
 from conversion.formats.gguf import GgufLayout, Value, plan_file
 from conversion.formats.layout import TensorEntry
 from conversion.naming import family_for
@@ -41,6 +42,8 @@ class Plan:
 def plan_gguf(entries: Mapping[str, TensorEntry], folder: Path, file_type: FileType) -> Plan:
     """The plan for a checkpoint with these tensors and the SIDE_FILES in `folder`.
 
+    A file that is not quantised keeps the order of the entries; see `in_reference_order`.
+
     The same input gives the same plan, byte for byte. Raises NamingError for whatever cannot be converted.
     """
     config = read_config(folder)
@@ -60,6 +63,12 @@ def plan_gguf(entries: Mapping[str, TensorEntry], folder: Path, file_type: FileT
         # A card or tokenizer may put a number where a text belongs, or half a surrogate pair into one.
         raise NamingError("cannot-be-gguf", f"the metadata cannot be written: {str(error)[:300]}") from error
     return Plan(file_type, layout, tuple(targets))
+
+
+def in_reference_order(checkpoint: Checkpoint) -> dict[str, TensorEntry]:
+    """The checkpoint's tensors as the reference converter meets them: file by file, in each by name."""
+    order = sorted(checkpoint.entries, key=lambda name: (checkpoint.path_of[name], name))
+    return {name: checkpoint.entries[name] for name in order}
 
 
 def read_config(folder: Path) -> dict[str, Any]:

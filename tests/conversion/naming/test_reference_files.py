@@ -10,9 +10,9 @@ import pytest
 from conversion.formats.gguf import read_header, read_value
 from conversion.formats.source import BytesSource
 from conversion.naming.file_types import FILE_TYPES
-from conversion.naming.plan import plan_gguf
+from conversion.naming.plan import in_reference_order, plan_gguf
 from conversion.naming.slabs import file_pieces
-from tests.conversion.naming.models import SAMPLES, open_folder
+from tests.conversion.naming.models import SAMPLES, config, open_folder, write_checkpoint
 from tests.fixtures.converted.record import FOLDER, describe
 
 PUBLISHED = (
@@ -39,7 +39,7 @@ def base(tmp_path: Path) -> Path:
 
 def convert(folder: Path, name: str) -> bytes:
     checkpoint = open_folder(folder)
-    plan = plan_gguf(checkpoint.entries, folder, FILE_TYPES[name])
+    plan = plan_gguf(in_reference_order(checkpoint), folder, FILE_TYPES[name])
     return b"".join(piece.data for piece in file_pieces(plan, checkpoint))
 
 
@@ -91,3 +91,13 @@ def test_a_card_beside_the_weights_adds_what_it_says(base: Path) -> None:
     (base / "README.md").write_text("---\nlicense: cc0-1.0\n---\n# Base\n")
     made = describe(BytesSource(convert(base, "Q8_0")))["metadata"]
     assert made.keys() - recorded("Q8_0")["metadata"].keys() == {"general.license"}
+
+
+def test_tensors_follow_file_by_file_each_by_name_as_the_reference_meets_them(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path / "m", config(), shards=2)
+    checkpoint = open_folder(tmp_path / "m")
+    names = list(in_reference_order(checkpoint))
+    assert names != list(checkpoint.entries)
+    first = [name for name in names if checkpoint.path_of[name] == "model-00001-of-00002.safetensors"]
+    assert names == first + sorted(set(names) - set(first))
+    assert first == sorted(first)
