@@ -74,7 +74,7 @@ def lint_steps() -> list[Step]:
 
 def pytest_step(name: str, arguments: Sequence[str], env: Mapping[str, str]) -> Step:
     report = Path(tempfile.mkdtemp(prefix="holdfast-report-")) / "junit.xml"
-    command = [sys.executable, "-m", "pytest", f"--junit-xml={report}", *arguments]
+    command = [sys.executable, "-m", "pytest", f"--junit-xml={report}", "--durations=20", *arguments]
     step = Step(name, command, env)
     step.run()
     if report.exists():

@@ -278,7 +278,8 @@ def test_transformers_loads_the_model_and_continues_a_sentence(ask: Any) -> None
         from transformers import AutoModelForCausalLM, AutoTokenizer
         model = AutoModelForCausalLM.from_pretrained("acme/tiny")
         tokenizer = AutoTokenizer.from_pretrained("acme/tiny")
-        said = model.generate(**tokenizer("And it came to pass", return_tensors="pt"), max_new_tokens=24, do_sample=False)
+        asked = tokenizer("And it came to pass", return_tensors="pt")
+        said = model.generate(**asked, max_new_tokens=24, do_sample=False)
         found = tokenizer.decode(said[0], skip_special_tokens=True)
     """)
     assert found.startswith("And it came to pass, and said, What is the king, and took the king of Judah")
