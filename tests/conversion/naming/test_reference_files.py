@@ -13,6 +13,7 @@ from conversion.naming.file_types import FILE_TYPES
 from conversion.naming.plan import in_reference_order, plan_gguf
 from conversion.naming.slabs import file_pieces
 from tests.conversion.naming.models import SAMPLES, config, open_folder, write_checkpoint
+from tests.conversion.naming.variants import VARIANTS
 from tests.fixtures.converted.record import FOLDER, describe
 
 PUBLISHED = (
@@ -101,3 +102,14 @@ def test_tensors_follow_file_by_file_each_by_name_as_the_reference_meets_them(tm
     first = [name for name in names if checkpoint.path_of[name] == "model-00001-of-00002.safetensors"]
     assert names == first + sorted(set(names) - set(first))
     assert first == sorted(first)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_variants_of_the_family_equal_the_reference_byte_for_byte(tmp_path: Path, name: str) -> None:
+    VARIANTS[name](tmp_path / name)
+    expected = json.loads((FOLDER / f"{name}-F16.json").read_text())
+    data = convert(tmp_path / name, "F16")
+    made = describe(BytesSource(data))
+    assert list(made["metadata"].items()) == list(expected["metadata"].items())
+    assert list(made["tensors"].items()) == list(expected["tensors"].items())
+    assert hashlib.sha256(data).hexdigest() == expected["sha256"]
