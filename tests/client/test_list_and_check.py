@@ -127,9 +127,7 @@ def test_copies_are_checked_against_the_kept_listing(home: Home, model: str) -> 
     assert home.run("check").code == 1
 
 
-def test_list_of_a_thousand_repos_takes_well_under_a_second(home: Home) -> None:
-    import time
-
+def test_list_of_a_thousand_repos_takes_half_a_second_at_most(home: Home) -> None:
     for n in range(1000):
         repo = home.cache / f"models--org--m{n}"
         blob, snapshot = repo / "blobs" / ("b" * 64), repo / "snapshots" / ("c" * 40)
@@ -137,6 +135,5 @@ def test_list_of_a_thousand_repos_takes_well_under_a_second(home: Home) -> None:
         snapshot.mkdir(parents=True)
         blob.write_bytes(b"x")
         (snapshot / "model.safetensors").symlink_to("../../blobs/" + "b" * 64)
-    started = time.monotonic()
     assert len(home.ok("list").stdout.splitlines()) == 1001
-    assert time.monotonic() - started < 2.0  # measured 0.25 s on a quiet machine
+    assert home.cpu_seconds("list") < 0.5
