@@ -99,7 +99,7 @@ def send_file(request: HttpRequest, place: Place, file: File) -> HttpResponseBas
     if request.method == "HEAD":
         _check_in_store(place, file.blob)
         return HttpResponse(headers=headers | {"Content-Length": str(file.size_bytes)})
-    if elsewhere := _send_elsewhere(file, headers):
+    if elsewhere := _send_elsewhere(place, file, headers):
         return elsewhere
     return _send_bytes(request, place, file, headers)
 
@@ -153,10 +153,15 @@ def _lost(place: Place, blob: Blob) -> HubError:
     return bytes_unavailable(place.repo.repo_id, place.commit.commit_hash, place.path, "missing or damaged")
 
 
-def _send_elsewhere(file: File, headers: dict[str, str]) -> HttpResponse | None:
-    """The answer that lets somebody else send the bytes, or None."""
+def _send_elsewhere(place: Place, file: File, headers: dict[str, str]) -> HttpResponse | None:
+    """The answer that lets somebody else send the bytes, or None.
+
+    Asks the store first whether it has them: what we send away answers in words of its own, and the 404 of an S3
+    service or of nginx would be taken for a file that is not in the commit.
+    """
     way, key = settings.HOLDFAST_BLOB_DELIVERY, blob_key(file.blob.sha256)
     if way == "xaccel" and blob_store().name == "directory":
+        _check_size(place, file.blob)
         return HttpResponse(headers=headers | {"X-Accel-Redirect": INTERNAL_PREFIX + key})
     if way not in ("auto", "redirect") or file.size_bytes == 0:
         return None
@@ -164,6 +169,7 @@ def _send_elsewhere(file: File, headers: dict[str, str]) -> HttpResponse | None:
     url = blob_store().presign(key, seconds=settings.HOLDFAST_PRESIGN_SECONDS, filename=name)
     if url is None:
         return None
+    _check_size(place, file.blob)
     # The address is a secret with an end: no cache may keep it longer than it works.
     return HttpResponse(status=302, headers=headers | {"Location": url, "Cache-Control": "no-store"})
 

@@ -279,7 +279,11 @@ def test_a_blob_known_to_be_bad_is_refused_and_not_called_absent(
         assert state in answer["X-Error-Message"]
 
 
-def test_bytes_that_vanished_from_the_store_are_refused(client: Client, commit: Commit, caplog: Any) -> None:
+@pytest.mark.parametrize("way", ["inline", "auto", "xaccel"])
+def test_bytes_that_vanished_from_the_store_are_refused(
+    client: Client, commit: Commit, settings: Any, caplog: Any, way: str
+) -> None:
+    settings.HOLDFAST_BLOB_DELIVERY = way
     blob_store().delete(blob_key(SHA256))
     response = client.get(MODEL)
     assert (response.status_code, response["X-Error-Code"]) == (503, "BytesUnavailable")
