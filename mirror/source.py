@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from mirror.upstream import UpstreamRef
 from registry.models import Commit, Repo
+from registry.models.repo import RESERVED_NAMESPACES
 from registry.work import JobFailed
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
@@ -34,10 +35,12 @@ class Source:
         """With a name for this side, and upstream's own spelling for the other. Raises JobFailed for a bad name."""
         repo_id = self.repo_id or upstream_repo_id
         namespace, slash, name = repo_id.partition("/")
-        if not slash or not _NAME.fullmatch(namespace) or not _NAME.fullmatch(name):
+        is_reserved = namespace.lower() in RESERVED_NAMESPACES
+        if not slash or is_reserved or not _NAME.fullmatch(namespace) or not _NAME.fullmatch(name):
             raise JobFailed(
                 "bad-repo-id",
-                f"{repo_id!r} cannot be the name of a repo here; choose one like org/name with --as.",
+                f"{repo_id!r} cannot be the name of a repo here; choose one like org/name with --as"
+                + (f" ({namespace}/ is a page of this service)." if is_reserved else "."),
             )
         return replace(self, repo_id=repo_id, ref=replace(self.ref, repo_id=upstream_repo_id))
 

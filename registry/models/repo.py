@@ -7,6 +7,11 @@ from registry.models.account import Organisation
 from registry.models.rules import NAME, matches, one_of
 from registry.models.upstream import Upstream
 
+# First segments of our own URLs, and those that clients of a hub or of Ollama ask for: a repo there would be hidden.
+RESERVED_NAMESPACES = frozenset(
+    {"account", "admin", "api", "datasets", "health", "jobs", "models", "spaces", "static", "v2"}
+)
+
 
 class RepoQuerySet(models.QuerySet["Repo"]):
     def by_id(self, repo_id: str) -> "RepoQuerySet":

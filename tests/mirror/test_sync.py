@@ -496,6 +496,13 @@ def test_a_name_that_we_cannot_keep_is_refused_with_the_remedy(hub: Hub) -> None
     assert "--as" in job.error_message
 
 
+def test_a_name_that_one_of_our_own_pages_would_hide_is_refused(hub: Hub) -> None:
+    job = mirror(ref(hub), repo_id="API/model")
+    assert (job.state, job.error_code) == ("failed", "bad-repo-id")
+    assert "API/ is a page of this service" in job.error_message
+    assert nothing_is_published()
+
+
 def test_a_full_disk_is_noticed_before_the_first_byte(tmp_path: Path) -> None:
     store = DirectoryStore(tmp_path / "blobs")
     plan = make_plan(store, [RemoteFile("w", 10**12, "ab" * 20, "cd" * 32)])
