@@ -20,6 +20,7 @@ from rich.progress import (
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
+from rich.table import Column
 
 from registry import work
 from registry.models import Job
@@ -53,10 +54,16 @@ def refuse_unfinished(job: Job) -> None:
 
 
 def _bar() -> Progress:
+    """One line however narrow the terminal is: the label gives way first, figures never wrap."""
+    label = Column(ratio=1, no_wrap=True, overflow="ellipsis")
     return Progress(
-        TextColumn("{task.description}", markup=False), BarColumn(bar_width=None), TaskProgressColumn(),
-        DownloadColumn(binary_units=False), TransferSpeedColumn(), TimeRemainingColumn(),
-        TextColumn("{task.fields[phase]}", markup=False), console=Console(stderr=True), transient=True,
+        TextColumn("{task.description}", markup=False, table_column=label),
+        BarColumn(bar_width=10), TaskProgressColumn(table_column=Column(no_wrap=True)),
+        DownloadColumn(binary_units=False, table_column=Column(no_wrap=True)),
+        TransferSpeedColumn(table_column=Column(no_wrap=True)),
+        TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True)),
+        TextColumn("{task.fields[phase]}", markup=False, table_column=Column(no_wrap=True, max_width=15)),
+        console=Console(stderr=True), transient=True, expand=True,
     )  # fmt: skip
 
 
