@@ -1,9 +1,9 @@
 """Who may see and do what. A private repo is indistinguishable from an absent one."""
 
 from django.contrib.auth.models import AnonymousUser, User
-from django.db.models import Q, QuerySet
+from django.db.models import BooleanField, ExpressionWrapper, Q, QuerySet
 
-from registry.models import Job, Member, Repo
+from registry.models import Job, Lineage, Member, Repo
 from registry.models.repo import RepoQuerySet
 
 Somebody = User | AnonymousUser
@@ -36,3 +36,17 @@ def visible_jobs(user: Somebody) -> QuerySet[Job]:
         return Job.objects.all()
     repos = [visible_repos(user, repo_type).values("pk") for repo_type in Repo.Type]
     return Job.objects.filter(Q(repo__in=repos[0]) | Q(repo__in=repos[1]))
+
+
+def visible_parents(user: Somebody, edges: QuerySet[Lineage], most: int) -> list[Lineage]:
+    """The first `most` edges as `user` may see them: of a hidden parent only what the child's card says.
+
+    Such an edge has no `parent`, exactly as if we did not hold it; what is not declared is left out. One query.
+    """
+    seen = Q(parent__in=visible_repos(user).values("pk"))
+    declared = Q(parent=None) | Q(evidence=Lineage.Evidence.DECLARED)
+    rows = edges.filter(seen | declared).annotate(is_seen=ExpressionWrapper(seen, BooleanField()))
+    found = rows.select_related("parent")[:most]
+    for edge in found:
+        edge.parent = edge.parent if edge.is_seen else None
+    return list(found)

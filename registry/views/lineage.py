@@ -7,7 +7,7 @@ from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
-from registry.access import Somebody, visible_repos
+from registry.access import Somebody, visible_parents, visible_repos
 from registry.models import Lineage, Repo
 from registry.views.frame import open_repo
 
@@ -117,18 +117,17 @@ def family_of(repo: Repo, user: Somebody) -> Family:
     """The repo with three generations each way. Six queries at most."""
     here = Kin(repo.repo_id, 0, is_held=True)
     family = Family(here, {repo.repo_id.lower(): here})
-    visible = visible_repos(user).values("pk")
-    _climb(family, repo, Q(parent=None) | Q(parent__in=visible))
-    _descend(family, repo, Q(child__in=visible))
+    _climb(family, repo, user)
+    _descend(family, repo, Q(child__in=visible_repos(user).values("pk")))
     return family
 
 
-def _climb(family: Family, repo: Repo, visible: Q) -> None:
+def _climb(family: Family, repo: Repo, user: Somebody) -> None:
     generation = {repo.pk: family.here}
     for level in range(-1, -GENERATIONS - 1, -1):
-        edges = Lineage.objects.filter(visible, child__in=generation).select_related("parent").order_by("pk")
+        edges = visible_parents(user, Lineage.objects.filter(child__in=generation).order_by("pk"), MOST_KIN)
         older: dict[int, Kin] = {}
-        for edge in edges[:MOST_KIN]:
+        for edge in edges:
             repo_id = edge.parent.repo_id if edge.parent else edge.parent_repo_id
             parent = family.meet(repo_id, level, edge.parent is not None)
             family.add(edge, parent, generation[edge.child_id])

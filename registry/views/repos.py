@@ -9,7 +9,7 @@ from django.db.models import Count, Max, Min, Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
-from registry.access import Somebody, may_operate, visible_repos
+from registry.access import Somebody, may_operate, visible_parents, visible_repos
 from registry.models import Blob, Commit, Job, Lineage, Repo, Upstream
 from registry.templatetags.humane import grouped
 from registry.views.card import LONGEST_CARD, render_card
@@ -110,12 +110,11 @@ def upstream_words(repo: Repo, full: bool) -> dict[str, str]:
 
 def edges_of(repo: Repo, user: Somebody) -> dict[str, list[Lineage]]:
     """Parents and children that this visitor may know of. Two queries."""
-    visible = Q(parent=None) | Q(parent__in=visible_repos(user).values("pk"))
-    parents = Lineage.objects.filter(visible, child=repo).select_related("parent")
+    parents = visible_parents(user, Lineage.objects.filter(child=repo).order_by("pk"), MOST_EDGES)
     made = Lineage.objects.filter(parent=repo, child__in=visible_repos(user).values("pk"))
     children = made.select_related("child").order_by("child__repo_id", "pk")
     return {
-        "parents": _one_each(parents.order_by("pk")[:MOST_EDGES], "parent_repo_id"),
+        "parents": _one_each(parents, "parent_repo_id"),
         "children": _one_each(children[:MOST_EDGES], "child_id"),
     }  # fmt: skip
 

@@ -6,6 +6,7 @@ from django.test import Client
 
 from registry.models import Lineage, Repo
 from registry.views.lineage import draw, family_of
+from registry.views.repos import edges_of
 from tests.registry.views.seed import make_family, make_repo
 
 pytestmark = pytest.mark.django_db
@@ -30,6 +31,20 @@ def test_a_parent_that_is_not_held_is_named_without_a_link(client: Client) -> No
     html = client.get("/kelpbed/archivist-lora/lineage").content.decode()
     assert "someone/not-held" in html
     assert 'href="/someone/not-held"' not in html
+
+
+def test_a_private_parent_looks_like_one_that_is_not_held(client: Client) -> None:
+    link(of_hidden := make_repo("pub/of-hidden"), make_repo("hush/base-a", private=True))
+    Lineage.objects.create(
+        child=(of_absent := make_repo("pub/of-absent")), parent_repo_id="hush/base-b", relation="finetune",
+        evidence="declared",
+    )  # fmt: skip
+    pages = [client.get(f"/{repo.repo_id}/lineage").content.decode() for repo in (of_hidden, of_absent)]
+    hidden, absent = ([line for line in page.splitlines() if "hush" in line] for page in pages)
+    assert absent
+    assert [line.replace("base-a", "base-b").replace("of-hidden", "of-absent") for line in hidden] == absent
+    short = [edges_of(repo, AnonymousUser())["parents"][0] for repo in (of_hidden, of_absent)]
+    assert [(edge.parent, edge.parent_repo_id[:-1]) for edge in short] == [(None, "hush/base-")] * 2
 
 
 def test_generations_are_followed_both_ways() -> None:
