@@ -24,6 +24,7 @@ AGENT = "holdfast audit"
 READ_BYTES = 1 << 20
 N_HASHERS = 2
 BATCH_ROWS = 500
+KNOWN_DAMAGED = "an earlier audit found other bytes here; only hashing them again, or a repair, clears that."
 
 
 class Pair(NamedTuple):
@@ -54,8 +55,9 @@ def check_blobs(
 ) -> Iterator[tuple[Finding, Blob]]:
     """Every blob is compared by size and, unless `quick`, by sha256; rows say what was found, and when.
 
-    Yields each error with its row as soon as it is recorded, so that it can be repaired. With `unverified_since`
-    only what was not verified since then is hashed. Raises StoreError when the store itself is out of reach.
+    A quick look repeats what is known to be damaged. Yields each error with its row as soon as it is recorded, so that
+    it can be repaired. With `unverified_since` only what was not verified since then is hashed. Raises StoreError when
+    the store itself is out of reach.
     """
     total = Blob.objects.aggregate(total=Sum("size_bytes"))["total"] or 0
     done = 0
@@ -67,6 +69,8 @@ def check_blobs(
                 _note_orphan(store, report, pair)
             elif fault := _fault_of_size(store, pair):
                 yield _record_fault(report, blob, *fault), blob
+            elif quick and blob.state == Blob.State.DAMAGED:
+                yield report.add("blob-damaged", blob_key(blob.sha256), KNOWN_DAMAGED), blob
             elif not quick and _is_due(blob, unverified_since):
                 yield from _settle(report, verifier.add(blob))
             done += blob.size_bytes if blob else 0

@@ -81,6 +81,14 @@ def test_a_quick_audit_sees_sizes_but_not_bits(store: BlobStore, weights: Blob) 
     assert Blob.objects.get(pk=weights.pk).verified_at == verified_at
 
 
+def test_a_quick_audit_does_not_forget_what_is_known_to_be_damaged(store: BlobStore, weights: Blob) -> None:
+    overwrite(store, blob_key(weights.sha256), FLIPPED)
+    audit(store)
+    assert codes(audit(store, quick=True)) == ["blob-damaged"]
+    assert audit(store, quick=True, repair=True).is_clean
+    assert audit(store).findings == []
+
+
 def test_a_lost_object_is_missing_and_found_again_when_it_is_back(store: BlobStore, weights: Blob) -> None:
     store.delete(blob_key(weights.sha256))
     assert codes(audit(store)) == ["blob-missing"]
