@@ -38,14 +38,19 @@ def visible_jobs(user: Somebody) -> QuerySet[Job]:
     return Job.objects.filter(Q(repo__in=repos[0]) | Q(repo__in=repos[1]))
 
 
+def known_parents(user: Somebody) -> Q:
+    """The edges of a repo to its parents that `user` may know of: what a card declares is no secret of ours."""
+    seen = Q(parent__in=visible_repos(user).values("pk"))
+    return seen | Q(parent=None) | Q(evidence=Lineage.Evidence.DECLARED)
+
+
 def visible_parents(user: Somebody, edges: QuerySet[Lineage], most: int) -> list[Lineage]:
     """The first `most` edges as `user` may see them: of a hidden parent only what the child's card says.
 
     Such an edge has no `parent`, exactly as if we did not hold it; what is not declared is left out. One query.
     """
     seen = Q(parent__in=visible_repos(user).values("pk"))
-    declared = Q(parent=None) | Q(evidence=Lineage.Evidence.DECLARED)
-    rows = edges.filter(seen | declared).annotate(is_seen=ExpressionWrapper(seen, BooleanField()))
+    rows = edges.filter(known_parents(user)).annotate(is_seen=ExpressionWrapper(seen, BooleanField()))
     found = rows.select_related("parent")[:most]
     for edge in found:
         edge.parent = edge.parent if edge.is_seen else None

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
 
-from django.db.models import Count, Min, Q, Sum
+from django.db.models import Count, Min, Sum
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
-from registry.access import Somebody, visible_repos
+from registry.access import Somebody, known_parents, visible_repos
 from registry.models import Artifact, File, Lineage, Repo
 from registry.models.repo import RepoQuerySet
 from registry.search import FACETS, PAGE, SORTS, Filters, search, tally
@@ -67,8 +67,7 @@ def describe(repos: list[Repo], user: Somebody) -> list[Result]:
         File.objects.filter(commit__in=heads).values_list("commit").annotate(oldest=Min("blob__verified_at"))
     )
     parents: dict[int, list[Lineage]] = {}
-    known = Q(parent=None) | Q(parent__in=visible_repos(user).values("pk"))
-    for edge in Lineage.objects.filter(known, child__in=ids).order_by("pk"):
+    for edge in Lineage.objects.filter(known_parents(user), child__in=ids).order_by("pk"):
         parents.setdefault(edge.child_id, []).append(edge)
     return [
         Result(

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from django.db.models import Count, OuterRef, Q, QuerySet, Subquery, Value
+from django.db.models import Count, OuterRef, QuerySet, Subquery, Value
 from django.db.models.functions import Coalesce
 from django.http import Http404, HttpRequest
 
-from registry.access import Somebody, visible_repos
+from registry.access import Somebody, known_parents, visible_repos
 from registry.models import Artifact, Commit, Event, Lineage, Ref, Repo
 from registry.revisions import DEFAULT, RevisionNotFound, resolve_revision
 from registry.search import with_verdict
@@ -133,10 +133,9 @@ def find_repo(user: Somebody, repo_id: str) -> Repo:
 def with_counts(repos: QuerySet[Repo], user: Somebody) -> Any:
     """Each repo with the numbers on its tabs, as subqueries of the one query. Hidden repos are not counted."""
     here, visible = OuterRef("pk"), visible_repos(user).values("pk")
-    known = Q(parent=None) | Q(parent__in=visible)
     return repos.annotate(
         n_commits=_number(Commit.objects.filter(repo=here), "repo"),
-        n_parents=_number(Lineage.objects.filter(known, child=here), "child", "parent_repo_id"),
+        n_parents=_number(Lineage.objects.filter(known_parents(user), child=here), "child", "parent_repo_id"),
         n_children=_number(Lineage.objects.filter(parent=here, child__in=visible), "parent", "child"),
         n_judged=_number(Artifact.objects.filter(source__repo=here), "source__repo"),
         n_published=_number(Artifact.objects.filter(published_in__repo=here), "published_in__repo"),
