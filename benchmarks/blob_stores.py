@@ -71,12 +71,12 @@ def in_child(function, *arguments):
         return pool.submit(function, *arguments).result()
 
 
-def show(name: str, size: int, ours: Measured, theirs: Measured) -> None:
+def show(name: str, peer: str, size: int, ours: Measured, theirs: Measured) -> None:
     mb = size / 1e6
     print(
-        f"{name:<22} ours {mb / ours.seconds:7.0f} MB/s   theirs {mb / theirs.seconds:7.0f} MB/s   "
-        f"ratio {theirs.seconds / ours.seconds:5.2f}   peak {ours.peak_mb:4.0f} MB"
+        f"{name}: {mb / ours.seconds:.0f} MB/s, {peer} {mb / theirs.seconds:.0f} MB/s, peak {ours.peak_mb:.0f} MB"
     )
+    print(f"ratio: {theirs.seconds / ours.seconds:.2f} ({name} against {peer})")
 
 
 def _peak_mb() -> float:
@@ -105,10 +105,20 @@ def main() -> None:
             (in_child(store_file, f"file://{folder}/store", file), tee_and_hash(file, folder / "copy"))
             for _ in range(3)
         ]
-        show("directory, durable", size, *(_best(list(side)) for side in zip(*pairs, strict=True)))
+        show(
+            "directory store, durable",
+            "cat | tee | sha256sum",
+            size,
+            *(_best(list(side)) for side in zip(*pairs, strict=True)),
+        )
         with running_weed(folder / "weed") as url:
             pairs = [(in_child(store_file, url, file), in_child(upload_file, url, file)) for _ in range(2)]
-        show("S3 on loopback", size, *(_best(list(side)) for side in zip(*pairs, strict=True)))
+        show(
+            "S3 store on loopback",
+            "boto3 upload_file",
+            size,
+            *(_best(list(side)) for side in zip(*pairs, strict=True)),
+        )
     print(f"{os.cpu_count()} cores, Python {sys.version.split()[0]}")
 
 

@@ -7,6 +7,7 @@ HOLDFAST_TEST_DATABASE_URL or HOLDFAST_TEST_STORE_URL name others.
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -153,6 +154,9 @@ def run_tests(which: str) -> list[Step]:
 
 
 def main() -> None:
+    # A shell that started us in the background made SIGINT ignored, and every child would inherit that: tests of
+    # Ctrl-C would test nothing. With a handler of ours, children begin with the default again.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     which = sys.argv[1] if len(sys.argv) > 1 else "all"
     started = time.monotonic()
     steps = lint_steps() if which in ("all", "lint") else []
