@@ -5,10 +5,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
+from django.db.models import Q
+
 from mirror.blobs import BlobStore
 from mirror.blobs.keys import blob_key
 from mirror.upstream.base import BadListing, RemoteCommit, RemoteFile
-from registry.models import Blob
+from registry.models import Blob, File
 
 MAX_PATH_CHARACTERS = 1024  # what a File row holds
 MAX_NAME_BYTES = 255  # what a file system on the way to the user holds
@@ -44,23 +46,30 @@ class Plan:
         return sum(file.size_bytes for file in self.needed)
 
 
-def make_plan(store: BlobStore, files: list[RemoteFile], *, done: dict[str, str] | None = None) -> Plan:
+def make_plan(
+    store: BlobStore, files: list[RemoteFile], *, done: dict[str, str] | None = None, endpoint: str = ""
+) -> Plan:
     """What of these files is held and what is not. The list must have passed `check_listing`.
 
     Held means: the catalog or an earlier attempt of the same job (`done`: digest -> sha256) knows the blob, or an
     LFS object of that sha256 is in the store already, the store has it with the right size, and no audit found it
-    damaged since. One query per 500 files, one `stat` per file that may be held.
+    damaged since. Bytes that only private or gated repos have are fetched all the same, unless they came from this
+    `endpoint`: an upstream that merely knows their digest must not get them published under its own name. A few
+    queries per 500 files, one `stat` per file that may be held.
     """
     sizes = sizes_by_digest(files)
     known = {digest: sha256 for digest, sha256 in (done or {}).items() if digest in sizes}
     known |= _by_git_oid(file.digest for file in files if not file.lfs_sha256)
     known |= {file.lfs_sha256: file.lfs_sha256 for file in files if file.lfs_sha256}
-    damaged = _damaged(known.values()) - set((done or {}).values())
+    fetched = set((done or {}).values())
+    damaged = _damaged(known.values()) - fetched
+    secret = _secret(known.values(), endpoint) - fetched
     held, broken = {}, set()
     for digest, sha256 in known.items():
         found = store.stat(blob_key(sha256))
         if found and found.size_bytes == sizes[digest] and sha256 not in damaged:
-            held[digest] = sha256
+            if sha256 not in secret:
+                held[digest] = sha256
         elif found:
             broken.add(digest)
     missing = {file.digest: file for file in files if file.digest not in held}
@@ -81,6 +90,20 @@ def _damaged(digests: Iterable[str]) -> set[str]:
     """Those that the last check found broken: they must be fetched again, whatever the store says."""
     rows = (Blob.objects.filter(sha256__in=some, state=Blob.State.DAMAGED) for some in _batches(set(digests)))
     return {blob.sha256 for some in rows for blob in some}
+
+
+def _secret(digests: Iterable[str], endpoint: str) -> set[str]:
+    """Those that we hold for others only: every repo that has them is private or gated, and from elsewhere."""
+    somebodys: set[str] = set()
+    sharable: set[str] = set()
+    ours = Q(commit__repo__private=False, commit__repo__gated="") | Q(
+        commit__repo__upstream__endpoint=endpoint
+    )
+    for some in _batches(set(digests)):
+        rows = File.objects.filter(blob__sha256__in=some)
+        somebodys |= set(rows.values_list("blob__sha256", flat=True).distinct())
+        sharable |= set(rows.filter(ours).values_list("blob__sha256", flat=True).distinct())
+    return somebodys - sharable
 
 
 def _batches(values: Iterable[str]) -> Iterator[list[str]]:

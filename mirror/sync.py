@@ -35,6 +35,7 @@ from registry.work import Again, JobFailed, Lease, stopping, submit
 
 SPARE_BYTES = 256 << 20  # left free on the disk for the database, the queue and logs
 BUSY_SECONDS = 30.0  # another job is fetching the same file of the same repo
+LONGEST_PATIENCE_SECONDS = 15 * 60  # with an upstream that never stops saying 429
 POLL_SECONDS = 0.5
 CHECKPOINT_SECONDS = 5.0
 MAX_SAVED = 20_000  # files whose digests a checkpoint remembers; beyond it, small files are fetched once more
@@ -104,7 +105,7 @@ def sync_repo(lease: Lease) -> dict[str, Any] | Again:
     try:
         return _Sync(lease, source, open_client(source.ref), blob_store()).run()
     except RateLimited as limit:
-        return Again(limit.retry_after_seconds or 0, limit.message, limit.code)
+        return Again(_patience(lease, limit), limit.message, limit.code)
     except StagedBusy as busy:
         return Again(BUSY_SECONDS, str(busy), busy.code)
     except UpstreamError as error:
@@ -115,6 +116,13 @@ def sync_repo(lease: Lease) -> dict[str, Any] | Again:
         code = "no-space" if error.code == "out-of-space" else error.code
         message = f"{lease.job.label}: {error}"
         raise JobFailed(code, message, retryable=error.retryable and code != "no-space") from error
+
+
+def _patience(lease: Lease, limit: RateLimited) -> float:
+    """Seconds to wait: what upstream asks for, but longer each time that it says so again."""
+    times = int(lease.saved.get("rate_limited", 0))
+    lease.checkpoint({**lease.saved, "rate_limited": times + 1})
+    return max(limit.retry_after_seconds or 0, float(min(2**times, LONGEST_PATIENCE_SECONDS)))
 
 
 @dataclass
@@ -144,7 +152,7 @@ class _Sync:
             return refresh_refs(self.lease, self.source, held, self._refs(commit))
         files = self.client.list_files(commit.repo_id, commit.commit_hash)
         check_listing(commit, files)
-        plan = make_plan(self.store, files, done=self.earlier)
+        plan = make_plan(self.store, files, done=self.earlier, endpoint=self.source.ref.endpoint)
         refuse_when_full(self.store, plan)
         if not self._fetch(commit, plan):
             return Again(0, "the slice is over")

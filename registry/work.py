@@ -230,10 +230,16 @@ def retry(job_id: int) -> Job | None:
 
 
 def run_job(job_id: int) -> None:
-    """Works on the job for one slice. Does nothing when it is gone, done, held or not yet due."""
+    """Works on the job for one slice. Does nothing when it is gone, done, held or not yet due.
+
+    Nor does a worker that was asked to end begin anything: the sweeper nudges another one.
+    """
+    if stopping.is_set():
+        return
     if job := _claim(job_id):
         _work(Lease(job))
-        nudge_next(job.kind)
+        if not stopping.is_set():
+            nudge_next(job.kind)
 
 
 def run_in_foreground(job: Job, on_progress: Callable[[Progress], None]) -> Job:
@@ -302,6 +308,7 @@ def _put_back(lease: Lease, after_seconds: float, **values: Any) -> None:
         state="queued",
         owner="",
         lease_until=None,
+        nudged_at=None,
         run_after=Now() + timedelta(seconds=after_seconds),
         **values,
     )

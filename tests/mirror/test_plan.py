@@ -1,6 +1,7 @@
 """What is fetched, and which listings are refused."""
 
 import hashlib
+from typing import Any
 
 import pytest
 
@@ -9,7 +10,7 @@ from mirror.plan import check_listing, make_plan, what_is_wrong
 from mirror.store import blob_store
 from mirror.upstream.base import BadListing, RemoteCommit, RemoteFile
 from registry.git import git_blob_oid, lfs_pointer_oid
-from registry.models import Blob
+from registry.models import Blob, Commit, File, Repo, Upstream
 
 COMMIT = RemoteCommit("org/model", "ab" * 20)
 
@@ -55,6 +56,19 @@ class TestPlan:
         """A killed worker promotes bytes and dies before the rows: the next one must not fetch them again."""
         keep(blob_store(), b"weights", row=False)
         assert make_plan(blob_store(), [lfs("w")]).needed == []
+
+    @pytest.mark.parametrize("guard", [{"private": True}, {"gated": "auto"}])
+    def test_the_digest_of_a_private_blob_does_not_give_its_bytes(self, guard: dict[str, Any]) -> None:
+        """Promise: naming a sha256 in a listing gets nobody bytes that are held for somebody else."""
+        upstream = Upstream.objects.create(kind="huggingface", endpoint="https://owner.example")
+        repo = Repo.objects.create(repo_id="a/b", namespace="a", name="b", upstream=upstream, **guard)
+        commit = Commit.objects.create(repo=repo, commit_hash="ab" * 20)
+        blob = Blob.objects.get(sha256=keep(blob_store(), b"weights"))
+        File.objects.create(commit=commit, path="w", blob=blob, size_bytes=7, git_oid="cd" * 20, is_lfs=True)
+        assert len(make_plan(blob_store(), [lfs("w")], endpoint="https://stranger.example").needed) == 1
+        assert make_plan(blob_store(), [lfs("w")], endpoint="https://owner.example").needed == []
+        Repo.objects.update(private=False, gated="")
+        assert make_plan(blob_store(), [lfs("w")], endpoint="https://stranger.example").needed == []
 
     def test_what_an_earlier_slice_fetched_is_held(self) -> None:
         sha256 = keep(blob_store(), b"text", row=False)

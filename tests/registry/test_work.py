@@ -320,3 +320,18 @@ def test_jobs_are_nudged_again_only_when_the_last_nudge_is_old() -> None:
     assert sweep_jobs()["nudged"] == 0
     Job.objects.filter(pk=job.pk).update(nudged_at=Now() - work.timedelta(minutes=5))
     assert sweep_jobs()["nudged"] == 1
+
+
+def test_a_worker_that_was_asked_to_end_begins_nothing() -> None:
+    work.register("inspect")(lambda lease: None)
+    job = submit()
+    work.stopping.set()
+    try:
+        work.run_job(job.pk)
+    finally:
+        work.stopping.clear()
+    job.refresh_from_db()
+    assert (job.state, job.attempts) == ("queued", 0)
+    work.run_job(job.pk)
+    job.refresh_from_db()
+    assert job.state == "succeeded"

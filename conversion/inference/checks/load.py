@@ -18,7 +18,8 @@ def check_load(trial: Trial) -> None:
             return
         facts = trial.artifact.facts
         trial.report.isolation = trial.artifact.isolation
-        check.pass_(f"loads: {facts.description}, {facts.n_vocab} tokens, context {facts.n_context}")
+        name = facts.description.replace(" ?B", "")  # how the engine says that it is below a billion
+        check.pass_(f"loads: {name}, {facts.n_vocab} tokens, context {facts.n_context}")
 
 
 def open_parent(trial: Trial) -> None:
