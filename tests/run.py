@@ -24,6 +24,7 @@ PURE = [
     "tests/conversion/formats",
     "tests/conversion/quants",
     "tests/conversion/naming",
+    "tests/conversion/inference",
     "tests/mirror/upstream",
     "tests/mirror/blobs",  # tests both stores itself, in either run
 ]

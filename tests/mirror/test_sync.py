@@ -326,6 +326,18 @@ def test_a_rate_limit_parks_the_job_and_loses_nothing(hub: Hub) -> None:
     assert stored(Commit.objects.get()) == FILES
 
 
+def test_an_upstream_that_never_stops_refusing_is_asked_ever_less_often(hub: Hub) -> None:
+    hub.fault("status", status=429, retry_after=1, path="model.safetensors")
+    job, waits = mirror(ref(hub)), []
+    for _ in range(5):
+        job.refresh_from_db()
+        waits.append(round((job.run_after - timezone.now()).total_seconds()))
+        Job.objects.filter(pk=job.pk).update(run_after=timezone.now() - timedelta(seconds=1))
+        work.run_job(job.pk)
+    assert waits == sorted(waits)
+    assert waits[-1] >= 10
+
+
 def test_two_jobs_for_the_same_bytes_end_with_one_blob(hub: Hub) -> None:
     hub.add("other/fork", FILES)
     jobs = [submit_mirror(ref(hub, repo_id=name), send_nudge=False) for name in ("org/model", "other/fork")]
