@@ -28,6 +28,11 @@ from mirror.blobs import BlobStore
 from mirror.blobs.keys import blob_key
 from registry.models import Artifact, Blob, Commit, File
 
+TRANSFORMERS_NEEDS = (
+    "torch",
+    "transformers",
+    "accelerate",
+)  # the last reads the GGUF of the engine's self-test
 COPY_BYTES = 8 * 2**20
 MAX_F32_BYTES = 32 * 2**30
 """A larger parent is written in its own 16-bit type instead: lossless too, at half the disk."""
@@ -98,7 +103,7 @@ def build_reference(store: BlobStore, commit: Commit, folder: Path, on_bytes: On
     _place_side_files(store, files, home)
     try:
         checkpoint = open_checkpoint(_weight_sources(store, files))
-        if find_spec("torch") and find_spec("transformers"):
+        if all(find_spec(name) for name in TRANSFORMERS_NEEDS):
             _place_weights(store, files, checkpoint, home, on_bytes)
             return _by_transformers(commit, checkpoint, home)
         return _by_llama_cpp(commit, checkpoint, home, folder / "parent.gguf", on_bytes)

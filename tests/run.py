@@ -132,11 +132,13 @@ def ensure_chromium() -> None:
 
 def ensure_torch() -> None:
     """With TORCH=1 the optional reference engine is there; the CPU build where the package index has one."""
-    if os.environ.get("TORCH") != "1" or subprocess.run([sys.executable, "-c", "import torch"], check=False,
+    if os.environ.get("TORCH") != "1" or subprocess.run([sys.executable, "-c", "import torch, accelerate"], check=False,
                                                         stderr=subprocess.DEVNULL).returncode == 0:  # fmt: skip
         return
     print("== installing torch (TORCH=1)", flush=True)
-    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "torch==2.13.0"], check=True)
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "-q", "torch==2.13.0", "accelerate==1.15.0"], check=True
+    )
 
 
 def run_tests(which: str) -> list[Step]:
