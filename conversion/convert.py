@@ -26,8 +26,7 @@ from conversion.naming.plan import Plan
 from conversion.naming.slabs import file_pieces
 from conversion.quants import QuantError
 from conversion.recipes import CONVERTER, artifact_path, digest_of, recipe_row, wanted_recipes
-from conversion.reference import work_folder
-from conversion.source import plan_conversion
+from conversion.source import plan_conversion, work_folder
 from conversion.validation import submit_validation
 from mirror.blobs import BlobStore
 from mirror.blobs.directory import DirectoryStore

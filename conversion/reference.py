@@ -5,45 +5,29 @@ when torch is installed; otherwise as our own conversion of the same commit that
 Either way the verdict is against the parent, and the report says which of the two it was.
 """
 
-import os
-import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from functools import partial
 from importlib.util import find_spec
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from django.conf import settings
+from django.db.models import Q
 
-from conversion.formats.checkpoint import Checkpoint, open_checkpoint
+from conversion.formats.checkpoint import Checkpoint
 from conversion.formats.errors import HeaderError
-from conversion.formats.source import ByteSource, RangeSource
 from conversion.inference.judge import Reference
 from conversion.naming import NamingError
 from conversion.naming.file_types import FILE_TYPES, FileType
-from conversion.naming.plan import SIDE_FILES, plan_gguf
+from conversion.naming.plan import plan_gguf
 from conversion.naming.slabs import file_pieces
 from conversion.quants import QuantError
+from conversion.source import OnBytes, open_source, place_blob
 from mirror.blobs import BlobStore
-from mirror.blobs.keys import blob_key
-from registry.models import Artifact, Blob, Commit, File
+from registry.models import Artifact, Commit
 
-TRANSFORMERS_NEEDS = (
-    "torch",
-    "transformers",
-    "accelerate",
-)  # the last reads the GGUF of the engine's self-test
-COPY_BYTES = 8 * 2**20
+# The last reads the GGUF of the engine's self-test.
+TRANSFORMERS_NEEDS = ("torch", "transformers", "accelerate")
 MAX_F32_BYTES = 32 * 2**30
 """A larger parent is written in its own 16-bit type instead: lossless too, at half the disk."""
 
-MAX_SIDE_FILE_BYTES = 256 * 2**20
-"""A tokenizer or config beside the weights; more is not a small file."""
-
 TOKENIZERS = ("tokenizer.model", "tokenizer.json")
-
-OnBytes = Callable[[int], None]
-"""Called with the number of bytes just written; may raise to give up."""
 
 
 class ReferenceUnavailable(Exception):
@@ -54,21 +38,6 @@ class ReferenceUnavailable(Exception):
         self.code, self.message = code, message
 
 
-@contextmanager
-def work_folder(name: str) -> Iterator[Path]:
-    """An empty folder of that name under the data folder; gone afterwards.
-
-    What an earlier attempt left when it was killed is removed first: whoever holds the job's lease owns the folder.
-    """
-    folder = Path(settings.DATA) / "work" / name
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
 def place_artifact(store: BlobStore, artifact: Artifact, folder: Path, on_bytes: OnBytes) -> Path:
     """The artifact's bytes as a file that an engine can map."""
     path = folder / "artifact.gguf"
@@ -76,61 +45,26 @@ def place_artifact(store: BlobStore, artifact: Artifact, folder: Path, on_bytes:
     return path
 
 
-def place_blob(store: BlobStore, blob: Blob, path: Path, on_bytes: OnBytes = lambda n: None) -> None:
-    """The bytes of the blob are at `path`: linked where the store lies on the same file system, copied elsewhere."""
-    held = store.local_path(blob_key(blob.sha256))
-    if held is not None:
-        try:
-            os.link(held, path)
-        except OSError:  # another file system, or one without links
-            pass
-        else:
-            return
-    with (
-        store.open(blob_key(blob.sha256)) as source,
-        path.open("xb") as target,
-    ):  # never through a link into the store
-        while data := source.read(COPY_BYTES):
-            target.write(data)
-            on_bytes(len(data))
-
-
 def build_reference(store: BlobStore, commit: Commit, folder: Path, on_bytes: OnBytes) -> Reference:
     """The parent, ready to run. Raises ReferenceUnavailable when its files cannot be a checkpoint that we convert."""
-    home = folder / PurePosixPath(commit.repo.repo_id).name
+    home = folder / commit.repo.name
     home.mkdir()
-    files = {file.path: file for file in commit.files.select_related("blob")}
-    _place_side_files(store, files, home)
     try:
-        checkpoint = open_checkpoint(_weight_sources(store, files))
+        checkpoint = open_source(store, commit, home)
         if all(find_spec(name) for name in TRANSFORMERS_NEEDS):
-            _place_weights(store, files, checkpoint, home, on_bytes)
+            _place_weights(store, commit, checkpoint, home, on_bytes)
             return _by_transformers(commit, checkpoint, home)
         return _by_llama_cpp(commit, checkpoint, home, folder / "parent.gguf", on_bytes)
     except (HeaderError, NamingError, QuantError) as error:
         raise ReferenceUnavailable(error.code, f"{commit.repo.repo_id}: {error}") from error
 
 
-def _place_side_files(store: BlobStore, files: Mapping[str, File], home: Path) -> None:
-    for name in SIDE_FILES:
-        if (file := files.get(name)) and file.size_bytes <= MAX_SIDE_FILE_BYTES:
-            place_blob(store, file.blob, home / name)
-
-
-def _weight_sources(store: BlobStore, files: Mapping[str, File]) -> dict[str, ByteSource]:
-    return {
-        path: RangeSource(file.size_bytes, partial(store.read, blob_key(file.blob.sha256)))
-        for path, file in files.items()
-        if "/" not in path and path.endswith((".safetensors", ".safetensors.index.json"))
-    }
-
-
 def _place_weights(
-    store: BlobStore, files: Mapping[str, File], checkpoint: Checkpoint, home: Path, on_bytes: OnBytes
+    store: BlobStore, commit: Commit, checkpoint: Checkpoint, home: Path, on_bytes: OnBytes
 ) -> None:
-    indexes = [path for path in files if "/" not in path and path.endswith(".safetensors.index.json")]
-    for path in (*checkpoint.paths, *indexes):
-        place_blob(store, files[path].blob, home / path, on_bytes)
+    index = Q(path__endswith=".safetensors.index.json") & ~Q(path__contains="/")
+    for file in commit.files.filter(Q(path__in=list(checkpoint.paths)) | index).select_related("blob"):
+        place_blob(store, file.blob, home / file.path, on_bytes)
 
 
 def _by_transformers(commit: Commit, checkpoint: Checkpoint, home: Path) -> Reference:

@@ -13,7 +13,8 @@ from django.db import transaction
 from conversion.inference.judge import judge
 from conversion.inference.report import Report
 from conversion.publish import publish
-from conversion.reference import ReferenceUnavailable, build_reference, place_artifact, work_folder
+from conversion.reference import ReferenceUnavailable, build_reference, place_artifact
+from conversion.source import work_folder
 from mirror.blobs.store import StoreError
 from mirror.store import blob_store
 from registry import work

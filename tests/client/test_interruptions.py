@@ -161,6 +161,7 @@ def test_one_bad_file_stops_the_pull_and_the_good_ones_are_kept(
     home: Home, hub: HoldfastHub, huge: str
 ) -> None:
     hub.fault("corrupt", path="s.bin", at=5)
+    hub.fault("slow", path="s.bin", rate=150_000)  # found out when the others are on their way
     hub.fault("slow", path="model-1*", rate=20_000_000)
     home.fails("hash_mismatch", "pull", "org/huge")
     assert not (home.cache / "models--org--huge" / "refs").exists()
