@@ -13,6 +13,7 @@ from conversion.formats.layout import TensorEntry
 from conversion.formats.safetensors import MAX_TENSORS, read_header
 from conversion.formats.source import ByteSource, read_exactly
 from conversion.formats.strict_json import JsonWalker
+from conversion.formats.weights import Rows, decode_rows
 
 INDEX_SUFFIX = ".safetensors.index.json"
 SINGLE_NAME = "model.safetensors"
@@ -65,6 +66,10 @@ class Checkpoint:
             raise ValueError(f"tensor {name!r} of shape {entry.shape} has no rows {first} to {first + count}")
         row_bytes = entry.length // n_rows
         return self.read_bytes(name, first * row_bytes, count * row_bytes)
+
+    def rows(self, name: str, first: int, count: int, out: Rows | None = None) -> Rows:
+        """The same rows as float32 (count, n_cols); `out`, where given, is filled and returned."""
+        return decode_rows(self.read_rows(name, first, count), self.entries[name], out)
 
     def read_bytes(self, name: str, start: int, length: int) -> bytes:
         """`length` bytes of a tensor from its byte `start` on."""

@@ -4,17 +4,30 @@ A family is one file with one `Family`; `conversion/naming/__init__.py` lists th
 config and the names and shapes of tensors, before any weight is read.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import gguf
-import numpy as np
-import numpy.typing as npt
+
+from conversion.formats.weights import Rows, Weights
+
+__all__ = [
+    "Config",
+    "Family",
+    "NamingError",
+    "Packed",
+    "Rows",
+    "Shapes",
+    "Target",
+    "UnsupportedArchitecture",
+    "Weights",
+]
 
 Config = Mapping[str, Any]
 Shapes = Mapping[str, tuple[int, ...]]
-Rows = npt.NDArray[np.float32]
 
 MAX_COUNT = 2**31 - 1
 """The largest count a config may state; GGUF readers keep these in 32 bits."""
@@ -43,11 +56,29 @@ class UnsupportedArchitecture(NamingError):
 
 
 @dataclass(frozen=True)
-class Target:
-    """One tensor of the GGUF to be: a tensor of the checkpoint, its rows perhaps in another order, or made values.
+class Packed:
+    """Weights that the checkpoint already holds in a ggml type: moved byte by byte, never quantised again.
 
-    `shape` is row-major. Rows may be arranged only within groups of `rows_together`: float32 (n, cols) in, the same
-    shape out, for any n that is a multiple of it. So a slab of any size can be worked on alone.
+    read: (weights, first row, count) to the bytes of those rows of the target, in `type_name`'s layout.
+    """
+
+    type_name: str
+    read: Callable[[Weights, int, int], bytes] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Target:
+    """One tensor of the GGUF to be, seen as rows of its last dimension. `shape` is row-major. Its rows come from
+
+    source: a tensor of the checkpoint with as many rows; or
+    sources: several of one shape, stacked along a new first axis (the experts of a layer); or
+    values: numbers made from the config; or
+    read: (weights, first row, count) to float32 (count, n_cols), for whatever is not a run of a tensor's own rows; or
+    packed: bytes that are in a ggml type already.
+
+    `arrange` puts rows of `source` or `sources` in another order, only within groups of `rows_together`: float32
+    (n, cols) in, the same shape out, for any n that is a multiple of it. So a slab of any size can be worked on alone.
+    `read` is asked for multiples of `rows_together` as well. Both may be called by several threads at once.
     """
 
     name: str
@@ -56,10 +87,13 @@ class Target:
     rows_together: int = 1
     arrange: Callable[[Rows], Rows] | None = field(default=None, repr=False)
     values: Rows | None = field(default=None, repr=False)
+    sources: tuple[str, ...] = ()
+    read: Callable[[Weights, int, int], Rows] | None = field(default=None, repr=False)
+    packed: Packed | None = None
 
     @property
     def n_elements(self) -> int:
-        return int(np.prod(self.shape, dtype=object))
+        return math.prod(self.shape)
 
     @property
     def n_cols(self) -> int:
@@ -69,6 +103,11 @@ class Target:
     def n_rows(self) -> int:
         return self.n_elements // self.n_cols if self.n_cols else 0
 
+    @property
+    def origin(self) -> str:
+        """What it is made of, for messages: the tensor, or the first of several, or its own name."""
+        return self.source or next(iter(self.sources), self.name)
+
 
 @dataclass(frozen=True)
 class Family:
@@ -77,12 +116,23 @@ class Family:
     targets: config and shapes to targets, in the order of the shapes, made ones first; raises NamingError.
     describe: writes the family's own keys (`llama.context_length`, …) and general.file_type, whose number it is given,
     to a metadata-only GGUFWriter.
+    keep_f32: whether a target stays F32 whatever the file type, beyond what every family keeps (norms, routers, …; see
+    `file_types`); as the reference converter's class for the family does.
+    unpacks: values of `quantization_config.quant_method` whose tensors the family reads as they are stored.
+    vocabulary: writes the `tokenizer.*` keys where the family's tokenizer is not described as most are.
+    describe_files: writes keys found in other files of the folder than config.json, after `describe`.
+    variant: another family for some configs of the same architectures; it may return None for this one.
     """
 
     gguf_architecture: str
     architectures: tuple[str, ...]
     targets: Callable[[Config, Shapes], list[Target]]
     describe: Callable[[Config, int, gguf.GGUFWriter], None]
+    keep_f32: Callable[[Target], bool] | None = None
+    unpacks: tuple[str, ...] = ()
+    vocabulary: Callable[[Config, Path, gguf.GGUFWriter], None] | None = None
+    describe_files: Callable[[Path, gguf.GGUFWriter], None] | None = None
+    variant: "Callable[[Config], Family | None] | None" = None
 
 
 def read_count(config: Config, key: str, default: int | None = None) -> int:

@@ -20,7 +20,7 @@ from conversion.naming.general import describe_general
 from conversion.naming.vocabulary import describe_vocabulary
 
 MAX_CONFIG_BYTES = 10_000_000
-READABLE = ("F32", "F16", "BF16")
+READABLE = ("F32", "F16", "BF16", "F64")
 
 SIDE_FILES = (
     "config.json", "generation_config.json", "README.md", "tokenizer.model", "tokenizer.json", "tekken.json",
@@ -39,16 +39,19 @@ class Plan:
     targets: tuple[Target, ...]
 
 
-def plan_gguf(entries: Mapping[str, TensorEntry], folder: Path, file_type: FileType) -> Plan:
+def plan_gguf(
+    entries: Mapping[str, TensorEntry], folder: Path, file_type: FileType, *, is_unpacked: bool = False
+) -> Plan:
     """The plan for a checkpoint with these tensors and the SIDE_FILES in `folder`.
 
+    `is_unpacked` says that the config's quantization_config is undone already: the entries are plain tensors.
     A file that is not quantised keeps the order of the entries; see `in_reference_order`.
 
     The same input gives the same plan, byte for byte. Raises NamingError for whatever cannot be converted.
     """
     config = read_config(folder)
     family = family_for(config)
-    _check_weights(config, entries)
+    _check_weights(config, family, entries, is_unpacked=is_unpacked)
     targets = family.targets(config, {name: entry.shape for name, entry in entries.items()})
     _check_names(targets)
     metadata = _metadata(config, family, folder, targets, file_type)
@@ -56,13 +59,22 @@ def plan_gguf(entries: Mapping[str, TensorEntry], folder: Path, file_type: FileT
         by_name = {target.name: target for target in targets}
         targets = [by_name[name] for name in quantised_order(by_name)]
     types = choose_types([(target.name, target.shape) for target in targets], file_type)
-    tensors = [(target.name, target.shape, kind) for target, kind in zip(targets, types, strict=True)]
+    tensors = [
+        (target.name, target.shape, _type_of(target, kind, family))
+        for target, kind in zip(targets, types, strict=True)
+    ]
     try:
         layout = plan_file(metadata, tensors)
     except (ValueError, TypeError, AttributeError, struct.error) as error:
         # A card or tokenizer may put a number where a text belongs, or half a surrogate pair into one.
         raise NamingError("cannot-be-gguf", f"the metadata cannot be written: {str(error)[:300]}") from error
     return Plan(file_type, layout, tuple(targets))
+
+
+def _type_of(target: Target, chosen: str, family: Family) -> str:
+    if target.packed is not None:
+        return target.packed.type_name
+    return "F32" if family.keep_f32 is not None and family.keep_f32(target) else chosen
 
 
 def in_reference_order(checkpoint: Checkpoint) -> dict[str, TensorEntry]:
@@ -87,12 +99,18 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def _check_weights(config: Config, entries: Mapping[str, TensorEntry]) -> None:
-    if config.get("quantization_config"):
+def _check_weights(
+    config: Config, family: Family, entries: Mapping[str, TensorEntry], *, is_unpacked: bool
+) -> None:
+    scheme = config.get("quantization_config")
+    method = scheme.get("quant_method") if isinstance(scheme, dict) else None
+    if scheme and method in family.unpacks:
+        return
+    if scheme and not is_unpacked:
         raise NamingError(
             "quantised-checkpoint",
-            "config.json has a quantization_config: these weights are already quantised and cannot be converted yet. "
-            "Convert the checkpoint they were made from.",
+            f"config.json has a quantization_config ({str(method)[:60]}): these weights are already quantised and "
+            "cannot be converted yet. Convert the checkpoint they were made from.",
         )
     for entry in entries.values():
         if entry.dtype not in READABLE:
@@ -108,12 +126,12 @@ def _check_names(targets: list[Target]) -> None:
         if target.name in seen:
             raise NamingError(
                 "bad-tensor",
-                f"tensors {seen[target.name][:100]!r} and {target.source[:100]!r} would both become {target.name}.",
+                f"tensors {seen[target.name][:100]!r} and {target.origin[:100]!r} would both become {target.name}.",
             )
-        seen[target.name] = target.source
+        seen[target.name] = target.origin
         if 0 in target.shape or not target.shape:
             raise NamingError(
-                "bad-tensor", f"tensor {target.source[:200]!r} of shape {target.shape} has no values."
+                "bad-tensor", f"tensor {target.origin[:200]!r} of shape {target.shape} has no values."
             )
 
 
@@ -123,8 +141,10 @@ def _metadata(
     writer = new_collector(family.gguf_architecture)
     describe_general(folder, targets, writer)
     family.describe(config, file_type.number, writer)
+    if family.describe_files is not None:
+        family.describe_files(folder, writer)
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
-    describe_vocabulary(config, folder, writer)
+    (family.vocabulary or describe_vocabulary)(config, folder, writer)
     metadata = collected(writer)
     if file_type.quantised:
         # llama-quantize copies every key and appends these two.

@@ -14,10 +14,11 @@ from itertools import pairwise
 
 import numpy as np
 
-from conversion.formats.checkpoint import Checkpoint
+from conversion.formats.gguf import TYPE_BY_NAME
+from conversion.formats.weights import Rows, Weights
 from conversion.naming.base import Target
 from conversion.naming.plan import Plan
-from conversion.quants import QuantError, dequantize, quantize, row_bytes
+from conversion.quants import QuantError, quantize
 
 SLAB_ELEMENTS = 1 << 21
 """8 MB of float32. Two threads with their temporaries stay far below 100 MB."""
@@ -35,7 +36,7 @@ class Piece:
 
 def file_pieces(
     plan: Plan,
-    checkpoint: Checkpoint,
+    weights: Weights,
     start: int = 0,
     end: int | None = None,
     *,
@@ -47,7 +48,7 @@ def file_pieces(
     """
     end = plan.layout.size_bytes if end is None else end
     position = start
-    for piece in _ahead(_tasks(plan, checkpoint, start, end, slab_elements)):
+    for piece in _ahead(_tasks(plan, weights, start, end, slab_elements)):
         data = piece.data[: end - position]
         position += len(data)
         if data:
@@ -59,7 +60,7 @@ def file_pieces(
 Task = Callable[[], Piece]
 
 
-def _tasks(plan: Plan, checkpoint: Checkpoint, start: int, end: int, slab_elements: int) -> Iterator[Task]:
+def _tasks(plan: Plan, weights: Weights, start: int, end: int, slab_elements: int) -> Iterator[Task]:
     layout = plan.layout
     yield lambda: Piece("", layout.header_bytes[start:])
     ends = [*(entry.start for entry in layout.entries), layout.size_bytes][1:]
@@ -68,44 +69,63 @@ def _tasks(plan: Plan, checkpoint: Checkpoint, start: int, end: int, slab_elemen
             continue
         if entry.start >= end:
             return
+        row_bytes = TYPE_BY_NAME[entry.dtype].row_bytes(target.n_cols)
         for first, last in _slabs(target, slab_elements):
-            skipped = start - entry.start - first * row_bytes(entry.dtype, target.n_cols)
-            if entry.start + last * row_bytes(entry.dtype, target.n_cols) > start:
+            skipped = start - entry.start - first * row_bytes
+            if entry.start + last * row_bytes > start:
                 yield partial(
-                    _piece, target, entry.dtype, checkpoint, rows=(first, last), skipped=max(0, skipped)
+                    _piece, target, entry.dtype, weights, rows=(first, last), skipped=max(0, skipped)
                 )
         yield partial(Piece, "", bytes(until - max(entry.end, start)))
 
 
 def _slabs(target: Target, slab_elements: int) -> Iterator[tuple[int, int]]:
-    """The runs of rows a target is cut into, none of which cuts a group of rows."""
-    groups = max(1, slab_elements // (target.n_cols * target.rows_together))
-    return pairwise([*range(0, target.n_rows, groups * target.rows_together), target.n_rows])
+    """The runs of rows a target is cut into; none cuts a group of rows, none spans two matrices of a stack."""
+    step = max(1, slab_elements // (target.n_cols * target.rows_together)) * target.rows_together
+    height = target.shape[-2] if len(target.shape) > 2 else target.n_rows
+    for base in range(0, target.n_rows, height):
+        yield from pairwise([*range(base, base + height, step), base + height])
 
 
-def _piece(
-    target: Target, type_name: str, checkpoint: Checkpoint, *, rows: tuple[int, int], skipped: int
-) -> Piece:
-    return Piece(target.name, _slab(target, type_name, checkpoint, *rows)[skipped:])
+def _piece(target: Target, type_name: str, weights: Weights, *, rows: tuple[int, int], skipped: int) -> Piece:
+    return Piece(target.name, _slab(target, type_name, weights, *rows)[skipped:])
 
 
-def _slab(target: Target, type_name: str, checkpoint: Checkpoint, first: int, last: int) -> bytes:
+def _slab(target: Target, type_name: str, weights: Weights, first: int, last: int) -> bytes:
+    if target.packed is not None:
+        return target.packed.read(weights, first, last - first)
     try:
-        rows = _read_rows(target, checkpoint, first, last)
-        return quantize(rows, type_name).tobytes()
+        return quantize(read_target(target, weights, first, last), type_name).tobytes()
     except QuantError as error:
         raise QuantError(
-            error.code,
-            f"{target.source or target.name}, rows {first} to {last}, as {type_name}: {error.message}",
+            error.code, f"{target.origin}, rows {first} to {last}, as {type_name}: {error.message}"
         ) from error
 
 
-def _read_rows(target: Target, checkpoint: Checkpoint, first: int, last: int) -> np.ndarray:
+def read_target(target: Target, weights: Weights, first: int, last: int) -> Rows:
+    """Rows `[first, last)` of a target as float32 (last - first, n_cols), from whatever it is made of."""
     if target.values is not None:
         return target.values.reshape(target.n_rows, target.n_cols)[first:last]
-    data = np.frombuffer(checkpoint.read_rows(target.source, first, last - first), dtype=np.uint8)
-    rows = dequantize(data, checkpoint.entries[target.source].dtype, target.n_cols)
+    if target.read is not None:
+        return target.read(weights, first, last - first)
+    if target.sources:
+        rows = _stacked(target, weights, first, last)
+    else:
+        rows = weights.rows(target.source, first, last - first)
     return rows if target.arrange is None else target.arrange(rows)
+
+
+def _stacked(target: Target, weights: Weights, first: int, last: int) -> Rows:
+    """Row r of the stack is row r % height of tensor r // height."""
+    height = target.n_rows // len(target.sources)
+    out = np.empty((last - first, target.n_cols), dtype=np.float32)
+    row = first
+    while row < last:
+        number, start = divmod(row, height)
+        count = min(height - start, last - row)
+        weights.rows(target.sources[number], start, count, out=out[row - first : row - first + count])
+        row += count
+    return out
 
 
 def _ahead(tasks: Iterable[Task]) -> Iterator[Piece]:

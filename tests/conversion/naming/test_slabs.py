@@ -8,10 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conversion.formats.checkpoint import Checkpoint
+from conversion.formats.gguf import plan_file
+from conversion.formats.weights import Weights
+from conversion.naming.base import Packed, Rows, Target
 from conversion.naming.file_types import FILE_TYPES
 from conversion.naming.plan import Plan, plan_gguf
 from conversion.naming.slabs import file_pieces
-from conversion.quants import QuantError
+from conversion.quants import QuantError, dequantize, quantize
 from tests.conversion.naming.models import config, open_folder, write_checkpoint
 
 
@@ -73,3 +76,55 @@ def test_weights_that_ggml_refuses_are_refused_by_name(tmp_path: Path) -> None:
     assert np.isfinite(values["model.layers.1.mlp.up_proj.weight"]).all()
     with pytest.raises(QuantError, match=r"model\.layers\.1\.mlp\.up_proj\.weight.* row 0, column 0 is nan"):
         whole(*planned(tmp_path / "bad"))
+
+
+LAYERS = [f"model.layers.{n}.mlp.up_proj.weight" for n in range(2)]
+
+
+def made(checkpoint: Checkpoint, target: Target, kind: str = "F32", slab_elements: int = 700) -> bytes:
+    """The bytes of one target in a file of its own, made in small slabs."""
+    layout = plan_file({}, [(target.name, target.shape, kind)])
+    data = whole(Plan(FILE_TYPES["F32"], layout, (target,)), checkpoint, slab_elements=slab_elements)
+    return data[layout.entries[0].start : layout.entries[0].end]
+
+
+def test_several_tensors_become_one_stack_and_keep_their_order(folder: Path) -> None:
+    checkpoint = open_folder(folder)
+    stacked = made(checkpoint, Target("up_exps", (2, 96, 64), sources=tuple(LAYERS)))
+    assert stacked == b"".join(checkpoint.read_tensor(name) for name in LAYERS)
+
+
+def test_a_stack_is_arranged_within_each_of_its_tensors(folder: Path) -> None:
+    checkpoint = open_folder(folder)
+    upside_down = Target(
+        "up_exps", (2, 96, 64), sources=tuple(LAYERS), rows_together=96, arrange=lambda rows: rows[::-1]
+    )
+    expected = [checkpoint.rows(name, 0, 96)[::-1].tobytes() for name in LAYERS]
+    assert made(checkpoint, upside_down) == b"".join(expected)
+
+
+def test_a_target_may_be_read_in_a_way_of_its_own(folder: Path) -> None:
+    checkpoint = open_folder(folder)
+
+    def transposed(weights: Weights, first: int, count: int) -> Rows:
+        return np.ascontiguousarray(weights.rows(LAYERS[0], 0, 96).T[first : first + count])
+
+    expected = np.ascontiguousarray(checkpoint.rows(LAYERS[0], 0, 96).T).tobytes()
+    assert made(checkpoint, Target("up", (64, 96), read=transposed)) == expected
+
+
+def test_packed_bytes_are_moved_and_never_quantised_again(folder: Path) -> None:
+    checkpoint = open_folder(folder)
+    blocks = quantize(checkpoint.rows(LAYERS[0], 0, 96), "Q8_0")
+    packed = Packed("Q8_0", lambda weights, first, count: blocks[first : first + count].tobytes())
+    assert made(checkpoint, Target("up", (96, 64), packed=packed), "Q8_0") == blocks.tobytes()
+
+
+@pytest.mark.parametrize("dtype", ["F32", "F16", "BF16"])
+def test_rows_are_the_numbers_that_are_stored_and_may_fill_a_given_buffer(tmp_path: Path, dtype: str) -> None:
+    values = write_checkpoint(tmp_path / "m", config(), dtype=dtype)[LAYERS[0]]
+    expected = dequantize(quantize(values, dtype), dtype, 64)
+    checkpoint, buffer = open_folder(tmp_path / "m"), np.empty((3, 64), dtype=np.float32)
+    assert np.array_equal(checkpoint.rows(LAYERS[0], 0, 96), expected)
+    assert checkpoint.rows(LAYERS[0], 5, 3, out=buffer) is buffer
+    assert np.array_equal(buffer, expected[5:8])
