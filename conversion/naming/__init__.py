@@ -30,4 +30,4 @@ def family_for(config: Config) -> Family:
     family = _BY_ARCHITECTURE.get(architecture)
     if family is None:
         raise UnsupportedArchitecture(architecture, supported())
-    return family
+    return (family.variant(config) if family.variant is not None else None) or family
