@@ -7,10 +7,12 @@ on standard error is kept by the parent, to be quoted when the engine dies.
 | request | answer |
 |---|---|
 | start: engine, threads, scratch | report |
-| load: path, limits | facts, isolation; everything is confined before the path is opened |
+| load: path, limits, observe | facts, isolation; everything is confined before the path is opened |
 | tokenize: text, special · detokenize: ids · is_end: token | value |
 | decode: ids, first, extend | rows |
 | rows: start, count | {} and that many rows of logits at the beginning of the shared memory |
+| sums | of each weight that was observed: name, n_matrices, n_cols, counts |
+| sum_values: name, start, count | {} and those float32 values at the beginning of the shared memory |
 """
 
 import os
@@ -18,7 +20,7 @@ import struct
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 ROOT = Path(__file__).resolve().parents[2]
 MAX_MESSAGE_BYTES = 1 << 20
@@ -38,6 +40,9 @@ from conversion.inference.engine import Engine, EngineError, Model, start_engine
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from conversion.inference.activations import Observer
+    from conversion.inference.llamacpp import LlamaCpp
+
 
 class Child:
     """One engine, at most one model, and the logits of its last call."""
@@ -49,6 +54,7 @@ class Child:
         self.model: Model | None = None
         self.rows = memoryview(b"")
         self.scratch: str | None = None
+        self.observer: Observer | None = None
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
         handler: Callable[..., dict[str, Any]] = getattr(self, "do_" + request.pop("do"))
@@ -66,11 +72,16 @@ class Child:
         self.engine = start_engine(engine, threads)
         return {"report": self.engine.report.as_json()}
 
-    def do_load(self, path: str, limits: dict[str, Any]) -> dict[str, Any]:
+    def do_load(self, path: str, limits: dict[str, Any], observe: bool) -> dict[str, Any]:
         if self.engine is None:
             raise EngineError("engine-missing", "no engine was started")
+        if observe:
+            self.observer = _observer(self.engine)
         self.isolation |= confine(Limits(**limits), [path, *readable_folders()], self.scratch)
-        self.model = self.engine.load(path)
+        if self.observer is None:
+            self.model = self.engine.load(path)
+        else:
+            self.model = cast("LlamaCpp", self.engine).load(path, self.observer)
         return {"facts": asdict(self.model.facts), "isolation": self.isolation}
 
     def do_tokenize(self, text: str, special: bool) -> dict[str, Any]:
@@ -84,6 +95,8 @@ class Child:
 
     def do_decode(self, ids: list[int], first: int, extend: bool) -> dict[str, Any]:
         self.rows = self._loaded().logits(ids, first=first, extend=extend)
+        if self.observer is not None:
+            self.observer.check()
         return {"rows": len(ids) - first}
 
     def do_rows(self, start: int, count: int) -> dict[str, Any]:
@@ -91,10 +104,39 @@ class Child:
         self.shared[: count * row_bytes] = self.rows[start * row_bytes : (start + count) * row_bytes]
         return {}
 
+    def do_sums(self) -> dict[str, Any]:
+        sums = self.observer.sums if self.observer else {}
+        return {
+            "sums": [
+                {"name": name, "n_matrices": len(one.values), "n_cols": one.values.shape[1],
+                 "counts": one.counts.tolist()}
+                for name, one in sums.items()
+            ]
+        }  # fmt: skip
+
+    def do_sum_values(self, name: str, start: int, count: int) -> dict[str, Any]:
+        if self.observer is None:
+            raise EngineError("load-refused", "nothing was observed")
+        self.shared[: count * 4] = (
+            self.observer.sums[name].values.reshape(-1)[start : start + count].tobytes()
+        )
+        return {}
+
     def _loaded(self) -> Model:
         if self.model is None:
             raise EngineError("load-refused", "nothing was loaded")
         return self.model
+
+
+def _observer(engine: Engine) -> "Observer":
+    """Imports numpy, so it is called before the child is confined."""
+    if engine.report.name != "llama.cpp":
+        raise EngineError(
+            "engine-mismatch", f"{engine.report.name} shows nobody its activations; use llama.cpp"
+        )
+    from conversion.inference.activations import Observer
+
+    return Observer(cast("LlamaCpp", engine).library)
 
 
 def readable_folders() -> list[str]:

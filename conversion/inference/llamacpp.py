@@ -11,10 +11,13 @@ from collections.abc import Sequence
 from ctypes import c_float, c_int32
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from conversion.inference.engine import EngineError, EngineReport, Facts
 from conversion.inference.llama_api import LOG_ERROR, PACKAGE, PINNED, LogCallback, open_library
+
+if TYPE_CHECKING:
+    from conversion.inference.activations import Observer
 
 MAX_WINDOW = 512
 """Tokens of one call, and the context of every model we open: longer texts are judged by windows."""
@@ -72,8 +75,8 @@ class LlamaCpp:
                 "engine-mismatch", f"{PACKAGE} {version} is installed, but {PINNED} is the one we tested"
             )
 
-    def load(self, path: str) -> "LlamaModel":
-        """The model in the GGUF at `path`; refuses what is not a decoder.
+    def load(self, path: str, observer: "Observer | None" = None) -> "LlamaModel":
+        """The model in the GGUF at `path`; refuses what is not a decoder. An observer sees every activation.
 
         Raises EngineError `load-refused` or `unsupported-architecture`, with what llama.cpp logged.
         """
@@ -86,7 +89,7 @@ class LlamaCpp:
             raise _refused(self.log.take_errors())
         if self.library.llama_model_has_encoder(model):
             raise EngineError("unsupported-architecture", "encoder-decoder models are not judged yet")
-        return LlamaModel(self, model)
+        return LlamaModel(self, model, observer)
 
 
 def _cpu_features(info: str) -> tuple[str, ...]:
@@ -106,8 +109,8 @@ def _refused(errors: list[str]) -> EngineError:
 class LlamaModel:
     """A model and one context of at most `MAX_WINDOW` positions. Freed with the process."""
 
-    def __init__(self, engine: LlamaCpp, model: int) -> None:
-        self.engine, self.library, self._model = engine, engine.library, model
+    def __init__(self, engine: LlamaCpp, model: int, observer: "Observer | None" = None) -> None:
+        self.engine, self.library, self._model, self._observer = engine, engine.library, model, observer
         self._vocab = self.library.llama_model_get_vocab(model)
         self.facts = self._read_facts()
         self._context = self._open_context()
@@ -140,6 +143,8 @@ class LlamaModel:
         params.n_outputs_max = params.n_outputs_max_per_seq = self.window
         params.n_threads = params.n_threads_batch = self.engine.threads
         params.flash_attn_type = FLASH_ATTENTION_OFF
+        if self._observer is not None:
+            params.cb_eval = ctypes.cast(self._observer.callback, ctypes.c_void_p)
         context = self.library.llama_init_from_model(self._model, params)
         if not context:
             errors = self.engine.log.take_errors()

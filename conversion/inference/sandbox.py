@@ -32,6 +32,7 @@ CHILD = Path(__file__).with_name("child.py")
 SHARED_BYTES = 8 * MIB
 MAX_ANSWER_BYTES = 1 * MIB
 MAX_STDERR_BYTES = 64 * 1024
+MAX_SUMS = 1 << 28
 START_SECONDS = 120.0
 """For the engine to be imported: torch from a cold disk takes a minute."""
 
@@ -76,8 +77,9 @@ class Sandbox:
         limits: Limits | None = None,
         threads: int = 1,
         shared_bytes: int = SHARED_BYTES,
+        observe: bool = False,
     ) -> None:
-        self.path, self._shared_bytes = path, shared_bytes
+        self.path, self._shared_bytes, self._observe = path, shared_bytes, observe
         self.limits = limits or limits_for(_size_of(path), engine)
         self._deadline = time.monotonic() + START_SECONDS
         self._scratch = (
@@ -97,7 +99,8 @@ class Sandbox:
         )
         started = time.monotonic()
         self._deadline = started + self.limits.wall_seconds
-        answer = self._ask(do="load", path=str(self.path.resolve()), limits=asdict(self.limits))
+        path, limits = str(self.path.resolve()), asdict(self.limits)
+        answer = self._ask(do="load", path=path, limits=limits, observe=self._observe)
         self.loading_seconds = time.monotonic() - started
         self.facts = Facts(**answer["facts"])
         self.isolation: dict[str, str] = answer["isolation"]
@@ -151,6 +154,26 @@ class Sandbox:
             self._ask(do="rows", start=start, count=count)
             values = np.frombuffer(self._shared, np.float32, count * n_vocab)
             yield values.reshape(count, n_vocab).copy()
+
+    def activation_sums(self) -> Iterator[tuple[str, Rows, list[int]]]:
+        """Of each weight, float32 (n_matrices, n_cols) sums of squared activations and their counts of rows.
+
+        Only of a sandbox that was told to `observe`.
+        """
+        for one in self._ask(do="sums")["sums"]:
+            name, shape = str(one["name"]), (int(one["n_matrices"]), int(one["n_cols"]))
+            yield name, self._sum_values(name, shape), list(map(int, one["counts"]))
+
+    def _sum_values(self, name: str, shape: tuple[int, int]) -> Rows:
+        n_values, at_once = shape[0] * shape[1], self._shared_bytes // 4
+        if not 0 < n_values <= MAX_SUMS:
+            self._give_up("engine-answer", f"the engine offers {n_values} sums for {name[:100]}")
+        values = np.empty(n_values, np.float32)
+        for start in range(0, n_values, at_once):
+            count = min(at_once, n_values - start)
+            self._ask(do="sum_values", name=name, start=start, count=count)
+            values[start : start + count] = np.frombuffer(self._shared, np.float32, count)
+        return values.reshape(shape)
 
     # --- the conversation ---
 
