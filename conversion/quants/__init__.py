@@ -3,15 +3,26 @@
 A new type is one file here, one test file and one line in `TYPES`. `quantize` and `dequantize` are the stable doors.
 """
 
-from conversion.quants.base import Bytes, Floats, QuantError, QuantType, dequantize_rows, quantize_rows
+from conversion.quants.base import Bytes, Floats, QuantError, QuantType
 from conversion.quants.bf16 import BF16
 from conversion.quants.f16 import F16
 from conversion.quants.f32 import F32
 from conversion.quants.q4_0 import Q4_0
 from conversion.quants.q6_k import Q6_K
 from conversion.quants.q8_0 import Q8_0
+from conversion.quants.shell import dequantize_into, dequantize_rows, quantize_into, quantize_rows
 
-__all__ = ["TYPES", "QuantError", "QuantType", "dequantize", "quantize", "row_bytes", "type_by_name"]
+__all__ = [
+    "TYPES",
+    "QuantError",
+    "QuantType",
+    "dequantize",
+    "dequantize_into",
+    "quantize",
+    "quantize_into",
+    "row_bytes",
+    "type_by_name",
+]
 
 TYPES: dict[str, QuantType] = {
     "F32": F32,
@@ -35,14 +46,15 @@ def row_bytes(type_name: str, n_cols: int) -> int:
     return type_by_name(type_name).row_bytes(n_cols)
 
 
-def quantize(rows: Floats, type_name: str, imatrix: Floats | None = None) -> Bytes:
+def quantize(rows: Floats, type_name: str, imatrix: Floats | None = None, *, n_threads: int = 1) -> Bytes:
     """uint8 (n_rows, bytes_per_row) of float32 (n_rows, n_cols); `imatrix` is float32 (n_cols,) or None.
 
     Raises QuantError for what ggml refuses: NaN, infinity, values too large for the type, rows blocks do not divide.
+    The bytes are the same for any number of threads, and with or without compiled kernels (conversion.quants.kernels).
     """
-    return quantize_rows(type_by_name(type_name), rows, imatrix)
+    return quantize_rows(type_by_name(type_name), rows, imatrix, n_threads)
 
 
-def dequantize(data: Bytes, type_name: str, n_cols: int) -> Floats:
+def dequantize(data: Bytes, type_name: str, n_cols: int, *, n_threads: int = 1) -> Floats:
     """float32 (n_rows, n_cols) of uint8 (n_rows, bytes_per_row)."""
-    return dequantize_rows(type_by_name(type_name), data, n_cols)
+    return dequantize_rows(type_by_name(type_name), data, n_cols, n_threads)
