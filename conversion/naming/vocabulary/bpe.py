@@ -23,7 +23,7 @@ def describe(config: Config, folder: Path, writer: gguf.GGUFWriter) -> None:
     """`tokenizer.ggml.model` gpt2, with pre-tokenizer, tokens, types, merges and special ids."""
     described = read_json(folder / FILE_NAME)
     _check_model(described)
-    tokenizer = _load(folder)
+    tokenizer = load(folder)
     tokens, types = read_tokens(tokenizer, read_count(config, "vocab_size"))
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre(identify(tokenizer, described))
@@ -63,7 +63,7 @@ def _added(tokenizer: Tokenizer, text: str, token: AddedToken) -> tuple[str, ggu
     return text.replace(SPACE_MARK, " "), gguf.TokenType.USER_DEFINED
 
 
-def _load(folder: Path) -> Tokenizer:
+def load(folder: Path) -> Tokenizer:
     try:
         return Tokenizer.from_buffer(read_limited(folder / FILE_NAME))
     except Exception as error:  # the library raises bare Exception for whatever it cannot parse

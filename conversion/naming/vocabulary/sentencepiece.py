@@ -71,7 +71,7 @@ def read_tokens(folder: Path, vocab_size: int) -> list[Token]:
 
 def read_pieces(data: bytes) -> Iterator[Token]:
     """The pieces of a model in the order of their ids; NamingError `bad-tokenizer` where it is not one."""
-    for number, value in _fields(data):
+    for number, value in read_fields(data):
         if number == _PIECE:
             if not isinstance(value, bytes):
                 raise _broken("a piece is not a message")
@@ -80,7 +80,7 @@ def read_pieces(data: bytes) -> Iterator[Token]:
 
 def _piece(data: bytes) -> Token:
     token = Token("", 0.0, NORMAL)
-    for number, value in _fields(data):
+    for number, value in read_fields(data):
         if number == _TEXT and isinstance(value, bytes):
             token.text = value.decode("utf-8", "surrogateescape")
         elif number == _SCORE and isinstance(value, float):
@@ -92,7 +92,7 @@ def _piece(data: bytes) -> Token:
     return token
 
 
-def _fields(data: bytes) -> Iterator[tuple[int, int | float | bytes]]:
+def read_fields(data: bytes) -> Iterator[tuple[int, int | float | bytes]]:
     position = 0
     while position < len(data):
         tag, position = _varint(data, position)

@@ -1,0 +1,94 @@
+"""Ways to read a target's rows where they are not simply the rows of one tensor: runs, transposes, shifted norms.
+
+Each function returns what `Target.read` wants: (weights, first row, count) to float32 (count, n_cols). Only the rows
+asked for are read, or for a transpose one column range of the source at a time; so a slab stays as small as it was.
+"""
+
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+import numpy as np
+
+from conversion.naming.base import Rows, Weights
+
+Read = Callable[[Weights, int, int], Rows]
+
+MAX_READ_ELEMENTS = 1 << 21
+"""What a transpose holds of its source at once, beside the slab it fills."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """Rows `first`, `first + step`, … of a tensor, `count` of them."""
+
+    source: str
+    first: int
+    count: int
+    step: int = 1
+
+
+def of_runs(runs: Sequence[Run]) -> Read:
+    """The runs one after the other: heads sorted by what they are, rows left out, every other row."""
+    ends = list(accumulate(run.count for run in runs))
+
+    def read(weights: Weights, first: int, count: int) -> Rows:
+        parts, row = [], first
+        while row < first + count:
+            number = bisect_right(ends, row)
+            run = runs[number]
+            start = row - (ends[number] - run.count)
+            taken = min(run.count - start, first + count - row)
+            parts.append(_strided(weights, run, start, taken))
+            row += taken
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    return read
+
+
+def _strided(weights: Weights, run: Run, start: int, count: int) -> Rows:
+    first = run.first + start * run.step
+    return weights.rows(run.source, first, (count - 1) * run.step + 1)[:: run.step]
+
+
+def transposed(blocks: Sequence[Run], n_cols: int, *, step: int = 1, offset: int = 0) -> Read:
+    """Columns `offset`, `offset + step`, … of each block of rows, one block after the other, as rows.
+
+    `n_cols` of them are taken of each block: row r of the target is column `offset + step * (r % n_cols)` of block
+    r // n_cols. Blocks have a `step` of 1.
+    """
+
+    def read(weights: Weights, first: int, count: int) -> Rows:
+        parts, row = [], first
+        while row < first + count:
+            number, start = divmod(row, n_cols)
+            taken = min(n_cols - start, first + count - row)
+            columns = slice(offset + step * start, offset + step * (start + taken - 1) + 1, step)
+            parts.append(_columns(weights, blocks[number], step * n_cols, columns))
+            row += taken
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    return read
+
+
+def _columns(weights: Weights, block: Run, width: int, columns: slice) -> Rows:
+    """float32 (number of columns, block.count): the columns of a block of rows, read a few rows at a time."""
+    out = np.empty((len(range(*columns.indices(width))), block.count), dtype=np.float32)
+    step = max(1, MAX_READ_ELEMENTS // width)
+    for start in range(0, block.count, step):
+        count = min(step, block.count - start)
+        out[:, start : start + count] = weights.rows(block.source, block.first + start, count)[:, columns].T
+    return out
+
+
+def plus_one(source: str) -> Read:
+    """The tensor with 1 added to every value, in the tensor's own precision if that is F16, as the reference adds."""
+
+    def read(weights: Weights, first: int, count: int) -> Rows:
+        rows = weights.rows(source, first, count) + np.float32(1)
+        if weights.entries[source].dtype == "F16":
+            return rows.astype(np.float16).astype(np.float32)
+        return rows
+
+    return read
