@@ -31,6 +31,24 @@ from tests.people import alice, bob, charlie, organisation  # noqa: E402, F401
 from tests.services.deployment import Deployment  # noqa: E402
 from tests.services.stores import fresh_store_url  # noqa: E402
 
+LONGEST_FIRST = (
+    "conversion/test_validation.py", "end_to_end/test_broker.py", "mirror/test_kills.py", "end_to_end/test_journey.py",
+    "client/test_interruptions.py", "end_to_end/test_pages.py", "conversion/test_kills.py",
+    "client/test_against_server.py",
+    "tests/test_benchmarks.py", "mirror/test_command.py", "inference/test_judge.py", "quants/test_golden.py",
+)  # fmt: skip
+"""Files that take a minute or so: begun last, they would leave one process working alone."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files come first; all else stays in its order."""
+
+    def rank(item: pytest.Item) -> int:
+        path = item.path.as_posix()
+        return next((at for at, name in enumerate(LONGEST_FIRST) if path.endswith(name)), len(LONGEST_FIRST))
+
+    items.sort(key=rank)
+
 
 @pytest.fixture(autouse=True)
 def _own_store(settings: object, tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ PURE = [
     "tests/mirror/upstream",
     "tests/mirror/blobs",  # tests both stores itself, in either run
 ]
+NOT_TWICE = "not soak and not browser and not one_backend"
 
 
 @dataclass
@@ -144,14 +145,15 @@ def ensure_torch() -> None:
 def run_tests(which: str) -> list[Step]:
     ensure_chromium()
     ensure_torch()
-    parallel = ["-n", os.environ.get("HOLDFAST_TEST_PROCESSES", "2"), "--dist", "loadfile", "-m", "not soak"]
+    processes = os.environ.get("HOLDFAST_TEST_PROCESSES", "2")
+    parallel = ["-n", processes, "--dist", "loadfile", "--no-loadscope-reorder", "-m", "not soak"]
     steps = []
     if which in ("all", "embedded"):
         steps.append(pytest_step("tests: SQLite, directory, filesystem", [*parallel, "tests"], {}))
     if which in ("all", "servers"):
         ignored = [f"--ignore={folder}" for folder in PURE]
         with servers() as env:
-            chosen = [*parallel[:-1], "not soak and not browser", *TWO_BACKENDS, *ignored]
+            chosen = [*parallel[:-1], NOT_TWICE, *TWO_BACKENDS, *ignored]
             steps.append(pytest_step("tests: PostgreSQL, S3, Redis", chosen, env))
     return steps
 

@@ -56,6 +56,7 @@ def test_an_artifact_that_says_what_its_parent_says_is_published(converted):
     assert sorted(outcomes) == [("publication", "success"), ("validation", "success")]
 
 
+@pytest.mark.one_backend
 def test_the_reference_is_named_and_is_the_exact_parent(converted):
     source = sample_commit()
     job = validate(make_artifact(source, "F16", converted("F16")))
@@ -67,6 +68,7 @@ def test_the_reference_is_named_and_is_the_exact_parent(converted):
     assert report["limits"]["class"] == "cast"
 
 
+@pytest.mark.one_backend
 def test_a_damaged_artifact_is_rejected_and_the_job_succeeds(converted, tmp_path):
     damaged = with_zeros(converted("Q8_0"), tmp_path / "zero.gguf", "blk.1.")
     artifact = make_artifact(sample_commit(), "Q8_0", damaged)
@@ -79,6 +81,7 @@ def test_a_damaged_artifact_is_rejected_and_the_job_succeeds(converted, tmp_path
     assert not Repo.objects.filter(repo_id__endswith="-GGUF").exists()
 
 
+@pytest.mark.one_backend
 def test_a_file_that_aborts_the_engine_does_not_hurt_the_worker(converted, tmp_path):
     source = sample_commit()
     hostile = with_metadata(converted("Q8_0"), tmp_path / "hostile.gguf", "llama.block_count", 10**9)
@@ -88,12 +91,14 @@ def test_a_file_that_aborts_the_engine_does_not_hurt_the_worker(converted, tmp_p
     assert validate(make_artifact(source, "F16", converted("F16"))).result["verdict"] == "verified"
 
 
+@pytest.mark.one_backend
 def test_the_quant_of_another_parent_is_not_verified(converted):
     artifact = make_artifact(sample_commit(), "Q8_0", converted("Q8_0", "ft-gentle-bf16"))
     assert validate(artifact).result["verdict"] == "damaged"
     assert artifact.state == "rejected"
 
 
+@pytest.mark.one_backend
 def test_an_unknown_architecture_is_unsupported(converted, tmp_path):
     (tmp_path / "other.gguf").write_bytes(converted("Q8_0").read_bytes().replace(b"llama", b"lemma"))
     job = validate(make_artifact(sample_commit(), "Q8_0", tmp_path / "other.gguf"))
@@ -110,6 +115,7 @@ def test_validating_again_adds_a_report_and_publishes_nothing_twice(converted):
     assert Commit.objects.filter(repo__repo_id="tinyfamily/base-f32-GGUF").count() == 1
 
 
+@pytest.mark.one_backend
 def test_a_parent_that_cannot_be_run_fails_the_job_and_blames_nobody(converted):
     files = read_folder(SAMPLES / "base-f32")
     files.pop("config.json")
@@ -131,6 +137,7 @@ def test_bytes_that_the_store_lost_fail_the_job_by_name(converted):
     assert "base-f32-Q8_0.gguf" in job.error_message
 
 
+@pytest.mark.one_backend
 def test_a_worker_that_is_asked_to_stop_hands_the_job_on(converted):
     artifact = make_artifact(sample_commit(), "Q8_0", converted("Q8_0"))
     work.stopping.set()
@@ -170,6 +177,7 @@ def test_an_artifact_that_is_gone_is_no_failure(converted):
     assert (job.state, job.result["reason"]) == ("succeeded", "the artifact is gone")
 
 
+@pytest.mark.one_backend
 def test_progress_ends_at_the_size_of_the_artifact(converted):
     artifact = make_artifact(sample_commit(), "Q8_0", converted("Q8_0"))
     job = validate(artifact)
@@ -195,6 +203,7 @@ def test_the_command_judges_shows_and_publishes(converted):
     assert shown.splitlines()[-1] == "2 of 2 artifacts verified"
 
 
+@pytest.mark.one_backend
 def test_the_command_takes_a_type_a_number_or_the_derived_repo(converted):
     artifact = make_artifact(sample_commit(), "Q8_0", converted("Q8_0"))
     for target in ("tinyfamily/base-f32:q8_0", "tinyfamily/base-f32@main:Q8_0", str(artifact.pk),
@@ -203,6 +212,7 @@ def test_the_command_takes_a_type_a_number_or_the_derived_repo(converted):
         assert (outcome["verdict"], outcome["report"]["verdict"]) == ("verified", "verified")
 
 
+@pytest.mark.one_backend
 def test_a_settled_verdict_is_shown_until_a_new_one_is_asked_for(converted):
     artifact = make_artifact(sample_commit(), "Q8_0", converted("Q8_0"))
     for arguments, n_verdicts in [((), 1), ((), 1), (("--again",), 2), ((), 2)]:
@@ -210,6 +220,7 @@ def test_a_settled_verdict_is_shown_until_a_new_one_is_asked_for(converted):
         assert artifact.validations.count() == n_verdicts
 
 
+@pytest.mark.one_backend
 def test_the_command_exits_with_one_for_a_damaged_artifact(converted, tmp_path):
     make_artifact(sample_commit(), "Q8_0", with_zeros(converted("Q8_0"), tmp_path / "zero.gguf", "blk.1."))
     with pytest.raises(CommandError, match="1 of 1 artifacts are not verified: base-f32-Q8_0") as end:

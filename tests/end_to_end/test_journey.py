@@ -49,6 +49,7 @@ def test_a_model_goes_from_a_folder_to_a_verified_pull_that_speaks(
     )
 
 
+@pytest.mark.one_backend
 def test_everything_said_twice_has_nothing_to_do(deployment: Deployment) -> None:
     for _ in range(2):
         deployment.manage("mirror", f"dir:{SAMPLE}", "--as", "tinyfamily/base")
@@ -59,6 +60,7 @@ def test_everything_said_twice_has_nothing_to_do(deployment: Deployment) -> None
     assert len({job["result"].get("artifact") for job in converted}) == 1
 
 
+@pytest.mark.one_backend
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
@@ -78,6 +80,7 @@ def test_a_mistake_is_a_sentence_and_an_exit_status_never_a_traceback(
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.one_backend
 def test_an_unknown_recipe_lists_what_there_is(deployment: Deployment) -> None:
     deployment.manage("mirror", f"dir:{SAMPLE}", "--as", "tinyfamily/base")
     done = deployment.manage("convert", "tinyfamily/base", "--to", "Q9_9", check=False)

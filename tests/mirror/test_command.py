@@ -42,11 +42,13 @@ def test_machines_get_json_on_stdout_and_nothing_else(deployment: Deployment, hu
     assert (job["state"], job["result"]["repo_id"]) == ("succeeded", "mine/copy")
 
 
+@pytest.mark.one_backend
 def test_help_explains_references_and_exit_codes(deployment: Deployment) -> None:
     text = deployment.manage("mirror", "--help").stdout
     assert all(word in text for word in ("hf://org/name", "dir:/path", "--enqueue", "Exit status", "130"))
 
 
+@pytest.mark.one_backend
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
