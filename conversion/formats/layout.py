@@ -39,6 +39,20 @@ class FileLayout:
     size_bytes: int
 
 
+def row_range(entry: TensorEntry, first: int, count: int) -> tuple[int, int]:
+    """First byte (from the tensor's own) and length of rows `[first, first + count)` of the last dimension.
+
+    ValueError where there are no such rows, or where a row of a sub-byte dtype does not fill whole bytes.
+    """
+    n_rows = math.prod(entry.shape[:-1])
+    if not 0 <= first <= first + count <= n_rows or (n_rows and entry.length % n_rows):
+        raise ValueError(
+            f"tensor {entry.name!r} of shape {entry.shape} has no rows {first} to {first + count}"
+        )
+    row_bytes = entry.length // n_rows if n_rows else 0
+    return first * row_bytes, count * row_bytes
+
+
 def stream_file(layout: FileLayout, tensors: Iterable[tuple[str, Iterable[bytes]]]) -> Iterator[bytes]:
     """Yield the planned file front to back: header, then each tensor's pieces in order, zeros between.
 

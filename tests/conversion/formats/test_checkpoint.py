@@ -5,10 +5,11 @@ from collections.abc import Mapping
 
 import pytest
 
-from conversion.formats.checkpoint import MAX_INDEX_BYTES, open_checkpoint
+from conversion.formats.checkpoint import open_checkpoint
 from conversion.formats.errors import HeaderError
 from conversion.formats.layout import stream_file
 from conversion.formats.safetensors import plan_file
+from conversion.formats.shards import MAX_INDEX_BYTES
 from conversion.formats.source import BytesSource, CountingSource, RangeSource
 
 FIRST, SECOND = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
