@@ -2,21 +2,32 @@
 
 import json
 import struct
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import gguf
 
 from conversion.formats.checkpoint import Checkpoint
-from conversion.formats.gguf import GgufLayout, Value, plan_file
+from conversion.formats.gguf import DEFAULT_ALIGNMENT, GgufLayout, Value, plan_file, string, uint32
+from conversion.formats.imatrix import Imatrix
 from conversion.formats.layout import TensorEntry
 from conversion.naming import family_for
 from conversion.naming.base import Config, Family, NamingError, Target
 from conversion.naming.collecting import collected, new_collector
-from conversion.naming.file_types import FileType, choose_types, quantised_order
+from conversion.naming.file_types import (
+    PLAIN,
+    Asked,
+    FileType,
+    choose_types,
+    converter_types,
+    first_without_imatrix,
+    quantised_order,
+)
 from conversion.naming.general import describe_general
+from conversion.naming.mixtures import EMBEDDING, ModelFacts, category_of
+from conversion.naming.overrides import Overrides
 from conversion.naming.vocabulary import describe_vocabulary
 
 MAX_CONFIG_BYTES = 10_000_000
@@ -32,15 +43,31 @@ SIDE_FILES = (
 
 @dataclass(frozen=True)
 class Plan:
-    """The file to be: its layout, and what fills each entry, in the same order."""
+    """The file to be: its layout, and what fills each entry, in the same order.
+
+    `lacks` is a tensor, with its type, that llama-quantize makes with an imatrix or not at all, where there is none:
+    such a plan can be shown, not carried out.
+    """
 
     file_type: FileType
     layout: GgufLayout
     targets: tuple[Target, ...]
+    imatrix: Imatrix | None = None
+    lacks: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class Wish:
+    """A file type, and what a person asks beyond it. `is_dry_run`: a plan to look at may lack its imatrix."""
+
+    file_type: FileType
+    overrides: Overrides = field(default_factory=Overrides)
+    imatrix: Imatrix | None = None
+    is_dry_run: bool = False
 
 
 def plan_gguf(
-    entries: Mapping[str, TensorEntry], folder: Path, file_type: FileType, *, is_unpacked: bool = False
+    entries: Mapping[str, TensorEntry], folder: Path, wanted: FileType | Wish, *, is_unpacked: bool = False
 ) -> Plan:
     """The plan for a checkpoint with these tensors and the SIDE_FILES in `folder`.
 
@@ -49,32 +76,99 @@ def plan_gguf(
 
     The same input gives the same plan, byte for byte. Raises NamingError for whatever cannot be converted.
     """
+    wish = wanted if isinstance(wanted, Wish) else Wish(wanted)
     config = read_config(folder)
     family = family_for(config)
     _check_weights(config, family, entries, is_unpacked=is_unpacked)
     targets = family.targets(config, {name: entry.shape for name, entry in entries.items()})
     _check_names(targets)
-    metadata = _metadata(config, family, folder, targets, file_type)
-    if file_type.quantised:
-        by_name = {target.name: target for target in targets}
-        targets = [by_name[name] for name in quantised_order(by_name)]
-    types = choose_types([(target.name, target.shape) for target in targets], file_type)
-    tensors = [
-        (target.name, target.shape, _type_of(target, kind, family))
+    metadata = _metadata(config, family, folder, targets, wish.file_type)
+    asked = [Asked(target.name, target.shape) for target in targets]
+    if wish.file_type.quantised:
+        return settle(metadata, targets, asked, wish)
+    types = converter_types(asked, wish.file_type)
+    kept = [family.keep_f32 is not None and family.keep_f32(target) for target in targets]
+    chosen = ["F32" if is_kept else kind for kind, is_kept in zip(types, kept, strict=True)]
+    return _laid_out(metadata, targets, chosen, wish)
+
+
+def settle(metadata: dict[str, Value], targets: Sequence[Target], asked: Sequence[Asked], wish: Wish) -> Plan:
+    """The plan llama-quantize would carry out: its types, its order, its last keys. `asked` goes with `targets`.
+
+    The metadata gets the version of the quantization, the file type and where an imatrix came from, at its end.
+    """
+    file_type, imatrix = wish.file_type, wish.imatrix
+    facts = ModelFacts.of(lambda key: metadata[key].value if key in metadata else None)
+    types = choose_types(asked, file_type, facts, wish.overrides, has_imatrix=imatrix is not None)
+    by_name = {target.name: (target, kind) for target, kind in zip(targets, types, strict=True)}
+    ordered = [by_name[name] for name in quantised_order(by_name)]
+    for key in ("general.quantization_version", "general.file_type"):
+        metadata.pop(key, None)
+    metadata["general.quantization_version"] = uint32(gguf.GGML_QUANT_VERSION)
+    metadata["general.file_type"] = uint32(file_type.number)
+    _describe_imatrix(metadata, imatrix)
+    return _laid_out(metadata, [target for target, _ in ordered], [kind for _, kind in ordered], wish)
+
+
+def _laid_out(metadata: dict[str, Value], targets: Sequence[Target], types: list[str], wish: Wish) -> Plan:
+    kinds = [
+        target.packed.type_name if target.packed is not None else kind
         for target, kind in zip(targets, types, strict=True)
     ]
+    lacks = _check_imatrix(targets, kinds, wish)
+    tensors = [(target.name, target.shape, kind) for target, kind in zip(targets, kinds, strict=True)]
+    alignment = metadata.get("general.alignment", uint32(DEFAULT_ALIGNMENT)).value
     try:
-        layout = plan_file(metadata, tensors)
+        layout = plan_file(metadata, tensors, alignment=alignment)
     except (ValueError, TypeError, AttributeError, struct.error) as error:
         # A card or tokenizer may put a number where a text belongs, or half a surrogate pair into one.
         raise NamingError("cannot-be-gguf", f"the metadata cannot be written: {str(error)[:300]}") from error
-    return Plan(file_type, layout, tuple(targets))
+    return Plan(wish.file_type, layout, tuple(targets), wish.imatrix, lacks)
 
 
-def _type_of(target: Target, chosen: str, family: Family) -> str:
-    if target.packed is not None:
-        return target.packed.type_name
-    return "F32" if family.keep_f32 is not None and family.keep_f32(target) else chosen
+def _check_imatrix(targets: Sequence[Target], types: list[str], wish: Wish) -> tuple[str, str] | None:
+    """Raises NamingError `imatrix-size` for an entry that does not fit its tensor, and `imatrix-required`."""
+    made = [(target, kind) for target, kind in zip(targets, types, strict=True) if target.packed is None]
+    entries = wish.imatrix.entries if wish.imatrix is not None else {}
+    covered = {
+        target.name for target, _ in made if wish.imatrix and wish.imatrix.fits(target.name, target.shape)
+    }
+    for target, kind in made:
+        # An embedding is looked up, not multiplied: llama-quantize lets its size pass.
+        is_exempt = target.name in covered or kind in PLAIN or category_of(target.name) == EMBEDDING
+        if target.name in entries and not is_exempt:
+            raise NamingError(
+                "imatrix-size",
+                f"the imatrix has {entries[target.name].n_values} values for {target.name} of shape {target.shape}: "
+                "it was made for another model. Use the imatrix of this one.",
+            )
+    open_ones = [(target.name, kind) for target, kind in made if target.name not in covered]
+    lacks = first_without_imatrix(open_ones, wish.file_type)
+    if lacks is not None and not wish.is_dry_run:
+        raise NamingError(
+            "imatrix-required",
+            f"{wish.file_type.name} needs an importance matrix with {lacks[0]}, which becomes {lacks[1]}; without one "
+            "the result is garbage, and llama-quantize refuses it too. Give an imatrix, or choose a larger file type.",
+        )
+    return lacks
+
+
+def _describe_imatrix(metadata: dict[str, Value], imatrix: Imatrix | None) -> None:
+    """As llama-quantize says it: the name of the file and of the first calibration text, cut to 127 bytes."""
+    if imatrix is None:
+        return
+    for key in ("file", "dataset", "entries_count", "chunks_count"):
+        metadata.pop(f"quantize.imatrix.{key}", None)
+    metadata["quantize.imatrix.file"] = string(_cut(imatrix.file))
+    if imatrix.datasets:
+        metadata["quantize.imatrix.dataset"] = string(_cut(imatrix.datasets[0]))
+    metadata["quantize.imatrix.entries_count"] = uint32(len(imatrix.entries))
+    if imatrix.n_chunks > 0:
+        metadata["quantize.imatrix.chunks_count"] = uint32(imatrix.n_chunks)
+
+
+def _cut(text: str) -> str:
+    return text.encode("utf-8", "surrogateescape")[:127].decode("utf-8", "surrogateescape")
 
 
 def in_reference_order(checkpoint: Checkpoint) -> dict[str, TensorEntry]:
@@ -139,15 +233,12 @@ def _metadata(
     config: Config, family: Family, folder: Path, targets: list[Target], file_type: FileType
 ) -> dict[str, Value]:
     writer = new_collector(family.gguf_architecture)
+    if family.describe_first is not None:
+        family.describe_first(config, writer)
     describe_general(folder, targets, writer)
     family.describe(config, file_type.number, writer)
     if family.describe_files is not None:
-        family.describe_files(folder, writer)
+        family.describe_files(config, folder, writer)
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
     (family.vocabulary or describe_vocabulary)(config, folder, writer)
-    metadata = collected(writer)
-    if file_type.quantised:
-        # llama-quantize copies every key and appends these two.
-        for key in ("general.quantization_version", "general.file_type"):
-            metadata[key] = metadata.pop(key)
-    return metadata
+    return collected(writer)
