@@ -7,6 +7,8 @@ from conversion.quants.base import Bytes, Floats, QuantError, QuantType
 from conversion.quants.bf16 import BF16
 from conversion.quants.f16 import F16
 from conversion.quants.f32 import F32
+from conversion.quants.iq4_nl import IQ4_NL
+from conversion.quants.iq4_xs import IQ4_XS
 from conversion.quants.q4_0 import Q4_0
 from conversion.quants.q6_k import Q6_K
 from conversion.quants.q8_0 import Q8_0
@@ -31,6 +33,8 @@ TYPES: dict[str, QuantType] = {
     "Q8_0": Q8_0,
     "Q4_0": Q4_0,
     "Q6_K": Q6_K,
+    "IQ4_NL": IQ4_NL,
+    "IQ4_XS": IQ4_XS,
 }
 
 
