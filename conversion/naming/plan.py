@@ -10,7 +10,7 @@ from typing import Any
 import gguf
 
 from conversion.formats.checkpoint import Checkpoint
-from conversion.formats.gguf import DEFAULT_ALIGNMENT, GgufLayout, Value, plan_file, string, uint32
+from conversion.formats.gguf import DEFAULT_ALIGNMENT, GgufLayout, Stored, Value, plan_file, string, uint32
 from conversion.formats.imatrix import Imatrix
 from conversion.formats.layout import TensorEntry
 from conversion.naming import family_for
@@ -85,28 +85,38 @@ def plan_gguf(
     metadata = _metadata(config, family, folder, targets, wish.file_type)
     asked = [Asked(target.name, target.shape) for target in targets]
     if wish.file_type.quantised:
-        return settle(metadata, targets, asked, wish)
+        facts = facts_of(metadata)
+        has_imatrix = wish.imatrix is not None
+        chosen = choose_types(asked, wish.file_type, facts, wish.overrides, has_imatrix=has_imatrix)
+        return settle(metadata, targets, chosen, wish)
     types = converter_types(asked, wish.file_type)
     kept = [family.keep_f32 is not None and family.keep_f32(target) for target in targets]
     chosen = ["F32" if is_kept else kind for kind, is_kept in zip(types, kept, strict=True)]
     return _laid_out(metadata, targets, chosen, wish)
 
 
-def settle(metadata: dict[str, Value], targets: Sequence[Target], asked: Sequence[Asked], wish: Wish) -> Plan:
-    """The plan llama-quantize would carry out: its types, its order, its last keys. `asked` goes with `targets`.
+def facts_of(metadata: Mapping[str, Value]) -> ModelFacts:
+    """What the rules for tensor types ask of a file with this metadata."""
+
+    def get(key: str) -> Any:
+        value = metadata[key].value if key in metadata else None
+        return value.preview if isinstance(value, Stored) else value
+
+    return ModelFacts.of(get)
+
+
+def settle(metadata: dict[str, Value], targets: Sequence[Target], types: Sequence[str], wish: Wish) -> Plan:
+    """The file as llama-quantize lays it out: its order of tensors, its last keys. `types` go with `targets`.
 
     The metadata gets the version of the quantization, the file type and where an imatrix came from, at its end.
     """
-    file_type, imatrix = wish.file_type, wish.imatrix
-    facts = ModelFacts.of(lambda key: metadata[key].value if key in metadata else None)
-    types = choose_types(asked, file_type, facts, wish.overrides, has_imatrix=imatrix is not None)
     by_name = {target.name: (target, kind) for target, kind in zip(targets, types, strict=True)}
     ordered = [by_name[name] for name in quantised_order(by_name)]
     for key in ("general.quantization_version", "general.file_type"):
         metadata.pop(key, None)
     metadata["general.quantization_version"] = uint32(gguf.GGML_QUANT_VERSION)
-    metadata["general.file_type"] = uint32(file_type.number)
-    _describe_imatrix(metadata, imatrix)
+    metadata["general.file_type"] = uint32(wish.file_type.number)
+    _describe_imatrix(metadata, wish.imatrix)
     return _laid_out(metadata, [target for target, _ in ordered], [kind for _, kind in ordered], wish)
 
 

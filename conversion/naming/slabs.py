@@ -1,29 +1,35 @@
 """The bytes of a planned GGUF, from any byte on, slab by slab: memory is bounded whatever the size of a tensor.
 
 A slab is a run of whole rows, read by one range, turned into float32, arranged, quantised. Slabs are worked on by a few
-threads ahead of the reader (numpy lets go of the GIL), and come out in order: the bytes never depend on the number of
-threads.
+threads ahead of the reader (numpy and the kernels let go of the GIL), and come out in order: the bytes never depend on
+the number of threads. Each thread works in buffers of its own that it keeps: fresh memory for every slab costs more in
+page faults than Q8_0 costs in arithmetic.
 """
 
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
 
 import numpy as np
+import numpy.typing as npt
 
 from conversion.formats.gguf import TYPE_BY_NAME
+from conversion.formats.layout import TensorEntry
 from conversion.formats.weights import Rows, Weights
 from conversion.naming.base import Target
 from conversion.naming.plan import Plan
-from conversion.quants import QuantError, quantize
+from conversion.quants import QuantError, quantize_into, type_by_name
 
 SLAB_ELEMENTS = 1 << 21
 """8 MB of float32. Two threads with their temporaries stay far below 100 MB."""
 
 N_THREADS = 2
+
+Bytes = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,36 @@ class Piece:
     data: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Slab:
+    """Rows `[first, last)` of a target, and the bytes `[start, end)` of the file that they become."""
+
+    target: Target
+    type_name: str
+    first: int
+    last: int
+    start: int
+    end: int
+
+
+@dataclass
+class Scratch(threading.local):
+    """Buffers that one thread fills again and again; what it hands out is good until it is asked again."""
+
+    _rows: Rows = field(default_factory=lambda: np.empty(0, dtype=np.float32))
+    _blocks: Bytes = field(default_factory=lambda: np.empty(0, dtype=np.uint8))
+
+    def rows(self, n_rows: int, n_cols: int) -> Rows:
+        if self._rows.size < n_rows * n_cols:
+            self._rows = np.empty(n_rows * n_cols, dtype=np.float32)
+        return self._rows[: n_rows * n_cols].reshape(n_rows, n_cols)
+
+    def blocks(self, n_rows: int, row_bytes: int) -> Bytes:
+        if self._blocks.size < n_rows * row_bytes:
+            self._blocks = np.empty(n_rows * row_bytes, dtype=np.uint8)
+        return self._blocks[: n_rows * row_bytes].reshape(n_rows, row_bytes)
+
+
 def file_pieces(
     plan: Plan,
     weights: Weights,
@@ -41,6 +77,7 @@ def file_pieces(
     end: int | None = None,
     *,
     slab_elements: int = SLAB_ELEMENTS,
+    n_threads: int = N_THREADS,
 ) -> Iterator[Piece]:
     """Bytes `[start, end)` of the file, in order. Any two calls give the same bytes for the same range.
 
@@ -48,7 +85,7 @@ def file_pieces(
     """
     end = plan.layout.size_bytes if end is None else end
     position = start
-    for piece in _ahead(_tasks(plan, weights, start, end, slab_elements)):
+    for piece in _ahead(_tasks(plan, weights, start, end, slab_elements), n_threads):
         data = piece.data[: end - position]
         position += len(data)
         if data:
@@ -57,11 +94,51 @@ def file_pieces(
             return
 
 
+def file_slabs(plan: Plan, slab_elements: int = SLAB_ELEMENTS) -> Iterator[Slab]:
+    """Everything in the file that is not header or padding, in order; any slab can be made alone."""
+    for target, entry in zip(plan.targets, plan.layout.entries, strict=True):
+        yield from _slabs(target, entry, slab_elements)
+
+
+def make_slab(plan: Plan, weights: Weights, slab: Slab, scratch: Scratch) -> bytes | memoryview:
+    """The bytes of a slab. A memoryview lies in `scratch` and is good until the same thread makes another."""
+    target, count = slab.target, slab.last - slab.first
+    if target.packed is not None:
+        return target.packed.read(weights, slab.first, count)
+    try:
+        out = scratch.blocks(count, TYPE_BY_NAME[slab.type_name].row_bytes(target.n_cols))
+        importance = _importance(plan, slab)
+        rows = read_target(target, weights, slab.first, slab.last, scratch.rows(count, target.n_cols))
+        quantize_into(type_by_name(slab.type_name), rows, out, importance)
+    except QuantError as error:
+        raise QuantError(
+            error.code,
+            f"{target.origin}, rows {slab.first} to {slab.last}, as {slab.type_name}: {error.message}",
+        ) from error
+    return out.data.cast("B")
+
+
+def read_target(target: Target, weights: Weights, first: int, last: int, out: Rows | None = None) -> Rows:
+    """Rows `[first, last)` of a target as float32 (last - first, n_cols), from whatever it is made of.
+
+    `out` may be filled and returned; what comes may as well be another array.
+    """
+    if target.values is not None:
+        return target.values.reshape(target.n_rows, target.n_cols)[first:last]
+    if target.read is not None:
+        return target.read(weights, first, last - first)
+    if target.sources:
+        rows = _stacked(target, weights, first, last, out)
+    else:
+        rows = weights.rows(target.source, first, last - first, out=out)
+    return rows if target.arrange is None else target.arrange(rows)
+
+
 Task = Callable[[], Piece]
 
 
 def _tasks(plan: Plan, weights: Weights, start: int, end: int, slab_elements: int) -> Iterator[Task]:
-    layout = plan.layout
+    layout, scratch = plan.layout, Scratch()
     yield lambda: Piece("", layout.header_bytes[start:])
     ends = [*(entry.start for entry in layout.entries), layout.size_bytes][1:]
     for target, entry, until in zip(plan.targets, layout.entries, ends, strict=True):
@@ -69,73 +146,57 @@ def _tasks(plan: Plan, weights: Weights, start: int, end: int, slab_elements: in
             continue
         if entry.start >= end:
             return
-        row_bytes = TYPE_BY_NAME[entry.dtype].row_bytes(target.n_cols)
-        for first, last in _slabs(target, slab_elements):
-            skipped = start - entry.start - first * row_bytes
-            if entry.start + last * row_bytes > start:
-                yield partial(
-                    _piece, target, entry.dtype, weights, rows=(first, last), skipped=max(0, skipped)
-                )
+        for slab in _slabs(target, entry, slab_elements):
+            if slab.end > start:
+                yield partial(_piece, plan, weights, slab, scratch, max(0, start - slab.start))
         yield partial(Piece, "", bytes(until - max(entry.end, start)))
 
 
-def _slabs(target: Target, slab_elements: int) -> Iterator[tuple[int, int]]:
+def _piece(plan: Plan, weights: Weights, slab: Slab, scratch: Scratch, skipped: int) -> Piece:
+    return Piece(slab.target.name, bytes(make_slab(plan, weights, slab, scratch)[skipped:]))
+
+
+def _slabs(target: Target, entry: TensorEntry, slab_elements: int) -> Iterator[Slab]:
     """The runs of rows a target is cut into; none cuts a group of rows, none spans two matrices of a stack."""
     step = max(1, slab_elements // (target.n_cols * target.rows_together)) * target.rows_together
     height = target.shape[-2] if len(target.shape) > 2 else target.n_rows
+    row_bytes = TYPE_BY_NAME[entry.dtype].row_bytes(target.n_cols)
     for base in range(0, target.n_rows, height):
-        yield from pairwise([*range(base, base + height, step), base + height])
+        for first, last in pairwise([*range(base, base + height, step), base + height]):
+            start, end = entry.start + first * row_bytes, entry.start + last * row_bytes
+            yield Slab(target, entry.dtype, first, last, start, end)
 
 
-def _piece(target: Target, type_name: str, weights: Weights, *, rows: tuple[int, int], skipped: int) -> Piece:
-    return Piece(target.name, _slab(target, type_name, weights, *rows)[skipped:])
+def _importance(plan: Plan, slab: Slab) -> Rows | None:
+    """The imatrix' vector for the matrix that the slab is part of."""
+    target = slab.target
+    if plan.imatrix is None or not plan.imatrix.fits(target.name, target.shape):
+        return None
+    height = target.shape[-2] if len(target.shape) > 1 else 1
+    return plan.imatrix.vector(target.name, slab.first // height, target.n_cols)
 
 
-def _slab(target: Target, type_name: str, weights: Weights, first: int, last: int) -> bytes:
-    if target.packed is not None:
-        return target.packed.read(weights, first, last - first)
-    try:
-        return quantize(read_target(target, weights, first, last), type_name).tobytes()
-    except QuantError as error:
-        raise QuantError(
-            error.code, f"{target.origin}, rows {first} to {last}, as {type_name}: {error.message}"
-        ) from error
-
-
-def read_target(target: Target, weights: Weights, first: int, last: int) -> Rows:
-    """Rows `[first, last)` of a target as float32 (last - first, n_cols), from whatever it is made of."""
-    if target.values is not None:
-        return target.values.reshape(target.n_rows, target.n_cols)[first:last]
-    if target.read is not None:
-        return target.read(weights, first, last - first)
-    if target.sources:
-        rows = _stacked(target, weights, first, last)
-    else:
-        rows = weights.rows(target.source, first, last - first)
-    return rows if target.arrange is None else target.arrange(rows)
-
-
-def _stacked(target: Target, weights: Weights, first: int, last: int) -> Rows:
+def _stacked(target: Target, weights: Weights, first: int, last: int, out: Rows | None) -> Rows:
     """Row r of the stack is row r % height of tensor r // height."""
     height = target.n_rows // len(target.sources)
-    out = np.empty((last - first, target.n_cols), dtype=np.float32)
+    rows = np.empty((last - first, target.n_cols), dtype=np.float32) if out is None else out
     row = first
     while row < last:
         number, start = divmod(row, height)
         count = min(height - start, last - row)
-        weights.rows(target.sources[number], start, count, out=out[row - first : row - first + count])
+        weights.rows(target.sources[number], start, count, out=rows[row - first : row - first + count])
         row += count
-    return out
+    return rows
 
 
-def _ahead(tasks: Iterable[Task]) -> Iterator[Piece]:
+def _ahead(tasks: Iterable[Task], n_threads: int) -> Iterator[Piece]:
     """What the tasks return, in their order, while the next few are already being worked on."""
     waiting: deque[Future[Piece]] = deque()
-    pool = ThreadPoolExecutor(N_THREADS, thread_name_prefix="slab")
+    pool = ThreadPoolExecutor(n_threads, thread_name_prefix="slab")
     try:
         for task in tasks:
             waiting.append(pool.submit(task))
-            if len(waiting) > N_THREADS:
+            if len(waiting) > n_threads:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()

@@ -21,8 +21,19 @@ MAX_DIMENSIONS = 4
 
 
 @dataclass(frozen=True, slots=True)
+class Stored:
+    """A value as another file holds it: the bytes after its type tag, written again as they are, and its beginning."""
+
+    data: bytes
+    preview: Any
+
+
+@dataclass(frozen=True, slots=True)
 class Value:
-    """One metadata value to write, with the type it has in the file: GGUF readers care about uint32 against int32."""
+    """One metadata value to write, with the type it has in the file: GGUF readers care about uint32 against int32.
+
+    `value` may be Stored, for what is only passed on.
+    """
 
     type: ValueType
     value: Any
@@ -148,6 +159,8 @@ def _packed_string(text: str) -> bytes:
 
 
 def _packed_value(key: str, value: Value) -> bytes:
+    if isinstance(value.value, Stored):
+        return value.value.data
     try:
         return _packed_array(value) if value.type is ValueType.ARRAY else _packed_scalar(value)
     except (struct.error, AttributeError, TypeError) as error:
