@@ -107,13 +107,9 @@ def plan_file(
     places: list[tuple[str, str, tuple[int, ...], int, int]] = []
     end = 0
     for name, shape, dtype in tensors:
-        if name in header or name == "__metadata__" or dtype not in DTYPE_BITS:
-            fault = f"unknown dtype {dtype!r}" if dtype not in DTYPE_BITS else "the name is taken"
-            raise ValueError(f"tensor {name!r}: {fault}")
-        n_bits = math.prod(shape) * DTYPE_BITS[dtype]
-        if n_bits % 8:
-            raise ValueError(f"tensor {name!r}: {n_bits} bits are not whole bytes")
-        start, end = end, end + n_bits // 8
+        if name in header or name == "__metadata__":
+            raise ValueError(f"tensor {name!r}: the name is taken")
+        start, end = end, end + tensor_bytes(name, shape, dtype)
         header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [start, end]}
         places.append((name, dtype, tuple(shape), start, end - start))
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
@@ -121,6 +117,16 @@ def plan_file(
     data_start = 8 + len(text)
     entries = tuple(TensorEntry(n, kind, shape, data_start + at, size) for n, kind, shape, at, size in places)
     return FileLayout(struct.pack("<Q", len(text)) + text, entries, data_start + end)
+
+
+def tensor_bytes(name: str, shape: Sequence[int], dtype: str) -> int:
+    """Bytes of one tensor; ValueError for an unknown dtype, or a shape whose bits do not fill whole bytes."""
+    if dtype not in DTYPE_BITS:
+        raise ValueError(f"tensor {name!r}: unknown dtype {dtype!r}")
+    n_bits = math.prod(shape) * DTYPE_BITS[dtype]
+    if n_bits % 8:
+        raise ValueError(f"tensor {name!r}: {n_bits} bits are not whole bytes")
+    return n_bits // 8
 
 
 def _check_length(length: int, size_bytes: int) -> None:

@@ -14,14 +14,17 @@ from conversion.formats.gguf.metadata import MAX_FULL_VALUE_BYTES, MetadataValue
 from conversion.formats.gguf.reader import GgufHeader, read_header
 from conversion.formats.gguf.types import ValueType
 from conversion.formats.gguf.writer import Stored, Value
-from conversion.formats.layout import TensorEntry
+from conversion.formats.layout import TensorEntry, row_range
+from conversion.formats.shards import gathered
 from conversion.formats.source import ByteSource, read_exactly
-from conversion.formats.weights import Rows, decode_rows, n_rows
+from conversion.formats.weights import Rows, decode_rows
 
 MAX_SPLITS = 65_535
 """`split.count` is a uint16."""
 
 SPLIT_NUMBER, SPLIT_COUNT, SPLIT_TENSORS = "split.no", "split.count", "split.tensors.count"
+SPLIT_KEYS = (SPLIT_NUMBER, SPLIT_COUNT, SPLIT_TENSORS)
+SUFFIX = ".gguf"
 _SHARD = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.gguf")
 
 
@@ -53,12 +56,7 @@ class GgufWeights:
 
     def read_rows(self, name: str, first: int, count: int) -> bytes:
         """The bytes of rows `[first, first + count)` as they are stored."""
-        entry = self.entries[name]
-        total = n_rows(entry)
-        if not 0 <= first <= first + count <= total:
-            raise ValueError(f"tensor {name!r} of shape {entry.shape} has no rows {first} to {first + count}")
-        row_bytes = entry.length // total
-        return self.read_bytes(name, first * row_bytes, count * row_bytes)
+        return self.read_bytes(name, *row_range(self.entries[name], first, count))
 
     def read_bytes(self, name: str, start: int, length: int) -> bytes:
         """`length` bytes of a tensor from its byte `start` on."""
@@ -88,31 +86,25 @@ class GgufWeights:
 
 
 def open_gguf(sources: Mapping[str, ByteSource]) -> GgufWeights:
-    """The GGUF in this file, or in these files of one split. HeaderError: a header's own, or `gguf-split` for files
-    that do not belong together."""
+    """The one model in GGUF among these files, be it split or whole.
+
+    HeaderError: a header's own with the file in `where`, `ck-…` where there is no model, more than one, or not all of
+    one, and `gguf-split` for files that do not belong together.
+    """
     headers: dict[str, GgufHeader] = {}
-    for path in sorted(sources):
-        try:
-            headers[path] = read_header(sources[path])
-        except HeaderError as error:
-            raise HeaderError(error.code, error.message, f"{path} {error.where}".strip()) from error
+
+    def read(path: str) -> tuple[TensorEntry, ...]:
+        headers[path] = read_header(sources[path])
+        return headers[path].entries
+
+    paths = _model_paths(sources)
+    entries, path_of = gathered(paths, None, read)
     _check_split(headers)
-    entries: dict[str, TensorEntry] = {}
-    path_of: dict[str, str] = {}
-    for path, header in headers.items():
-        for entry in header.entries:
-            if entry.name in entries:
-                raise HeaderError(
-                    "gguf-duplicate-tensor",
-                    f"it is in {path_of[entry.name]} and in {path}",
-                    f"tensor {quoted(entry.name)}",
-                )
-            entries[entry.name], path_of[entry.name] = entry, path
-    first = next(iter(headers.values()))
+    first = headers[paths[0]]
     expected = first.get(SPLIT_TENSORS)
     if len(headers) > 1 and expected != len(entries):
         raise HeaderError(
-            "gguf-split", f"split.tensors.count is {expected}, but there are {len(entries)} tensors"
+            "gguf-split", f"split.tensors.count is {quoted(expected)}, but there are {len(entries)} tensors"
         )
     return GgufWeights(entries, path_of, first, {path: sources[path] for path in headers})
 
@@ -130,6 +122,26 @@ def split_path(stem: str, number: int, count: int) -> str:
     return f"{stem}-{number + 1:05}-of-{count:05}.gguf"
 
 
+def _model_paths(sources: Mapping[str, ByteSource]) -> tuple[str, ...]:
+    """The only GGUF file, or all parts of the only split one; a file given alone need not end in `.gguf`."""
+    found = sorted(path for path in sources if path.endswith(SUFFIX) or len(sources) == 1)
+    if not found:
+        raise HeaderError("ck-empty", "there is no GGUF file here")
+    names = shard_names(found[0])
+    if missing := [name for name in names if name not in sources]:
+        raise HeaderError(
+            "ck-shard-missing",
+            f"{len(missing)} of {len(names)} parts are missing, first {quoted(missing[0])}",
+            found[0],
+        )
+    if others := sorted(set(found) - set(names)):
+        raise HeaderError(
+            "ck-ambiguous",
+            f"{quoted(found[0])} and {quoted(others[0])} are different models in GGUF; give one",
+        )
+    return tuple(names)
+
+
 def _check_split(headers: Mapping[str, GgufHeader]) -> None:
     for number, (path, header) in enumerate(headers.items()):
         count, position = header.get(SPLIT_COUNT, 1), header.get(SPLIT_NUMBER, 0)
@@ -138,7 +150,7 @@ def _check_split(headers: Mapping[str, GgufHeader]) -> None:
         if count != len(headers) or position != number:
             raise HeaderError(
                 "gguf-split",
-                f"it is file {position} of {count} (counted from 0), but read as file {number} of {len(headers)}. Give "
-                "all files of one split and no others.",
+                f"it is file {quoted(position)} of {quoted(count)} (counted from 0), but read as file {number} of "
+                f"{len(headers)}. Give all files of one split and no others.",
                 path,
             )

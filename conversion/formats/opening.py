@@ -1,0 +1,117 @@
+"""One door for weights of any container: a folder's files in, one `Weights` out.
+
+What a file is, its first bytes say; its name only where they say nothing. Where a folder holds several containers the
+first of safetensors, GGUF, PyTorch, llama2.c is opened: the same order in which loaders prefer them.
+"""
+
+from collections.abc import Callable, Mapping
+
+from conversion.formats import pytorch
+from conversion.formats.checkpoint import open_checkpoint
+from conversion.formats.errors import HeaderError, quoted
+from conversion.formats.gguf.weights import open_gguf
+from conversion.formats.llama2c import is_llama2c, open_llama2c
+from conversion.formats.source import ByteSource
+from conversion.formats.weights import Weights
+
+SAFETENSORS, GGUF, PYTORCH, LLAMA2C = "safetensors", "GGUF", "PyTorch", "llama2.c"
+
+OPENERS: dict[str, Callable[[Mapping[str, ByteSource]], Weights]] = {
+    SAFETENSORS: open_checkpoint,
+    GGUF: open_gguf,
+    PYTORCH: pytorch.open_pytorch,
+    LLAMA2C: open_llama2c,
+}
+"""In the order of preference."""
+
+SUFFIXES: dict[str, tuple[str, ...]] = {
+    SAFETENSORS: (".safetensors",),
+    GGUF: (".gguf",),
+    PYTORCH: (".bin", ".pt", ".pth", ".ckpt"),
+    LLAMA2C: (".bin",),
+}
+INDEX_SUFFIXES = (".safetensors.index.json", ".bin.index.json")
+NOT_WEIGHTS = {
+    b"version https://git-lfs": "a Git LFS pointer, not the file itself",
+    b"<!DOCTYPE": "an HTML page",
+    b"<html": "an HTML page",
+    b"\x89HDF": "HDF5 (Keras, TensorFlow)",
+    b"\x08\x03\x12": "ONNX",
+}
+MAX_SHOWN = 8
+
+
+def kind_of(path: str, source: ByteSource) -> str | None:
+    """The container of a file, by its first bytes, and else by a name that can mean nothing else; None if unknown.
+
+    Costs one small read.
+    """
+    head = source.read(0, min(pytorch.SNIFF_BYTES, source.size_bytes))
+    if head.startswith(b"GGUF"):
+        return GGUF
+    if pytorch.is_pytorch(head):
+        return PYTORCH
+    if head[8:10] in (b'{"', b"{}") and int.from_bytes(head[:8], "little") <= source.size_bytes:
+        return SAFETENSORS
+    if is_llama2c(source, head):
+        return LLAMA2C
+    if _known_otherwise(head):
+        return None
+    return next((kind for kind in (SAFETENSORS, GGUF) if path.endswith(SUFFIXES[kind])), None)
+
+
+def open_weights(sources: Mapping[str, ByteSource]) -> Weights:
+    """The weights among the files of one folder (path -> source; folders within are ignored), whatever contains them.
+
+    Raises HeaderError: `ck-empty` lists what was found where there are none; else what the container's reader raises.
+    """
+    likely = {path: source for path, source in sources.items() if _may_hold_weights(path)}
+    kinds = {path: kind_of(path, source) for path, source in likely.items()}
+    chosen = next((kind for kind in OPENERS if kind in kinds.values()), None)
+    if chosen is None and any(_is_broken_pytorch(path, source) for path, source in likely.items()):
+        chosen = PYTORCH  # whose reader says what is wrong with it
+    if chosen is None:
+        raise HeaderError("ck-empty", f"no file here holds weights: {_listed(sources)}")
+    return OPENERS[chosen](_belonging(sources, kinds, chosen))
+
+
+def _may_hold_weights(path: str) -> bool:
+    """Not in a folder within, and not a file whose name says that it is text."""
+    known = tuple(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
+    return "/" not in path and ("." not in path or path.endswith((*known, ".dat")))
+
+
+def _is_broken_pytorch(path: str, source: ByteSource) -> bool:
+    return path.endswith(SUFFIXES[PYTORCH]) and not _known_otherwise(
+        source.read(0, min(32, source.size_bytes))
+    )
+
+
+def _belonging(
+    sources: Mapping[str, ByteSource], kinds: Mapping[str, str | None], chosen: str
+) -> dict[str, ByteSource]:
+    """The files of one kind, under a name with an ending of that kind, and what its reader looks for beside them."""
+    belonging: dict[str, ByteSource] = {}
+    for path, source in sources.items():
+        suffixes = SUFFIXES[chosen]
+        if path in kinds and kinds[path] == chosen:
+            belonging[path if path.endswith(suffixes) else path + suffixes[0]] = source
+        elif path.endswith(INDEX_SUFFIXES) or (path in kinds and not kinds[path] and path.endswith(suffixes)):
+            belonging[path] = source
+    return belonging
+
+
+def _known_otherwise(head: bytes) -> str | None:
+    return next((what for magic, what in NOT_WEIGHTS.items() if head.startswith(magic)), None)
+
+
+def _listed(sources: Mapping[str, ByteSource]) -> str:
+    if not sources:
+        return "the folder is empty"
+    shown = [f"{quoted(path)} ({_described(source)})" for path, source in sorted(sources.items())[:MAX_SHOWN]]
+    more = f", and {len(sources) - MAX_SHOWN} more" if len(sources) > MAX_SHOWN else ""
+    return ", ".join(shown) + more
+
+
+def _described(source: ByteSource) -> str:
+    return _known_otherwise(source.read(0, min(32, source.size_bytes))) or f"{source.size_bytes} bytes"
