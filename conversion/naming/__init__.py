@@ -1,7 +1,19 @@
 """From Hugging Face's names to GGUF's: one family of models per file, one line here."""
 
 from conversion.naming.base import Config, Family, NamingError, Target, UnsupportedArchitecture
+from conversion.naming.granite import GRANITE
+from conversion.naming.granite_moe import GRANITE_MOE
 from conversion.naming.llama import LLAMA
+from conversion.naming.llama4 import LLAMA4
+from conversion.naming.mixtral import MIXTRAL
+from conversion.naming.olmo import OLMO
+from conversion.naming.olmo2 import OLMO2
+from conversion.naming.olmoe import OLMOE
+from conversion.naming.qwen2 import QWEN2
+from conversion.naming.qwen3 import QWEN3
+from conversion.naming.qwen_moe import QWEN2_MOE, QWEN3_MOE
+from conversion.naming.smollm3 import SMOLLM3
+from conversion.naming.stablelm import STABLELM
 
 __all__ = [
     "FAMILIES",
@@ -13,7 +25,22 @@ __all__ = [
     "supported",
 ]
 
-FAMILIES: tuple[Family, ...] = (LLAMA,)
+FAMILIES: tuple[Family, ...] = (
+    LLAMA,
+    LLAMA4,
+    MIXTRAL,
+    QWEN2,
+    QWEN2_MOE,
+    QWEN3,
+    QWEN3_MOE,
+    GRANITE,
+    GRANITE_MOE,
+    SMOLLM3,
+    OLMO,
+    OLMO2,
+    OLMOE,
+    STABLELM,
+)
 
 _BY_ARCHITECTURE = {name: family for family in FAMILIES for name in family.architectures}
 

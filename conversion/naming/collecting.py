@@ -6,9 +6,20 @@ from conversion.formats.gguf import Value, ValueType
 from conversion.naming.base import NamingError
 
 
-def new_collector(architecture: str) -> gguf.GGUFWriter:
-    """A writer that only ever collects; `general.architecture` is its first key."""
-    return gguf.GGUFWriter(path=None, arch=architecture)
+class Collector(gguf.GGUFWriter):
+    """A writer that only ever collects; `general.architecture` is its first key.
+
+    `pre_tokenizer` is the name a person gave to a BPE tokenizer's pre-tokenizer, "" where it is to be found.
+    """
+
+    def __init__(self, architecture: str, pre_tokenizer: str = "") -> None:
+        super().__init__(path=None, arch=architecture)
+        self.pre_tokenizer = pre_tokenizer
+
+
+def new_collector(architecture: str, pre_tokenizer: str = "") -> gguf.GGUFWriter:
+    """A Collector; metadata is what the family and the tokenizer set on it."""
+    return Collector(architecture, pre_tokenizer)
 
 
 def collected(writer: gguf.GGUFWriter) -> dict[str, Value]:

@@ -1,4 +1,4 @@
-"""Llama: LlamaForCausalLM and what shares its layout (Mistral).
+"""Llama: LlamaForCausalLM (Llama 1 to 3, OpenLLaMA and a thousand others) and what shares its layout (Mistral).
 
 | Hugging Face | GGUF |
 |---|---|
@@ -14,7 +14,9 @@ row (half, i) of a head moves to (i, half). Llama 3's stretched RoPE becomes a t
 """
 
 import math
+from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import gguf
 import numpy as np
@@ -29,64 +31,70 @@ from conversion.naming.base import (
     read_count,
     read_number,
 )
-from conversion.naming.rope import describe_rope, rope_parameters
+from conversion.naming.defaults import head_dimension, with_defaults, with_rope_theta
+from conversion.naming.hyperparameters import describe_hyperparameters, full_attention, read_rope
+from conversion.naming.renaming import BUFFERS, Rename, renamer
+from conversion.naming.vocabulary import describe_vocabulary
+from conversion.naming.vocabulary.files import read_json
 
-LEFT_OUT = (".attention.masked_bias", ".attention.bias", ".rotary_emb.inv_freq")
-"""Buffers old checkpoints carry; ggml computes them itself."""
+ROTATED = ("q_proj.weight", "k_proj.weight", "q_proj.bias", "k_proj.bias")
+ROPES = ("default", "linear", "yarn", "llama3", "dynamic")
+CODE_LLAMA_VOCABULARY, CODE_LLAMA_EOT = 32016, 32010
+SMALL_GRANITE_VOCABULARY = 49152  # SmolLM and SmolLM2 have the same size, and the reference treats them alike
 
 
-def targets(config: Config, shapes: Shapes) -> list[Target]:
-    """Frequency factors if the config asks for them, then every tensor of the checkpoint in its order."""
-    n_layers = read_count(config, "num_hidden_layers")
-    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, n_layers)
-    made = frequency_factors(config)
-    result = [] if made is None else [Target("rope_freqs.weight", made.shape, values=made)]
-    for name, shape in shapes.items():
-        if name.endswith(LEFT_OUT):
-            continue
-        renamed = names.get_name(name, try_suffixes=(".weight", ".bias"))
-        if renamed is None:
-            raise NamingError(
-                "unknown-tensor",
-                f"tensor {name[:200]!r} has no place in a Llama of {n_layers} layers. Either config.json or the "
-                "checkpoint is not what it says.",
-            )
-        result.append(_target(config, renamed, name, shape))
-    return result
+def targets_like_llama(
+    architecture: gguf.MODEL_ARCH, settings_of: Callable[[Config], Config]
+) -> Callable[[Config, Shapes], list[Target]]:
+    """The `targets` of a family with Llama's tensors: frequency factors if the config asks for them, then the rest."""
+
+    def targets(config: Config, shapes: Shapes) -> list[Target]:
+        settings = settings_of(config)
+        rename = renamer(architecture, read_count(settings, "num_hidden_layers"))
+        return rope_targets(settings) + [
+            rotated_target(settings, rename, name, shape)
+            for name, shape in shapes.items()
+            if not name.endswith(BUFFERS)
+        ]
+
+    return targets
+
+
+def settings_of(config: Config) -> Config:
+    """The settings of a Llama or a Mistral, with what transformers takes for granted."""
+    mistral = {"num_key_value_heads": 8} if config.get("model_type") == "mistral" else {}
+    if config.get("num_key_value_heads", 0) is None:
+        mistral = {}
+    settings = with_defaults(config, rms_norm_eps=1e-6, head_dim=_whole_heads(config), **mistral)
+    read_count(settings, "max_position_embeddings")
+    read_count(settings, "intermediate_size")
+    return with_rope_theta(settings)
 
 
 def describe(config: Config, file_type: int, writer: gguf.GGUFWriter) -> None:
     """The `llama.*` keys, in the reference converter's order."""
-    head_dim = head_dimension(config)
-    writer.add_block_count(read_count(config, "num_hidden_layers"))
-    writer.add_context_length(read_count(config, "max_position_embeddings"))
-    writer.add_embedding_length(read_count(config, "hidden_size"))
-    writer.add_feed_forward_length(read_count(config, "intermediate_size"))
-    writer.add_head_count(read_count(config, "num_attention_heads"))
-    writer.add_head_count_kv(kv_heads(config))
-    describe_rope(config, writer)
-    writer.add_layer_norm_rms_eps(read_number(config, "rms_norm_eps", 1e-6))
-    writer.add_key_length(head_dim)
-    writer.add_value_length(head_dim)
-    writer.add_file_type(file_type)
-    writer.add_vocab_size(read_count(config, "vocab_size"))
-    writer.add_rope_dimension_count(head_dim)
+    describe_like_llama(settings_of(config), file_type, writer)
 
 
-def kv_heads(config: Config) -> int:
-    default = 8 if config.get("model_type") == "mistral" else read_count(config, "num_attention_heads")
-    if "num_key_value_heads" in config and config["num_key_value_heads"] is None:
-        default = read_count(config, "num_attention_heads")
-    return read_count(config, "num_key_value_heads", default)
+def describe_like_llama(settings: Config, file_type: int, writer: gguf.GGUFWriter) -> None:
+    """The keys of a family that the reference derives from Llama's class."""
+    _check_rope(settings)
+    describe_hyperparameters(settings, file_type, writer)
+    writer.add_vocab_size(read_count(settings, "vocab_size"))
+    writer.add_rope_dimension_count(head_dimension(settings))
 
 
-def head_dimension(config: Config) -> int:
-    """`head_dim`, or hidden size over heads where the config does not say (transformers fills it in the same way)."""
-    return read_count(
-        config,
-        "head_dim",
-        read_count(config, "hidden_size") // read_count(config, "num_attention_heads"),
-    )
+def vocabulary(config: Config, folder: Path, writer: gguf.GGUFWriter) -> None:
+    """SentencePiece or BPE, whether a space is put before a text, and what the reference knows by size alone."""
+    add_prefix_space = read_json(folder / "tokenizer_config.json").get("add_prefix_space")
+    if isinstance(add_prefix_space, bool):
+        writer.add_add_space_prefix(add_prefix_space)
+    describe_vocabulary(config, folder, writer)
+    size = read_count(config, "vocab_size")
+    if size == CODE_LLAMA_VOCABULARY:
+        writer.add_eot_token_id(CODE_LLAMA_EOT)
+    if size == SMALL_GRANITE_VOCABULARY:
+        writer.add_add_bos_token(False)
 
 
 def interleave_halves(rows: Rows, head_dim: int) -> Rows:
@@ -96,12 +104,18 @@ def interleave_halves(rows: Rows, head_dim: int) -> Rows:
     return np.ascontiguousarray(heads.swapaxes(1, 2)).reshape(-1, n_cols)
 
 
+def rope_targets(settings: Config) -> list[Target]:
+    """`rope_freqs.weight` where RoPE is stretched as in Llama 3."""
+    made = frequency_factors(settings)
+    return [] if made is None else [Target("rope_freqs.weight", made.shape, values=made)]
+
+
 def frequency_factors(config: Config) -> Rows | None:
     """float32 (head_dim / 2,): what Llama 3 divides each RoPE frequency by; None for any other RoPE.
 
     Every step is rounded to float32, as in the reference.
     """
-    rope = rope_parameters(config)
+    rope = full_attention(read_rope(config))
     if str(rope.get("rope_type", "")).lower() != "llama3":
         return None
     f32 = np.float32
@@ -121,10 +135,12 @@ def frequency_factors(config: Config) -> Rows | None:
     return np.where(wavelengths < shortest, f32(1), factors).astype(np.float32)
 
 
-def _target(config: Config, renamed: str, name: str, shape: tuple[int, ...]) -> Target:
-    if not name.endswith(("q_proj.weight", "k_proj.weight", "q_proj.bias", "k_proj.bias")):
-        return Target(renamed, shape, name)
-    n_heads = read_count(config, "num_attention_heads") if ".q_proj." in name else kv_heads(config)
+def rotated_target(settings: Config, rename: Rename, name: str, shape: tuple[int, ...]) -> Target:
+    """The tensor under its new name; the rows of q and k interleaved."""
+    if not name.endswith(ROTATED):
+        return Target(rename(name), shape, name)
+    key = "num_attention_heads" if ".q_proj." in name else "num_key_value_heads"
+    n_heads = read_count(settings, key)
     rows = shape[0] if shape else 0
     if rows == 0 or rows % (2 * n_heads) or len(shape) > 2:
         raise NamingError(
@@ -133,12 +149,33 @@ def _target(config: Config, renamed: str, name: str, shape: tuple[int, ...]) -> 
         )
     head_dim = rows // n_heads
     if len(shape) == 1:
-        return Target(renamed, shape, name, 1, partial(_interleave_bias, head_dim=head_dim))
-    return Target(renamed, shape, name, head_dim, partial(interleave_halves, head_dim=head_dim))
+        return Target(rename(name), shape, name, 1, partial(_interleave_bias, head_dim=head_dim))
+    return Target(rename(name), shape, name, head_dim, partial(interleave_halves, head_dim=head_dim))
 
 
 def _interleave_bias(row: Rows, head_dim: int) -> Rows:
     return interleave_halves(row.reshape(-1, 1), head_dim).reshape(row.shape)
 
 
-LLAMA = Family("llama", ("LlamaForCausalLM", "MistralForCausalLM"), targets, describe)
+def _whole_heads(config: Config) -> int | None:
+    """What transformers takes for `head_dim`; None if that cannot be said, which `with_defaults` then refuses."""
+    hidden, heads = config.get("hidden_size"), config.get("num_attention_heads")
+    return hidden // heads if type(hidden) is int and type(heads) is int and heads > 0 else None
+
+
+def _check_rope(settings: Config) -> None:
+    kind = str(full_attention(read_rope(settings)).get("rope_type", "default")).lower()
+    if kind not in ROPES:
+        raise NamingError(
+            "unsupported-rope",
+            f"RoPE of type {kind[:60]!r} cannot be converted yet. Supported: {', '.join(ROPES)}.",
+        )
+
+
+LLAMA = Family(
+    "llama",
+    ("LlamaForCausalLM", "MistralForCausalLM"),
+    targets_like_llama(gguf.MODEL_ARCH.LLAMA, settings_of),
+    describe,
+    vocabulary=vocabulary,
+)

@@ -65,15 +65,16 @@ def transposed(blocks: Sequence[Run], n_cols: int, *, step: int = 1, offset: int
             number, start = divmod(row, n_cols)
             taken = min(n_cols - start, first + count - row)
             columns = slice(offset + step * start, offset + step * (start + taken - 1) + 1, step)
-            parts.append(_columns(weights, blocks[number], step * n_cols, columns))
+            parts.append(_columns(weights, blocks[number], columns))
             row += taken
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     return read
 
 
-def _columns(weights: Weights, block: Run, width: int, columns: slice) -> Rows:
+def _columns(weights: Weights, block: Run, columns: slice) -> Rows:
     """float32 (number of columns, block.count): the columns of a block of rows, read a few rows at a time."""
+    width = weights.entries[block.source].shape[-1]
     out = np.empty((len(range(*columns.indices(width))), block.count), dtype=np.float32)
     step = max(1, MAX_READ_ELEMENTS // width)
     for start in range(0, block.count, step):

@@ -7,8 +7,9 @@ import gguf
 from tokenizers import AddedToken, Tokenizer
 
 from conversion.naming.base import Config, NamingError, read_count
+from conversion.naming.collecting import Collector
 from conversion.naming.vocabulary.files import looks_special, read_json, read_limited
-from conversion.naming.vocabulary.pretokenizers import identify
+from conversion.naming.vocabulary.pretokenizers import check_stated, identify
 from conversion.naming.vocabulary.special import describe_special
 
 FILE_NAME = "tokenizer.json"
@@ -26,10 +27,15 @@ def describe(config: Config, folder: Path, writer: gguf.GGUFWriter) -> None:
     tokenizer = load(folder)
     tokens, types = read_tokens(tokenizer, read_count(config, "vocab_size"))
     writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre(identify(tokenizer, described))
+    writer.add_tokenizer_pre(_pre_tokenizer(tokenizer, described, writer))
     writer.add_token_list(tokens)
     writer.add_token_types(types)
     describe_special(folder, writer, merges=True)
+
+
+def _pre_tokenizer(tokenizer: Tokenizer, described: dict[str, Any], writer: gguf.GGUFWriter) -> str:
+    stated = writer.pre_tokenizer if isinstance(writer, Collector) else ""
+    return check_stated(stated) if stated else identify(tokenizer, described, writer.arch)
 
 
 def read_tokens(tokenizer: Tokenizer, vocab_size: int) -> tuple[list[str], list[int]]:

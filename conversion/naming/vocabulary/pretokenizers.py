@@ -1,7 +1,7 @@
 """Which of llama.cpp's pre-tokenizers a BPE tokenizer has: `tokenizer.ggml.pre`.
 
 The reference converter encodes one fixed text and looks up the sha256 of the ids; that names a whole vocabulary, so a
-fine-tune with one more token is unknown to it. We ask the same question first, and if the answer is unknown compare the
+vocabulary of one's own is unknown to it. We ask the same question first, and if the answer is unknown compare the
 rules themselves: normalizer, splitting, and whether whole words bypass the merges. Equal rules are the same
 pre-tokenizer; anything else is an error, never a guess.
 """
@@ -13,6 +13,7 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from conversion.naming.base import NamingError
+from conversion.naming.vocabulary.pretokenizer_rules import BY_DIGEST, NAMES, RULES, SHARED, Rule, byte_level
 
 # Fixed by the reference (conversion/base.py: get_vocab_base_pre): any other text would give other digests.
 PROBE = (
@@ -23,53 +24,34 @@ PROBE = (
     "'M not sure I'll make it, 'D you like some tea? We'Ve a'lL"
 )
 
-BY_DIGEST: dict[str, str] = {
-    "0ef9807a4087ebef797fc749390439009c3b9eda9ad1a097abbe738f486c01e5": "llama-bpe",  # Llama 3
-    "855059429035d75a914d1eda9f10a876752e281a054a7a3d421ef0533e5b6249": "smollm",  # SmolLM, SmolLM2
-    "3ce83efda5659b07b1ad37ca97ca5797ea4285d9b9ab0dc679e4a720c9da7454": "gpt-2",  # GPT-2
-    "e636dc30a262dcc0d8c323492e32ae2b70728f4df7dfe9737d9f920a282b8aea": "qwen2",  # Qwen1.5, Qwen2, Qwen2.5
-    "d4540891389ea895b53b399da6ac824becc30f2fba0e9ddbb98f92e55ca0e97c": "qwen2",  # Qwen3 embeddings
-}
 
-_CONTRACTIONS = "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
-_WORDS = r"|[^\r\n\p{L}\p{N}]?\p{L}+"
-_REST = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-
-
-def _byte_level(use_regex: bool) -> dict[str, Any]:
-    return {"type": "ByteLevel", "use_regex": use_regex}
-
-
-def _split(pattern: str) -> dict[str, Any]:
-    split = {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}
-    return {"type": "Sequence", "pretokenizers": [split, _byte_level(False)]}
-
-
-_DIGITS = {"type": "Digits", "individual_digits": True}
-
-# name -> (normalizer, whole words bypass merges, pre-tokenizer)
-RULES: dict[str, tuple[str | None, bool, dict[str, Any]]] = {
-    "llama-bpe": (None, True, _split(_CONTRACTIONS + _WORDS + r"|\p{N}{1,3}" + _REST)),
-    "smollm": (None, False, {"type": "Sequence", "pretokenizers": [_DIGITS, _byte_level(True)]}),
-    "gpt-2": (None, False, _byte_level(True)),
-    "qwen2": ("NFC", False, _split(_CONTRACTIONS + _WORDS + r"|\p{N}" + _REST)),
-}
-
-
-def identify(tokenizer: Tokenizer, described: dict[str, Any]) -> str:
+def identify(tokenizer: Tokenizer, described: dict[str, Any], architecture: str = "") -> str:
     """The name llama.cpp gives to this pre-tokenizer; `described` is the parsed tokenizer.json.
 
-    NamingError `unknown-pre-tokenizer` says what was found and what is supported.
+    Where several names share the rules, `architecture` (as GGUF names it) decides. NamingError `unknown-pre-tokenizer`
+    says what was found and what is supported.
     """
     digest = probe_digest(tokenizer)
     by_rules = next((name for name, rules in RULES.items() if rules == _rules(described)), None)
+    if by_rules is not None:
+        by_rules = SHARED.get((by_rules, architecture), by_rules)
     name = BY_DIGEST.get(digest) or by_rules
     if name is None:
         found = json.dumps(described.get("pre_tokenizer"), ensure_ascii=True)
         raise NamingError(
             "unknown-pre-tokenizer",
             f"the BPE pre-tokenizer is not one we know (sha256 of the probe {digest[:12]}…): {found[:300]}. "
-            f"Supported: {', '.join(RULES)}.",
+            f"Supported: {', '.join(RULES)}. If you know that it splits as one of llama.cpp's does, name that one.",
+        )
+    return name
+
+
+def check_stated(name: str) -> str:
+    """The name a person gave, if it is one that llama.cpp knows; NamingError `unknown-pre-tokenizer` otherwise."""
+    if name not in NAMES:
+        raise NamingError(
+            "unknown-pre-tokenizer",
+            f"{name[:60]!r} is not a pre-tokenizer we know. Supported: {', '.join(sorted(NAMES))}.",
         )
     return name
 
@@ -79,12 +61,35 @@ def probe_digest(tokenizer: Tokenizer) -> str:
     return hashlib.sha256(str(tokenizer.encode(PROBE).ids).encode()).hexdigest()
 
 
-def _rules(described: dict[str, Any]) -> tuple[str | None, bool, Any]:
-    normalizer = described.get("normalizer")
-    kind = normalizer.get("type") if isinstance(normalizer, dict) else None
+def _rules(described: dict[str, Any]) -> Rule:
     model = described.get("model")
     ignores = bool(model.get("ignore_merges")) if isinstance(model, dict) else False
-    return kind, ignores, _essential(described.get("pre_tokenizer"))
+    rule = _essential(described.get("pre_tokenizer"))
+    return _normalizer(described.get("normalizer")), ignores, _found_as_isolated(rule)
+
+
+def _normalizer(normalizer: Any) -> str | None:
+    """The one normalizer there is, by kind; an empty sequence is none, a longer one is what no rule has."""
+    if not isinstance(normalizer, dict):
+        return None
+    kind = str(normalizer.get("type"))
+    inner = normalizer.get("normalizers")
+    if kind != "Sequence" or not isinstance(inner, list) or len(inner) > 1:
+        return kind
+    return _normalizer(inner[0]) if inner else None
+
+
+def _found_as_isolated(rule: Any) -> Any:
+    """`Removed` with `invert` keeps what the pattern finds, as `Isolated` does where it finds everything.
+
+    Every listed rule of one single Split finds every character; so the two are the same there, and only there.
+    """
+    parts = rule.get("pretokenizers") if isinstance(rule, dict) else None
+    if not isinstance(parts, list) or len(parts) != 2 or not isinstance(parts[0], dict):
+        return rule
+    if (parts[0].get("behavior"), parts[0].get("invert")) != ("Removed", True):
+        return rule
+    return rule | {"pretokenizers": [parts[0] | {"behavior": "Isolated", "invert": False}, parts[1]]}
 
 
 def _essential(rule: Any) -> Any:
@@ -94,5 +99,5 @@ def _essential(rule: Any) -> Any:
     if not isinstance(rule, dict):
         return rule
     if rule.get("type") == "ByteLevel":
-        return _byte_level(bool(rule.get("use_regex", True)))
+        return byte_level(bool(rule.get("use_regex", True)))
     return {key: _essential(value) for key, value in rule.items()}

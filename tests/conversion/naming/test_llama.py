@@ -88,7 +88,7 @@ def test_buffers_of_old_checkpoints_are_left_out() -> None:
 
 def test_a_tensor_without_a_place_is_named() -> None:
     with pytest.raises(
-        NamingError, match=r"'model\.layers\.9\.mlp\.up_proj\.weight' has no place in a Llama of 2"
+        NamingError, match=r"'model\.layers\.9\.mlp\.up_proj\.weight' has no place in a llama of 2"
     ) as no:
         LLAMA.targets(config(), {"model.layers.9.mlp.up_proj.weight": (96, 64)})
     assert no.value.code == "unknown-tensor"
@@ -163,7 +163,7 @@ def test_the_family_serves_its_architectures(architecture: str) -> None:
 @pytest.mark.parametrize("named", [["FooForCausalLM"], [], None, "text", [7]])
 def test_an_unknown_architecture_is_refused_with_those_there_are(named: object) -> None:
     with pytest.raises(
-        UnsupportedArchitecture, match="Supported: LlamaForCausalLM, MistralForCausalLM"
+        UnsupportedArchitecture, match="Supported: .*LlamaForCausalLM, MistralForCausalLM"
     ) as refused:
         family_for(config(architectures=named))
     assert refused.value.code == "unsupported-architecture"

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from sentencepiece import SentencePieceProcessor
 
 from conversion.naming.base import NamingError
+from conversion.naming import llama
 from conversion.naming.collecting import collected, new_collector
 from conversion.naming.vocabulary import describe_vocabulary
 from conversion.naming.vocabulary.sentencepiece import (
@@ -102,7 +103,7 @@ def test_special_ids_and_flags_come_from_the_configs(tmp_path: Path) -> None:
 
 def test_code_llama_is_known_by_the_size_of_its_vocabulary(tmp_path: Path) -> None:
     writer = new_collector("llama")
-    describe_vocabulary(config(vocab_size=32016), folder(tmp_path, piece("a")), writer)
+    llama.vocabulary(config(vocab_size=32016), folder(tmp_path, piece("a")), writer)
     found = {key: value.value for key, value in collected(writer).items()}
     assert found["tokenizer.ggml.eot_token_id"] == 32010
 

@@ -1,0 +1,103 @@
+"""Every architecture: a tiny checkpoint becomes what the reference made of it, and llama.cpp computes the right logits.
+
+The checkpoints, the reference converter's files and transformers' logits are in tests/fixtures/architectures.
+"""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from conversion.formats.source import BytesSource
+from conversion.inference.llamacpp import LlamaCpp
+from conversion.naming import family_for, supported
+from conversion.naming.file_types import FILE_TYPES
+from conversion.naming.plan import in_reference_order, plan_gguf, read_config
+from conversion.naming.slabs import file_pieces
+from tests.conversion.naming.models import open_folder
+from tests.fixtures.architectures.fixture import Fixture, fixtures
+from tests.fixtures.converted.record import describe
+
+ALL = fixtures()
+CAUSAL = [fixture for fixture in ALL if (fixture.folder / "logits.npy").is_file()]
+WHOLE = ("F32", "F16", "BF16")
+"""Types that the reference converter lays out; a quantised file of ours is laid out as llama-quantize does it."""
+
+MAX_DEVIATION, MAX_RMS_DEVIATION = 6e-3, 1e-3
+"""From transformers' float32, in standard deviations of the logits; the largest of 5000 and their root mean square.
+llama.cpp keeps keys and values in F16, which rounds each by up to 2^-11, and that is what we see (RMS 2e-4 to 7e-4).
+A wrong conversion is off by about one standard deviation."""
+
+Convert = Callable[[Fixture, str], bytes]
+
+
+@pytest.fixture(scope="module")
+def convert(tmp_path_factory: pytest.TempPathFactory) -> Convert:
+    """`convert(fixture, "F16")` is the whole GGUF; a checkpoint is written once, a file made once."""
+    parent = tmp_path_factory.mktemp("architectures")
+    made: dict[tuple[str, str], bytes] = {}
+
+    def make(fixture: Fixture, name: str) -> bytes:
+        if (fixture.name, name) not in made:
+            folder = parent / fixture.name
+            checkpoint = open_folder(folder if folder.is_dir() else fixture.write(parent))
+            plan = plan_gguf(in_reference_order(checkpoint), folder, FILE_TYPES[name])
+            made[fixture.name, name] = b"".join(piece.data for piece in file_pieces(plan, checkpoint))
+        return made[fixture.name, name]
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def llama_cpp() -> LlamaCpp:
+    return LlamaCpp(threads=1)
+
+
+def recorded(reference: dict[str, Any], name: str) -> dict[str, Any]:
+    """What `describe` says of the reference converter's file of that type."""
+    tensors = {
+        tensor: [told[name][0], told["shape"], told[name][1]] for tensor, told in reference["tensors"].items()
+    }
+    return {"metadata": reference["metadata"] | reference["changes"][name], "tensors": tensors}
+
+
+@pytest.mark.parametrize("fixture", ALL, ids=lambda fixture: fixture.name)
+def test_every_tensor_and_every_key_equals_the_reference_converters(
+    convert: Convert, fixture: Fixture
+) -> None:
+    reference = fixture.reference
+    for name in (*WHOLE, "Q8_0"):
+        data = convert(fixture, name)
+        made, expected = describe(BytesSource(data)), recorded(reference, name)
+        assert made["metadata"] == expected["metadata"], name
+        assert made["tensors"] == expected["tensors"], name
+        if name in WHOLE:
+            assert list(made["metadata"]) == list(expected["metadata"]), f"{name}: keys in another order"
+            assert list(made["tensors"]) == list(expected["tensors"]), f"{name}: tensors in another order"
+            assert hashlib.sha256(data).hexdigest() == reference["sha256"][name]
+
+
+@pytest.mark.parametrize("fixture", CAUSAL, ids=lambda fixture: fixture.name)
+def test_llama_cpp_splits_the_text_and_computes_the_logits_as_transformers_does(
+    convert: Convert, llama_cpp: LlamaCpp, tmp_path: Path, fixture: Fixture
+) -> None:
+    path = tmp_path / "model.gguf"
+    path.write_bytes(convert(fixture, "F32"))
+    reference, expected = fixture.reference, fixture.logits
+    model = llama_cpp.load(str(path))
+    assert model.tokenize(reference["text"], special=True) == reference["ids"]
+    first = len(reference["ids"]) - len(expected)
+    rows = model.logits(reference["ids"], first=first, extend=False)
+    found = np.frombuffer(rows, dtype=np.float32).reshape(expected.shape)
+    deviation = (found - expected) / expected.std()
+    assert float(np.abs(deviation).max()) < MAX_DEVIATION
+    assert float(np.sqrt(np.mean(deviation**2))) < MAX_RMS_DEVIATION
+
+
+def test_every_family_has_a_fixture(tmp_path: Path) -> None:
+    proven = {family_for(read_config(fixture.folder)).gguf_architecture for fixture in ALL}
+    families = {family_for({"architectures": [name]}).gguf_architecture for name in supported()}
+    assert families <= proven
