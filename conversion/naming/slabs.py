@@ -13,6 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -85,7 +86,7 @@ def file_pieces(
     """
     end = plan.layout.size_bytes if end is None else end
     position = start
-    for piece in _ahead(_tasks(plan, weights, start, end, slab_elements), n_threads):
+    for piece in ahead(_tasks(plan, weights, start, end, slab_elements), n_threads):
         data = piece.data[: end - position]
         position += len(data)
         if data:
@@ -97,18 +98,24 @@ def file_pieces(
 def file_slabs(plan: Plan, slab_elements: int = SLAB_ELEMENTS) -> Iterator[Slab]:
     """Everything in the file that is not header or padding, in order; any slab can be made alone."""
     for target, entry in zip(plan.targets, plan.layout.entries, strict=True):
-        yield from _slabs(target, entry, slab_elements)
+        yield from target_slabs(target, entry, slab_elements)
 
 
-def make_slab(plan: Plan, weights: Weights, slab: Slab, scratch: Scratch) -> bytes | memoryview:
-    """The bytes of a slab. A memoryview lies in `scratch` and is good until the same thread makes another."""
+def make_slab(
+    plan: Plan, weights: Weights, slab: Slab, scratch: Scratch, rows: Rows | None = None
+) -> bytes | memoryview:
+    """The bytes of a slab. A memoryview lies in `scratch` and is good until the same thread makes another.
+
+    `rows` are the slab's rows where somebody has read them already.
+    """
     target, count = slab.target, slab.last - slab.first
     if target.packed is not None:
         return target.packed.read(weights, slab.first, count)
     try:
         out = scratch.blocks(count, TYPE_BY_NAME[slab.type_name].row_bytes(target.n_cols))
         importance = _importance(plan, slab)
-        rows = read_target(target, weights, slab.first, slab.last, scratch.rows(count, target.n_cols))
+        if rows is None:
+            rows = read_target(target, weights, slab.first, slab.last, scratch.rows(count, target.n_cols))
         quantize_into(type_by_name(slab.type_name), rows, out, importance)
     except QuantError as error:
         raise QuantError(
@@ -135,6 +142,7 @@ def read_target(target: Target, weights: Weights, first: int, last: int, out: Ro
 
 
 Task = Callable[[], Piece]
+Made = TypeVar("Made")
 
 
 def _tasks(plan: Plan, weights: Weights, start: int, end: int, slab_elements: int) -> Iterator[Task]:
@@ -146,7 +154,7 @@ def _tasks(plan: Plan, weights: Weights, start: int, end: int, slab_elements: in
             continue
         if entry.start >= end:
             return
-        for slab in _slabs(target, entry, slab_elements):
+        for slab in target_slabs(target, entry, slab_elements):
             if slab.end > start:
                 yield partial(_piece, plan, weights, slab, scratch, max(0, start - slab.start))
         yield partial(Piece, "", bytes(until - max(entry.end, start)))
@@ -156,7 +164,7 @@ def _piece(plan: Plan, weights: Weights, slab: Slab, scratch: Scratch, skipped: 
     return Piece(slab.target.name, bytes(make_slab(plan, weights, slab, scratch)[skipped:]))
 
 
-def _slabs(target: Target, entry: TensorEntry, slab_elements: int) -> Iterator[Slab]:
+def target_slabs(target: Target, entry: TensorEntry, slab_elements: int) -> Iterator[Slab]:
     """The runs of rows a target is cut into; none cuts a group of rows, none spans two matrices of a stack."""
     step = max(1, slab_elements // (target.n_cols * target.rows_together)) * target.rows_together
     height = target.shape[-2] if len(target.shape) > 2 else target.n_rows
@@ -189,9 +197,9 @@ def _stacked(target: Target, weights: Weights, first: int, last: int, out: Rows 
     return rows
 
 
-def _ahead(tasks: Iterable[Task], n_threads: int) -> Iterator[Piece]:
+def ahead(tasks: Iterable[Callable[[], Made]], n_threads: int) -> Iterator[Made]:
     """What the tasks return, in their order, while the next few are already being worked on."""
-    waiting: deque[Future[Piece]] = deque()
+    waiting: deque[Future[Made]] = deque()
     pool = ThreadPoolExecutor(n_threads, thread_name_prefix="slab")
     try:
         for task in tasks:
