@@ -58,12 +58,17 @@ class Plan:
 
 @dataclass(frozen=True)
 class Wish:
-    """A file type, and what a person asks beyond it. `is_dry_run`: a plan to look at may lack its imatrix."""
+    """A file type, and what a person asks beyond it.
+
+    `pre_tokenizer` names a BPE tokenizer's pre-tokenizer, which is found where it is ""; `is_dry_run`: a plan to look
+    at may lack its imatrix.
+    """
 
     file_type: FileType
     overrides: Overrides = field(default_factory=Overrides)
     imatrix: Imatrix | None = None
     is_dry_run: bool = False
+    pre_tokenizer: str = ""
 
 
 def plan_gguf(
@@ -82,7 +87,7 @@ def plan_gguf(
     _check_weights(config, family, entries, is_unpacked=is_unpacked)
     targets = family.targets(config, {name: entry.shape for name, entry in entries.items()})
     _check_names(targets)
-    metadata = _metadata(config, family, folder, targets, wish.file_type)
+    metadata = _metadata(config, family, folder, targets, wish)
     asked = [Asked(target.name, target.shape) for target in targets]
     if wish.file_type.quantised:
         facts = facts_of(metadata)
@@ -240,13 +245,13 @@ def _check_names(targets: list[Target]) -> None:
 
 
 def _metadata(
-    config: Config, family: Family, folder: Path, targets: list[Target], file_type: FileType
+    config: Config, family: Family, folder: Path, targets: list[Target], wish: Wish
 ) -> dict[str, Value]:
-    writer = new_collector(family.gguf_architecture)
+    writer = new_collector(family.gguf_architecture, wish.pre_tokenizer)
     if family.describe_first is not None:
         family.describe_first(config, writer)
     describe_general(folder, targets, writer)
-    family.describe(config, file_type.number, writer)
+    family.describe(config, wish.file_type.number, writer)
     if family.describe_files is not None:
         family.describe_files(config, folder, writer)
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)

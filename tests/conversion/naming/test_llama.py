@@ -163,7 +163,7 @@ def test_the_family_serves_its_architectures(architecture: str) -> None:
 @pytest.mark.parametrize("named", [["FooForCausalLM"], [], None, "text", [7]])
 def test_an_unknown_architecture_is_refused_with_those_there_are(named: object) -> None:
     with pytest.raises(
-        UnsupportedArchitecture, match="Supported: .*LlamaForCausalLM, MistralForCausalLM"
+        UnsupportedArchitecture, match=r"Supported: .*LlamaForCausalLM, MistralForCausalLM"
     ) as refused:
         family_for(config(architectures=named))
     assert refused.value.code == "unsupported-architecture"

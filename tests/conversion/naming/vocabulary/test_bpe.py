@@ -104,6 +104,48 @@ def test_one_changed_letter_in_the_splitting_rule_is_another_pre_tokenizer() -> 
         identify(Tokenizer.from_str(json.dumps(found)), found)
 
 
+@pytest.mark.parametrize(
+    ("rule", "architecture", "name"),
+    [
+        ("smollm", "llama", "smollm"), ("smollm", "granite", "refact"), ("qwen2", "stablelm", "stablelm2"),
+        ("gpt-4o", "llama4", "llama4"), ("dbrx", "olmo2", "dbrx"),
+    ],
+)  # fmt: skip
+def test_a_rule_of_several_names_is_called_as_the_architecture_calls_it(
+    rule: str, architecture: str, name: str
+) -> None:
+    found = described(rule)
+    assert identify(Tokenizer.from_str(json.dumps(found)), found, architecture) == name
+
+
+@pytest.mark.parametrize("name", ["dbrx", "gpt-4o"])
+def test_keeping_what_the_pattern_finds_is_the_same_as_splitting_there(name: str) -> None:
+    """Granite 4 writes its rule so."""
+    found = described(name)
+    found["pre_tokenizer"]["pretokenizers"][0] |= {"behavior": "Removed", "invert": True}
+    text = "I've 1234 'stones'!\n\n  DON'T…"
+    theirs = Tokenizer.from_str(json.dumps(found))
+    ours = Tokenizer.from_str(json.dumps(described(name)))
+    assert theirs.encode(text).ids == ours.encode(text).ids
+    assert identify(theirs, found) == name
+
+
+def test_an_empty_sequence_of_normalizers_is_none() -> None:
+    found = described("dbrx") | {"normalizer": {"type": "Sequence", "normalizers": []}}
+    assert identify(Tokenizer.from_str(json.dumps(found)), found) == "dbrx"
+
+
+def test_a_person_may_name_the_pre_tokenizer(tmp_path: Path) -> None:
+    found = described("gpt-2") | {"pre_tokenizer": {"type": "Whitespace"}}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(found))
+    writer = new_collector("llama", "falcon3")
+    llama.vocabulary(config(vocab_size=300), tmp_path, writer)
+    assert collected(writer)["tokenizer.ggml.pre"].value == "falcon3"
+    with pytest.raises(NamingError, match="'falcon-77' is not a pre-tokenizer we know") as refused:
+        llama.vocabulary(config(vocab_size=300), tmp_path, new_collector("llama", "falcon-77"))
+    assert refused.value.code == "unknown-pre-tokenizer"
+
+
 def test_tokens_come_in_the_order_of_their_ids_with_their_types() -> None:
     tokenizer = trained(**{"<tool>": False, "<|im_end|>": False, "<think>": True})
     size = tokenizer.get_vocab_size()

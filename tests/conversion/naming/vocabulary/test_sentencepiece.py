@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sentencepiece import SentencePieceProcessor
 
-from conversion.naming.base import NamingError
 from conversion.naming import llama
+from conversion.naming.base import NamingError
 from conversion.naming.collecting import collected, new_collector
 from conversion.naming.vocabulary import describe_vocabulary
 from conversion.naming.vocabulary.sentencepiece import (
