@@ -5,7 +5,7 @@ array of groups is float32 `(n_groups, size)`; inside, one row per element: the 
 (ggml-quants.c: make_qx_quants with rmse_type 1, make_q3_quants, make_qkx2_quants, make_qkx3_quants, make_qp_quants.)
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,8 +21,7 @@ Numbers = npt.NDArray[np.int32]
 _ZERO = np.float32(0)
 
 
-@dataclass(frozen=True)
-class Tries:
+class Tries(NamedTuple):
     """The inverse scales that are tried: (first + delta * i + n_max) / range, for i = 0 … n_tries - 1."""
 
     first: float
@@ -99,19 +98,22 @@ def search_scales_and_minima(
     """
     x, w = np.ascontiguousarray(groups.T), np.ascontiguousarray(weights.T)
     sum_w, sum_x = _sum(w), _sum(w * x)
-    low, high = np.minimum(x.min(axis=0), _ZERO), x.max(axis=0)
+    # Of several smallest the first counts, be it +0 or -0: Q4_1 and Q5_1 store it.
+    lowest: Lanes = np.take_along_axis(x, x.argmin(axis=0)[None], axis=0)[0]
+    low: Lanes = np.where(lowest > 0, _ZERO, lowest)
+    high: Lanes = x.max(axis=0)
     is_flat = high == low
     quants = _levels(x, low, np.float32(n_max) / (high - low), n_max)
-    scale = np.float32(1) / (np.float32(n_max) / (high - low))
+    scale: Lanes = np.float32(1) / (np.float32(n_max) / (high - low))
     best = _error(w, scale * quants.astype(np.float32) + low - x, absolute)
     for offset in tries.offsets(n_max):
         candidate = _levels(x, low, offset / (high - low), n_max)
         level = candidate.astype(np.float32)
         sum_l, sum_l2, sum_xl = _sum(w * level), _sum(w * level * level), _sum(w * level * x)
         determinant = sum_w * sum_l2 - sum_l * sum_l
-        fitted_low = (sum_l2 * sum_x - sum_l * sum_xl) / determinant
+        fitted_low: Lanes = np.divide(sum_l2 * sum_x - sum_l * sum_xl, determinant)
         is_above = fitted_low > 0
-        fitted = np.where(is_above, sum_xl / sum_l2, (sum_w * sum_xl - sum_x * sum_l) / determinant)
+        fitted: Lanes = np.where(is_above, sum_xl / sum_l2, (sum_w * sum_xl - sum_x * sum_l) / determinant)
         fitted_low = np.where(is_above, _ZERO, fitted_low)
         difference: Floats = fitted * level + fitted_low - x
         error = _error(w, difference, absolute)

@@ -62,6 +62,12 @@ def helper(function: Callable[..., Any]) -> Any:
     return numba.njit(**_OPTIONS)(function)
 
 
+def inner(function: Callable[..., Any]) -> Any:
+    """As `helper`, and a third quicker to compile where many call each other (Q4_K: 4 s instead of 6), for what Python
+    never calls itself: there is no way in from Python, and trying would crash."""
+    return numba.njit(**_OPTIONS, no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
+
+
 @cache
 def cpu_name() -> str:
     """The CPU and a digest of what it can do: `znver4-1f0c…`."""

@@ -1,0 +1,116 @@
+"""Q2_K in machine code; the layout and what is computed are told in conversion/quants/q2_k.py."""
+
+from typing import Any
+
+import numpy as np
+
+from conversion.quants.kernels.compiling import inner, kernel
+from conversion.quants.kernels.lanes import (
+    WIDTH,
+    halves,
+    larger,
+    load,
+    magnitude,
+    nearest,
+    select,
+    splat,
+    splat_int,
+    store,
+    to_float,
+)
+from conversion.quants.kernels.scales_and_minima import put_scales, weigh_by_importance
+from conversion.quants.kernels.search import (
+    fill_strip,
+    limited,
+    make_strip,
+    mean_square,
+    scales_and_minima_search,
+    search_positive_scales,
+)
+from conversion.quants.q2_k import BLOCK_SIZE, FOUR_BITS, GROUP, N_GROUPS, N_MAX, TRIES, TYPE_SIZE
+from conversion.quants.search import WEIGHTED
+
+f32 = np.float32
+_search_by_absolute_error = scales_and_minima_search(GROUP, absolute=True)
+_search_by_squared_error = scales_and_minima_search(GROUP, absolute=False)
+
+
+@kernel
+def quantize(rows: np.ndarray, weights: np.ndarray, out: np.ndarray) -> int:
+    values, packed = rows.reshape(-1), out.reshape(-1)
+    n_blocks = values.size // BLOCK_SIZE
+    strip = make_strip(N_GROUPS, GROUP, weights.size > 0)
+    for first in range(0, n_blocks, WIDTH):
+        blocks = out.reshape(-1, TYPE_SIZE)[first : first + WIDTH]
+        fill_strip(strip, values, weights, first, n_blocks)
+        if weights.size:
+            _find_weighted_groups(strip)
+            d = search_positive_scales(strip.scale, strip.group_weight, strip.code, FOUR_BITS)
+            dmin = search_positive_scales(strip.minimum, strip.group_weight, strip.minimum_code, FOUR_BITS)
+        else:
+            _find_groups(strip)
+            d, dmin = _code(strip.scale, strip.code), _code(strip.minimum, strip.minimum_code)
+        _put_codes(strip, blocks)
+        put_scales(strip, blocks, 80, d, dmin)
+        for lane in range(len(blocks)):
+            for half in range(2):
+                x = (first + lane) * BLOCK_SIZE + 128 * half
+                bits = splat_int(0)
+                for run in range(4):
+                    quants = _quants_of(strip, 8 * half + 2 * run, lane, load(values, x + 32 * run))
+                    bits = bits | (quants << splat_int(2 * run))
+                store(packed, (first + lane) * TYPE_SIZE + 16 + 32 * half, bits)
+    return 0
+
+
+@inner
+def _find_groups(strip: Any) -> None:
+    for group in range(N_GROUPS):
+        for e in range(GROUP):
+            store(strip.weight, e * WIDTH, magnitude(load(strip.x, (group * GROUP + e) * WIDTH)))
+        _search_by_absolute_error(strip, group, N_MAX, TRIES)
+
+
+@inner
+def _find_weighted_groups(strip: Any) -> None:
+    power = mean_square(strip, f32(1))
+    for group in range(N_GROUPS):
+        weigh_by_importance(strip, group * GROUP, GROUP, power)
+        _search_by_squared_error(strip, group, N_MAX, WEIGHTED)
+
+
+@inner
+def _code(values: Any, codes: Any) -> Any:
+    """The largest of the values / 15, and every value as a share of the largest, as C's uint8 keeps it."""
+    largest, top, zero = splat(0.0), splat(f32(FOUR_BITS)), splat(0.0)
+    for row in range(0, values.size, WIDTH):
+        largest = larger(load(values, row), largest)
+    inverse = top / largest
+    for row in range(0, values.size, WIDTH):
+        code = to_float(nearest(inverse * load(values, row)) & splat_int(255))
+        store(codes, row, select(largest > zero, code, zero))
+    return largest / top
+
+
+@inner
+def _put_codes(strip: Any, blocks: Any) -> None:
+    """Stores scales and minima in the two nibbles of a byte each, and keeps of both what the byte keeps."""
+    for lane in range(len(blocks)):
+        for group in range(N_GROUPS):
+            at = group * WIDTH + lane
+            code = (np.int64(strip.code[at]) | (np.int64(strip.minimum_code[at]) << 4)) & 0xFF
+            blocks[lane, group] = code
+            strip.code[at], strip.minimum_code[at] = f32(code & 15), f32(code >> 4)
+
+
+@inner
+def _quants_of(strip: Any, group: int, lane: int, x: Any) -> Any:
+    """The quants of x, 32 elements of block `lane`: those of `group` and of the next."""
+    one, other = group * WIDTH + lane, (group + 1) * WIDTH + lane
+    step = halves(strip.scale[one], strip.scale[other])
+    wanted = nearest((x + halves(strip.minimum[one], strip.minimum[other])) / step)
+    if strip.scale[one] == 0 or strip.scale[other] == 0:
+        low = halves(strip.inverse_low[one], strip.inverse_low[other])
+        searched = nearest(halves(strip.inverse[one], strip.inverse[other]) * (x - low))
+        wanted = select(step == splat(0.0), searched, wanted)
+    return limited(wanted, splat_int(0), splat_int(N_MAX))

@@ -1,0 +1,35 @@
+"""Q5_K in machine code; the layout and what is computed are told in conversion/quants/q5_k.py."""
+
+import numpy as np
+
+from conversion.quants.kernels.compiling import kernel
+from conversion.quants.kernels.lanes import WIDTH, load, splat_int, store
+from conversion.quants.kernels.scales_and_minima import code_groups, find_groups, quants_of
+from conversion.quants.kernels.search import fill_strip, make_strip
+from conversion.quants.q5_k import BLOCK_SIZE, N_MAX, TRIES, TYPE_SIZE
+from conversion.quants.scales_and_minima import GROUP, N_GROUPS
+
+
+@kernel
+def quantize(rows: np.ndarray, weights: np.ndarray, out: np.ndarray) -> int:
+    values, packed = rows.reshape(-1), out.reshape(-1)
+    n_blocks = values.size // BLOCK_SIZE
+    strip = make_strip(N_GROUPS, GROUP, weights.size > 0)
+    nibble, four = splat_int(15), splat_int(4)
+    for first in range(0, n_blocks, WIDTH):
+        blocks = out.reshape(-1, TYPE_SIZE)[first : first + WIDTH]
+        fill_strip(strip, values, weights, first, n_blocks)
+        find_groups(strip, N_MAX, TRIES)
+        code_groups(strip, blocks)
+        for lane in range(len(blocks)):
+            x, q = (first + lane) * BLOCK_SIZE, (first + lane) * TYPE_SIZE
+            fifth_bits = splat_int(0)
+            for group in range(0, N_GROUPS, 2):
+                low = quants_of(strip, group, lane, load(values, x + GROUP * group), N_MAX)
+                high = quants_of(strip, group + 1, lane, load(values, x + GROUP * (group + 1)), N_MAX)
+                store(packed, q + 48 + 16 * group, (low & nibble) | ((high & nibble) << four))
+                fifth_bits = fifth_bits | (
+                    ((low >> four) | (high >> four << splat_int(1))) << splat_int(group)
+                )
+            store(packed, q + 16, fifth_bits)
+    return 0
