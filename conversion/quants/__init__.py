@@ -9,7 +9,11 @@ from conversion.quants.f16 import F16
 from conversion.quants.f32 import F32
 from conversion.quants.iq4_nl import IQ4_NL
 from conversion.quants.iq4_xs import IQ4_XS
+from conversion.quants.q2_k import Q2_K
+from conversion.quants.q3_k import Q3_K
 from conversion.quants.q4_0 import Q4_0
+from conversion.quants.q4_k import Q4_K
+from conversion.quants.q5_k import Q5_K
 from conversion.quants.q6_k import Q6_K
 from conversion.quants.q8_0 import Q8_0
 from conversion.quants.shell import dequantize_into, dequantize_rows, quantize_into, quantize_rows
@@ -32,6 +36,10 @@ TYPES: dict[str, QuantType] = {
     "BF16": BF16,
     "Q8_0": Q8_0,
     "Q4_0": Q4_0,
+    "Q2_K": Q2_K,
+    "Q3_K": Q3_K,
+    "Q4_K": Q4_K,
+    "Q5_K": Q5_K,
     "Q6_K": Q6_K,
     "IQ4_NL": IQ4_NL,
     "IQ4_XS": IQ4_XS,
