@@ -1,18 +1,21 @@
 """What a model family must tell a converter: which tensor becomes which, and what the metadata says.
 
-A family is one file with one `Family`; `conversion/naming/__init__.py` lists them. Everything here is decided from the
+A family is one file with one `Family`; `families` lists them. Everything here is decided from the
 config and the names and shapes of tensors, before any weight is read.
 """
+
+from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import gguf
+from typing import TYPE_CHECKING, Any
 
 from conversion.formats.weights import Rows, Weights
+
+if TYPE_CHECKING:  # the package costs a tenth of a second, and only families write with it
+    import gguf
 
 __all__ = [
     "Config",
@@ -120,6 +123,7 @@ class Family:
     `file_types`); as the reference converter's class for the family does.
     unpacks: values of `quantization_config.quant_method` whose tensors the family reads as they are stored.
     vocabulary: writes the `tokenizer.*` keys where the family's tokenizer is not described as most are.
+    describe_first: writes keys that the reference converter sets before all others.
     describe_files: writes keys found in other files of the folder than config.json, after `describe`.
     variant: another family for some configs of the same architectures; it may return None for this one.
     """
@@ -131,8 +135,9 @@ class Family:
     keep_f32: Callable[[Target], bool] | None = None
     unpacks: tuple[str, ...] = ()
     vocabulary: Callable[[Config, Path, gguf.GGUFWriter], None] | None = None
-    describe_files: Callable[[Path, gguf.GGUFWriter], None] | None = None
-    variant: "Callable[[Config], Family | None] | None" = None
+    describe_first: Callable[[Config, gguf.GGUFWriter], None] | None = None
+    describe_files: Callable[[Config, Path, gguf.GGUFWriter], None] | None = None
+    variant: Callable[[Config], Family | None] | None = None
 
 
 def read_count(config: Config, key: str, default: int | None = None) -> int:

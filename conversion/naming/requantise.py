@@ -13,7 +13,7 @@ from conversion.formats.layout import TensorEntry
 from conversion.formats.weights import Weights
 from conversion.naming.base import NamingError, Packed, Target
 from conversion.naming.file_types import PLAIN, Asked, choose_types
-from conversion.naming.plan import Plan, Wish, facts_of, settle
+from conversion.naming.settling import Plan, Wish, facts_of, settle
 from conversion.quants import TYPES
 
 MARK = "holdfast.requantised_from"

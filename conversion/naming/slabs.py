@@ -22,7 +22,7 @@ from conversion.formats.gguf import TYPE_BY_NAME
 from conversion.formats.layout import TensorEntry
 from conversion.formats.weights import Rows, Weights
 from conversion.naming.base import Target
-from conversion.naming.plan import Plan
+from conversion.naming.settling import Plan
 from conversion.quants import QuantError, quantize_into, type_by_name
 
 SLAB_ELEMENTS = 1 << 21
