@@ -9,10 +9,11 @@ from pathlib import Path
 import gguf
 
 from conversion.naming.base import Config, NamingError
-from conversion.naming.vocabulary import bpe, sentencepiece
+from conversion.naming.vocabulary import bpe, byte_fallback, sentencepiece
 
 KINDS: tuple[tuple[Callable[[Path], bool], Callable[[Config, Path, gguf.GGUFWriter], None]], ...] = (
     (sentencepiece.is_present, sentencepiece.describe),
+    (byte_fallback.is_present, byte_fallback.describe),
     (bpe.is_present, bpe.describe),
 )
 

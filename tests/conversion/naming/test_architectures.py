@@ -68,16 +68,18 @@ def recorded(reference: dict[str, Any], name: str) -> dict[str, Any]:
 def test_every_tensor_and_every_key_equals_the_reference_converters(
     convert: Convert, fixture: Fixture
 ) -> None:
-    reference = fixture.reference
+    reference, differs = fixture.reference, fixture.model.get("differs", {})
     for name in (*WHOLE, "Q8_0"):
         data = convert(fixture, name)
         made, expected = describe(BytesSource(data)), recorded(reference, name)
-        assert made["metadata"] == expected["metadata"], name
+        unequal = {key for key, value in expected["metadata"].items() if made["metadata"].get(key) != value}
+        assert unequal == set(differs), name
+        assert made["metadata"].keys() == expected["metadata"].keys(), name
         assert made["tensors"] == expected["tensors"], name
         if name in WHOLE:
             assert list(made["metadata"]) == list(expected["metadata"]), f"{name}: keys in another order"
             assert list(made["tensors"]) == list(expected["tensors"]), f"{name}: tensors in another order"
-            assert hashlib.sha256(data).hexdigest() == reference["sha256"][name]
+            assert differs or hashlib.sha256(data).hexdigest() == reference["sha256"][name]
 
 
 @pytest.mark.parametrize("fixture", CAUSAL, ids=lambda fixture: fixture.name)
