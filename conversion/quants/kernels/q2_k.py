@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from conversion.quants.kernels.bits import half_at
 from conversion.quants.kernels.compiling import inner, kernel
 from conversion.quants.kernels.lanes import (
     WIDTH,
@@ -114,3 +115,18 @@ def _quants_of(strip: Any, group: int, lane: int, x: Any) -> Any:
         searched = nearest(halves(strip.inverse[one], strip.inverse[other]) * (x - low))
         wanted = select(step == splat(0.0), searched, wanted)
     return limited(wanted, splat_int(0), splat_int(N_MAX))
+
+
+@kernel
+def dequantize(data: np.ndarray, out: np.ndarray) -> None:
+    packed, blocks, values = data.reshape(-1), data.reshape(-1, TYPE_SIZE), out.reshape(-1)
+    for block in range(len(blocks)):
+        d, dmin = half_at(blocks, block, 80), half_at(blocks, block, 82)
+        for half in range(2):
+            bits = load(packed, block * TYPE_SIZE + 16 + 32 * half)
+            for run in range(4):
+                one, other = blocks[block, 8 * half + 2 * run], blocks[block, 8 * half + 2 * run + 1]
+                step = halves(d * f32(one & 15), d * f32(other & 15))
+                offset = halves(dmin * f32(one >> 4), dmin * f32(other >> 4))
+                levels = to_float((bits >> splat_int(2 * run)) & splat_int(3))
+                store(values, block * BLOCK_SIZE + 128 * half + 32 * run, step * levels - offset)

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from conversion.quants.kernels.bits import half_at
 from conversion.quants.kernels.compiling import inner, kernel
 from conversion.quants.kernels.lanes import (
     WIDTH,
@@ -146,3 +147,26 @@ def _quants_of(strip: Any, group: int, lane: int, x: Any) -> Any:
             strip.weight[e] = strip.level[(group * GROUP + e) * WIDTH + lane]
         quants = select(step == splat(0.0), nearest(load(strip.weight, 0)), quants)
     return quants
+
+
+@kernel
+def dequantize(data: np.ndarray, out: np.ndarray) -> None:
+    packed, blocks, values = data.reshape(-1), data.reshape(-1, TYPE_SIZE), out.reshape(-1)
+    for block in range(len(blocks)):
+        d = half_at(blocks, block, 108)
+        third_bits = load(packed, block * TYPE_SIZE)
+        for half in range(2):
+            bits = load(packed, block * TYPE_SIZE + 32 + 32 * half)
+            for run in range(4):
+                group = 8 * half + 2 * run
+                step = halves(_step_at(blocks, block, group, d), _step_at(blocks, block, group + 1, d))
+                high = (third_bits >> splat_int(4 * half + run) & splat_int(1)) << splat_int(2)
+                levels = ((bits >> splat_int(2 * run) & splat_int(3)) | high) - splat_int(N_MAX)
+                store(values, block * BLOCK_SIZE + 128 * half + 32 * run, step * to_float(levels))
+
+
+@inner
+def _step_at(blocks: Any, block: int, group: int, d: float) -> float:
+    low = blocks[block, 96 + group % 8] >> (4 * (group // 8)) & 15
+    high = blocks[block, 104 + group % 4] >> (2 * (group // 4)) & 3
+    return d * f32(np.int64(low | high << 4) - 32)

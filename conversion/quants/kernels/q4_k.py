@@ -2,9 +2,16 @@
 
 import numpy as np
 
+from conversion.quants.kernels.bits import half_at
 from conversion.quants.kernels.compiling import kernel
-from conversion.quants.kernels.lanes import WIDTH, load, splat_int, store
-from conversion.quants.kernels.scales_and_minima import code_groups, find_groups, quants_of
+from conversion.quants.kernels.lanes import WIDTH, load, splat, splat_int, store, to_float
+from conversion.quants.kernels.scales_and_minima import (
+    code_groups,
+    find_groups,
+    offset_at,
+    quants_of,
+    step_at,
+)
 from conversion.quants.kernels.search import fill_strip, make_strip
 from conversion.quants.q4_k import BLOCK_SIZE, N_MAX, TRIES, TYPE_SIZE
 from conversion.quants.scales_and_minima import GROUP, N_GROUPS
@@ -27,3 +34,17 @@ def quantize(rows: np.ndarray, weights: np.ndarray, out: np.ndarray) -> int:
                 high = quants_of(strip, group + 1, lane, load(values, x + GROUP * (group + 1)), N_MAX)
                 store(packed, q + 16 * group, low | (high << splat_int(4)))
     return 0
+
+
+@kernel
+def dequantize(data: np.ndarray, out: np.ndarray) -> None:
+    packed, blocks, values = data.reshape(-1), data.reshape(-1, TYPE_SIZE), out.reshape(-1)
+    for block in range(len(blocks)):
+        d, dmin = half_at(blocks, block, 0), half_at(blocks, block, 2)
+        for group in range(0, N_GROUPS, 2):
+            quants = load(packed, block * TYPE_SIZE + 16 + 16 * group)
+            x = block * BLOCK_SIZE + GROUP * group
+            step, offset = step_at(blocks, block, group, d), offset_at(blocks, block, group, dmin)
+            store(values, x, splat(step) * to_float(quants & splat_int(15)) - splat(offset))
+            step, offset = step_at(blocks, block, group + 1, d), offset_at(blocks, block, group + 1, dmin)
+            store(values, x + GROUP, splat(step) * to_float(quants >> splat_int(4)) - splat(offset))

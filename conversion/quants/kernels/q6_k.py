@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from conversion.quants.kernels.bits import half_at
 from conversion.quants.kernels.compiling import inner, kernel
 from conversion.quants.kernels.lanes import (
     WIDTH,
@@ -113,3 +114,20 @@ def _quants_of(strip: Any, group: int, lane: int, x: Any) -> Any:
         searched = select(magnitude(inverse) > splat(0.0), level + splat_int(N_MAX), splat_int(0))
         quants = select(step == splat(0.0), searched, quants)
     return quants
+
+
+@kernel
+def dequantize(data: np.ndarray, out: np.ndarray) -> None:
+    packed, blocks, values = data.reshape(-1), data.reshape(-1, TYPE_SIZE), out.reshape(-1)
+    nibble, two_bits, four = splat_int(15), splat_int(3), splat_int(4)
+    for block in range(len(blocks)):
+        d = half_at(blocks, block, 208)
+        for half in range(2):
+            x, at = block * BLOCK_SIZE + 128 * half, block * TYPE_SIZE
+            high = load(packed, at + 128 + 32 * half)
+            for run in range(4):
+                low = load(packed, at + 64 * half + 32 * (run % 2)) >> splat_int(4 * (run // 2)) & nibble
+                levels = (low | (high >> splat_int(2 * run) & two_bits) << four) - splat_int(N_MAX)
+                group = 192 + 8 * half + 2 * run
+                one, other = np.int8(blocks[block, group]), np.int8(blocks[block, group + 1])
+                store(values, x + 32 * run, halves(d * f32(one), d * f32(other)) * to_float(levels))

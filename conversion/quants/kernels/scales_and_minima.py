@@ -139,3 +139,19 @@ def quants_of(strip: Any, group: int, lane: int, x: Any, n_max: int) -> Any:
     else:
         wanted = nearest((x + splat(strip.minimum[row])) / splat(step))
     return limited(wanted, splat_int(0), splat_int(n_max))
+
+
+@inner
+def step_at(blocks: Any, block: int, group: int, d: float) -> float:
+    """What the quants of a group are multiplied by."""
+    if group < 4:
+        return d * f32(blocks[block, 4 + group] & 63)
+    return d * f32((blocks[block, 8 + group] & 15) | (blocks[block, group] >> 6 << 4))
+
+
+@inner
+def offset_at(blocks: Any, block: int, group: int, dmin: float) -> float:
+    """What is taken off the values of a group."""
+    if group < 4:
+        return dmin * f32(blocks[block, 8 + group] & 63)
+    return dmin * f32((blocks[block, 8 + group] >> 4) | (blocks[block, 4 + group] >> 6 << 4))
