@@ -18,7 +18,7 @@ Layout of the records: APPNOTE.TXT 6.3.10 of PKWARE, sections 4.3.7 to 4.3.16.
 import re
 import struct
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from conversion.formats.errors import HeaderError, quoted
@@ -36,7 +36,7 @@ _END64 = struct.Struct("<4sQHHIIQQQQ")
 _LOCATOR = struct.Struct("<4sIQI")
 _NAME = re.compile(r"[^\0/\\:][^\0\\:]*")
 _DATA_DESCRIPTOR, _UTF8 = 1 << 3, 1 << 11
-_DESCRIPTOR_BYTES = (0, 12, 16, 20, 24)
+_DESCRIPTOR_BYTES = (12, 16, 20, 24)
 _ZIP64_EXTRA = 0x0001
 _IN_ZIP64 = 0xFFFFFFFF
 
@@ -47,10 +47,16 @@ class Member:
 
     name: str
     flags: int
+    method: int
     crc: int
     size_bytes: int
+    packed_bytes: int
     header_start: int
-    next_start: int
+    next_start: int = 0
+
+    @property
+    def where(self) -> str:
+        return f"member {quoted(self.name)}"
 
 
 @dataclass(frozen=True)
@@ -62,6 +68,12 @@ class Archive:
     members: dict[str, Member]
     _located: dict[str, int] = field(default_factory=dict, repr=False)
 
+    def check_stored(self) -> None:
+        """No member is compressed; HeaderError `pt-zip-compressed` names the first that is."""
+        for member in self.members.values():
+            if member.method or member.packed_bytes != member.size_bytes:
+                raise HeaderError("pt-zip-compressed", "torch.save stores without compression", member.where)
+
     def locate(self, name: str) -> tuple[int, int]:
         """First byte and length of a member's data; reads its local header once. KeyError if there is none."""
         member = self.members[name]
@@ -69,7 +81,7 @@ class Archive:
             try:
                 self._located[name] = _data_start(self.source, member)
             except HeaderError as error:
-                raise HeaderError(error.code, error.message, f"member {quoted(member.name)}") from error
+                raise HeaderError(error.code, error.message, member.where) from error
         return self._located[name], member.size_bytes
 
     def read_small(self, name: str, most: int) -> bytes:
@@ -146,7 +158,7 @@ def _read_directory(data: bytes, count: int) -> list[Member]:
     for _ in range(count):
         member, position = _read_entry(data, position)
         if member.name in seen:
-            raise HeaderError("pt-zip-duplicate", "the name appears twice", f"member {quoted(member.name)}")
+            raise HeaderError("pt-zip-duplicate", "the name appears twice", member.where)
         seen.add(member.name)
         members.append(member)
     if position != len(data):
@@ -173,11 +185,7 @@ def _read_entry(data: bytes, position: int) -> tuple[Member, int]:
     size, packed, start = _from_zip64(data[name_at + n_name : end], size, packed, start, where)
     if flags & ~(_DATA_DESCRIPTOR | _UTF8):
         raise HeaderError("pt-zip-flags", f"flags {flags:#06x}: encrypted, or packed in parts", where)
-    if method or packed != size:
-        raise HeaderError(
-            "pt-zip-compressed", f"method {method}; torch.save stores without compression", where
-        )
-    return Member(name, flags, crc, size, start, 0), end
+    return Member(name, flags, method, crc, size, packed, start), end
 
 
 def _name(data: bytes) -> str:
@@ -220,13 +228,13 @@ def _in_order(members: list[Member], directory_start: int) -> list[Member]:
         raise HeaderError("pt-zip-prefix", f"{starts[0]} bytes lie before the first member")
     placed: list[Member] = []
     for member, (start, following) in zip(ordered, pairwise(starts), strict=True):
-        if start + _LOCAL.size + len(member.name.encode()) + member.size_bytes > following:
+        if start + _LOCAL.size + len(member.name.encode()) + member.packed_bytes > following:
             raise HeaderError(
                 "pt-zip-overlap",
-                f"{member.size_bytes} bytes from {start} on overlap what begins at {following}",
-                f"member {quoted(member.name)}",
+                f"{member.packed_bytes} bytes from {start} on overlap what begins at {following}",
+                member.where,
             )
-        placed.append(Member(member.name, member.flags, member.crc, member.size_bytes, start, following))
+        placed.append(replace(member, next_start=following))
     return placed
 
 
@@ -247,7 +255,8 @@ def _data_start(source: ByteSource, member: Member) -> int:
             "pt-zip-mismatch", "sizes or CRC in its local header are not those of the directory"
         )
     start: int = member.header_start + _LOCAL.size + n_name + n_extra
-    if member.next_start - start - member.size_bytes not in _DESCRIPTOR_BYTES:
+    descriptors = _DESCRIPTOR_BYTES if flags & _DATA_DESCRIPTOR else (0,)
+    if member.next_start - start - member.size_bytes not in descriptors:
         raise HeaderError(
             "pt-zip-overlap", f"its data does not end where the next member begins, {member.next_start}"
         )

@@ -70,6 +70,7 @@ def _read_zip(opened: Archive) -> TorchFile:
         raise HeaderError(
             "pt-torchscript", "a TorchScript program, not a checkpoint; save its state dict with torch.save"
         )
+    opened.check_stored()
     if "byteorder" in opened.members:
         order = opened.read_small("byteorder", MAX_SMALL_MEMBER_BYTES)
         if order != b"little":
