@@ -7,6 +7,8 @@ from conversion.quants.base import Bytes, Floats, QuantError, QuantType
 from conversion.quants.bf16 import BF16
 from conversion.quants.f16 import F16
 from conversion.quants.f32 import F32
+from conversion.quants.iq3_s import IQ3_S
+from conversion.quants.iq3_xxs import IQ3_XXS
 from conversion.quants.iq4_nl import IQ4_NL
 from conversion.quants.iq4_xs import IQ4_XS
 from conversion.quants.q2_k import Q2_K
@@ -41,6 +43,8 @@ TYPES: dict[str, QuantType] = {
     "Q4_K": Q4_K,
     "Q5_K": Q5_K,
     "Q6_K": Q6_K,
+    "IQ3_XXS": IQ3_XXS,
+    "IQ3_S": IQ3_S,
     "IQ4_NL": IQ4_NL,
     "IQ4_XS": IQ4_XS,
 }

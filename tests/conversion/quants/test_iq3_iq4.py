@@ -32,7 +32,7 @@ def importance(seed: int, n_cols: int = 256) -> np.ndarray:
 
 
 @pytest.mark.parametrize("type_name", TYPES)
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(values=rows, seed=st.none() | st.integers(0, 1000))
 def test_the_naive_twin_makes_the_same_bytes(type_name: str, values: np.ndarray, seed: int | None) -> None:
     weights = None if seed is None else importance(seed)
