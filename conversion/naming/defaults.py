@@ -15,12 +15,15 @@ SIZES = ("num_hidden_layers", "hidden_size", "num_attention_heads", "vocab_size"
 def with_defaults(config: Config, **defaults: Any) -> dict[str, Any]:
     """The language model's settings, with these defaults for what is absent or null.
 
-    Raises NamingError `bad-config` for absent SIZES. Without a number of key-value heads there are as many as heads.
+    Raises NamingError `bad-config` for absent SIZES. As in every config class, `num_key_value_heads: null` says that
+    there are as many as heads, whatever the default.
     """
     settings = text_settings(config)
     for key in SIZES:
         read_count(settings, key)
-    defaults = {"num_key_value_heads": settings["num_attention_heads"]} | defaults
+    as_many = {"num_key_value_heads": settings["num_attention_heads"]}
+    is_null = "num_key_value_heads" in settings and settings["num_key_value_heads"] is None
+    defaults = defaults | as_many if is_null else as_many | defaults
     missing = {key: value for key, value in defaults.items() if settings.get(key) is None}
     return settings | missing
 

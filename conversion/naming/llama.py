@@ -63,8 +63,6 @@ def targets_like_llama(
 def settings_of(config: Config) -> Config:
     """The settings of a Llama or a Mistral, with what transformers takes for granted."""
     mistral = {"num_key_value_heads": 8} if config.get("model_type") == "mistral" else {}
-    if config.get("num_key_value_heads", 0) is None:
-        mistral = {}
     settings = with_defaults(config, rms_norm_eps=1e-6, head_dim=_whole_heads(config), **mistral)
     read_count(settings, "max_position_embeddings")
     read_count(settings, "intermediate_size")
@@ -174,7 +172,7 @@ def _check_rope(settings: Config) -> None:
 
 LLAMA = Family(
     "llama",
-    ("LlamaForCausalLM", "MistralForCausalLM"),
+    ("LlamaForCausalLM", "LLaMAForCausalLM", "MistralForCausalLM"),
     targets_like_llama(gguf.MODEL_ARCH.LLAMA, settings_of),
     describe,
     vocabulary=vocabulary,

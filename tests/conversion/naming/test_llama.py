@@ -155,7 +155,7 @@ def test_llama_3_factors_become_the_first_tensor(tmp_path: Path) -> None:
     assert made["rope_freqs.weight"].shape == (8,)
 
 
-@pytest.mark.parametrize("architecture", ["LlamaForCausalLM", "MistralForCausalLM"])
+@pytest.mark.parametrize("architecture", ["LlamaForCausalLM", "LLaMAForCausalLM", "MistralForCausalLM"])
 def test_the_family_serves_its_architectures(architecture: str) -> None:
     assert family_for(config(architectures=[architecture])) is LLAMA
 
