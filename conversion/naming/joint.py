@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from functools import partial
 
 from conversion.formats.weights import Weights
-from conversion.naming.plan import Plan
 from conversion.naming.slabs import (
     N_THREADS,
     SLAB_ELEMENTS,
+    FilePlan,
     Piece,
     Scratch,
     Slab,
@@ -32,7 +32,7 @@ class Part:
 
 
 def joint_pieces(
-    plans: Sequence[Plan],
+    plans: Sequence[FilePlan],
     weights: Weights,
     starts: Sequence[int],
     *,
@@ -49,7 +49,7 @@ def joint_pieces(
             yield from (part for part in parts if part.piece.data)
 
 
-def _groups(plans: Sequence[Plan]) -> list[list[int]]:
+def _groups(plans: Sequence[FilePlan]) -> list[list[int]]:
     groups: dict[tuple[str, ...], list[int]] = {}
     for number, plan in enumerate(plans):
         groups.setdefault(tuple(target.name for target in plan.targets), []).append(number)
@@ -63,7 +63,7 @@ Task = Callable[[], list[Part]]
 class _Pass:
     """The files of `group`, target by target."""
 
-    plans: Sequence[Plan]
+    plans: Sequence[FilePlan]
     weights: Weights
     starts: Sequence[int]
     group: list[int]

@@ -13,16 +13,15 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from conversion.formats.gguf import TYPE_BY_NAME
-from conversion.formats.layout import TensorEntry
+from conversion.formats.imatrix import Imatrix
+from conversion.formats.layout import FileLayout, TensorEntry
 from conversion.formats.weights import Rows, Weights
 from conversion.naming.base import Target
-from conversion.naming.settling import Plan
 from conversion.quants import QuantError, quantize_into, type_by_name
 
 SLAB_ELEMENTS = 1 << 21
@@ -31,6 +30,19 @@ SLAB_ELEMENTS = 1 << 21
 N_THREADS = 2
 
 Bytes = npt.NDArray[np.uint8]
+
+
+class FilePlan(Protocol):
+    """A file to be: its layout, and what fills each entry, in the same order."""
+
+    @property
+    def layout(self) -> FileLayout: ...
+
+    @property
+    def targets(self) -> tuple[Target, ...]: ...
+
+    @property
+    def imatrix(self) -> Imatrix | None: ...
 
 
 @dataclass(frozen=True)
@@ -72,7 +84,7 @@ class Scratch(threading.local):
 
 
 def file_pieces(
-    plan: Plan,
+    plan: FilePlan,
     weights: Weights,
     start: int = 0,
     end: int | None = None,
@@ -95,14 +107,14 @@ def file_pieces(
             return
 
 
-def file_slabs(plan: Plan, slab_elements: int = SLAB_ELEMENTS) -> Iterator[Slab]:
+def file_slabs(plan: FilePlan, slab_elements: int = SLAB_ELEMENTS) -> Iterator[Slab]:
     """Everything in the file that is not header or padding, in order; any slab can be made alone."""
     for target, entry in zip(plan.targets, plan.layout.entries, strict=True):
         yield from target_slabs(target, entry, slab_elements)
 
 
 def make_slab(
-    plan: Plan, weights: Weights, slab: Slab, scratch: Scratch, rows: Rows | None = None
+    plan: FilePlan, weights: Weights, slab: Slab, scratch: Scratch, rows: Rows | None = None
 ) -> bytes | memoryview:
     """The bytes of a slab. A memoryview lies in `scratch` and is good until the same thread makes another.
 
@@ -112,7 +124,7 @@ def make_slab(
     if target.packed is not None:
         return target.packed.read(weights, slab.first, count)
     try:
-        out = scratch.blocks(count, TYPE_BY_NAME[slab.type_name].row_bytes(target.n_cols))
+        out = scratch.blocks(count, (slab.end - slab.start) // count)
         importance = _importance(plan, slab)
         if rows is None:
             rows = read_target(target, weights, slab.first, slab.last, scratch.rows(count, target.n_cols))
@@ -145,7 +157,7 @@ Task = Callable[[], Piece]
 Made = TypeVar("Made")
 
 
-def _tasks(plan: Plan, weights: Weights, start: int, end: int, slab_elements: int) -> Iterator[Task]:
+def _tasks(plan: FilePlan, weights: Weights, start: int, end: int, slab_elements: int) -> Iterator[Task]:
     layout, scratch = plan.layout, Scratch()
     yield lambda: Piece("", layout.header_bytes[start:])
     ends = [*(entry.start for entry in layout.entries), layout.size_bytes][1:]
@@ -160,22 +172,24 @@ def _tasks(plan: Plan, weights: Weights, start: int, end: int, slab_elements: in
         yield partial(Piece, "", bytes(until - max(entry.end, start)))
 
 
-def _piece(plan: Plan, weights: Weights, slab: Slab, scratch: Scratch, skipped: int) -> Piece:
+def _piece(plan: FilePlan, weights: Weights, slab: Slab, scratch: Scratch, skipped: int) -> Piece:
     return Piece(slab.target.name, bytes(make_slab(plan, weights, slab, scratch)[skipped:]))
 
 
 def target_slabs(target: Target, entry: TensorEntry, slab_elements: int) -> Iterator[Slab]:
     """The runs of rows a target is cut into; none cuts a group of rows, none spans two matrices of a stack."""
+    if not target.n_elements:
+        return
     step = max(1, slab_elements // (target.n_cols * target.rows_together)) * target.rows_together
     height = target.shape[-2] if len(target.shape) > 2 else target.n_rows
-    row_bytes = TYPE_BY_NAME[entry.dtype].row_bytes(target.n_cols)
+    row_bytes = entry.length // target.n_rows
     for base in range(0, target.n_rows, height):
         for first, last in pairwise([*range(base, base + height, step), base + height]):
             start, end = entry.start + first * row_bytes, entry.start + last * row_bytes
             yield Slab(target, entry.dtype, first, last, start, end)
 
 
-def _importance(plan: Plan, slab: Slab) -> Rows | None:
+def _importance(plan: FilePlan, slab: Slab) -> Rows | None:
     """The imatrix' vector for the matrix that the slab is part of."""
     target = slab.target
     if plan.imatrix is None or not plan.imatrix.fits(target.name, target.shape):

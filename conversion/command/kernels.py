@@ -1,0 +1,38 @@
+"""Compiled kernels, got ready before a large job; a small one is done by numpy before they would be there."""
+
+from collections import Counter
+from collections.abc import Callable
+
+from conversion.command.planning import Job
+from conversion.quants import kernels
+from conversion.quants.kernels.caching import is_cached
+
+WORTH_LOADING, WORTH_COMPILING = 1 << 20, 1 << 23
+"""Elements of one type from which on its kernel is got: a few tenths of a second, or some seconds once."""
+
+
+def prepare(job: Job, say: Callable[[str], None]) -> None:
+    """Every kernel that the job is large enough for is loaded; compiling is said, for it takes seconds, once."""
+    if kernels.mode() != "auto":
+        return
+    for (name, action), n_elements in _wanted(job).items():
+        if not kernels.has_kernels(name):
+            continue
+        is_kept = is_cached(name, action)
+        if n_elements >= (WORTH_LOADING if is_kept else WORTH_COMPILING):
+            if not is_kept:
+                say(f"compiling kernels, once ({name})")
+            kernels.load(name, action)
+
+
+def _wanted(job: Job) -> Counter[tuple[str, str]]:
+    """(type, "quantize" or "dequantize") -> elements to be worked on."""
+    wanted: Counter[tuple[str, str]] = Counter()
+    sources = job.weights.entries
+    for output in job.outputs:
+        for target, entry in zip(output.plan.targets, output.plan.layout.entries, strict=True):
+            if target.packed is None:
+                wanted[entry.dtype, "quantize"] += target.n_elements
+                if target.source in sources:
+                    wanted[sources[target.source].dtype, "dequantize"] += target.n_elements
+    return wanted

@@ -1,0 +1,99 @@
+"""Weights of any container as safetensors: same names, same shapes, plain dtypes; in shards where they are large.
+
+Tensors that are F32, F16, BF16 or F64 become the dtype asked for, or stay as they are where none is; whole numbers and
+booleans always stay. What is quantised (GGUF's types, FP8) is dequantised: to the dtype asked for, or to F32, which
+holds every value exactly. What the quantization lost does not come back, so such a file says in its metadata:
+`holdfast.dequantised_from` names the types, and `holdfast.tensor_names` says whose names they are.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from conversion.formats.gguf.types import TYPE_BY_NAME
+from conversion.formats.layout import FileLayout, TensorEntry
+from conversion.formats.safetensors import DTYPE_BITS
+from conversion.formats.safetensors_shards import MAX_SHARD_BYTES, METADATA, plan_checkpoint
+from conversion.formats.weights import Weights
+from conversion.naming.base import NamingError, Packed, Target
+from conversion.quants import TYPES
+
+DTYPES = ("F32", "F16", "BF16")
+FLOATS = (*DTYPES, "F64")
+DEQUANTISED_FROM, TENSOR_NAMES = "holdfast.dequantised_from", "holdfast.tensor_names"
+
+
+@dataclass(frozen=True)
+class SafetensorsPlan:
+    """One file to be: its layout, and what fills each entry, in the same order."""
+
+    layout: FileLayout
+    targets: tuple[Target, ...]
+    imatrix: None = None
+
+
+@dataclass(frozen=True)
+class PlannedCheckpoint:
+    """Files by name, and the bytes of the index, if there is one. `lost` names the types that were dequantised."""
+
+    files: Mapping[str, SafetensorsPlan]
+    index: bytes
+    lost: tuple[str, ...]
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(plan.layout.size_bytes for plan in self.files.values()) + len(self.index)
+
+
+def plan_safetensors(
+    entries: Mapping[str, TensorEntry],
+    dtype: str = "",
+    *,
+    tensor_names: str = "",
+    max_shard_bytes: int = MAX_SHARD_BYTES,
+) -> PlannedCheckpoint:
+    """`model.safetensors`, or shards and an index; `tensor_names` is noted where it is given. NamingError `unreadable-type` for what nobody here can dequantise,
+    `no-tensors` for nothing."""
+    if not entries:
+        raise NamingError("no-tensors", "the source holds no tensors: there is nothing to write.")
+    chosen = {name: _dtype(entry, dtype) for name, entry in entries.items()}
+    lost = tuple(sorted({entry.dtype for entry in entries.values() if _is_quantised(entry.dtype)}))
+    said = dict(METADATA)
+    if lost:
+        said[DEQUANTISED_FROM] = ", ".join(lost)
+    if tensor_names:
+        said[TENSOR_NAMES] = tensor_names
+    planned = [(name, entry.shape, chosen[name]) for name, entry in entries.items()]
+    layout = plan_checkpoint(planned, said, max_shard_bytes=max_shard_bytes)
+    files = {
+        path: SafetensorsPlan(one, tuple(_target(entries[entry.name], entry.dtype) for entry in one.entries))
+        for path, one in layout.files.items()
+    }
+    return PlannedCheckpoint(files, layout.index, lost)
+
+
+def _is_quantised(dtype: str) -> bool:
+    return dtype not in FLOATS and dtype in TYPE_BY_NAME and TYPE_BY_NAME[dtype].block_size > 1
+
+
+def _dtype(entry: TensorEntry, wanted: str) -> str:
+    """What a tensor becomes. Without a wish, FP8 and all else that safetensors can hold stay as they are."""
+    if entry.dtype in FLOATS:
+        return wanted or entry.dtype
+    if entry.dtype in DTYPE_BITS and not (wanted and entry.dtype in TYPES):
+        return entry.dtype
+    if entry.dtype not in TYPES:
+        raise NamingError(
+            "unreadable-type", f"tensor {entry.name[:200]!r} is {entry.dtype}, which cannot be dequantised."
+        )
+    return wanted or "F32"
+
+
+def _target(entry: TensorEntry, dtype: str) -> Target:
+    shape = entry.shape or (1,)
+    if dtype != entry.dtype:
+        return Target(entry.name, shape, entry.name)
+
+    def read(weights: Weights, first: int, count: int) -> bytes:
+        return weights.read_rows(entry.name, first, count)
+
+    return Target(entry.name, shape, entry.name, packed=Packed(dtype, read))
