@@ -35,6 +35,10 @@ def _value(entry: gguf.GGUFValue) -> Value:
     kind = ValueType(entry.type.value)
     if kind is not ValueType.ARRAY:
         return Value(kind, entry.value)
+    if isinstance(
+        entry.value, bytes
+    ):  # the package writes these as bytes, not as the integers they iterate as
+        return Value(kind, list(entry.value), ValueType.UINT8)
     try:
         element = entry.sub_type or gguf.GGUFValueType.get_type(entry.value[0])
     except ValueError as error:

@@ -14,15 +14,27 @@ UNUSED_SCORE, ADDED_SCORE = -10000.0, -1000.0
 
 def read_json(path: Path) -> dict[str, Any]:
     """The object in that file, {} if there is no such file; NamingError `bad-tokenizer` if it is something else."""
-    if not path.is_file():
-        return {}
-    try:
-        found = json.loads(read_limited(path))
-    except (ValueError, RecursionError) as error:
-        raise NamingError("bad-tokenizer", f"{path.name} is not JSON: {str(error)[:200]}") from error
+    found = _parse(path, {})
     if not isinstance(found, dict):
         raise NamingError("bad-tokenizer", f"{path.name} is not an object.")
     return found
+
+
+def read_list(path: Path) -> list[dict[str, Any]]:
+    """The list of objects in that file, [] if there is no such file; NamingError `bad-tokenizer` otherwise."""
+    found = _parse(path, [])
+    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+        raise NamingError("bad-tokenizer", f"{path.name} is not a list of objects.")
+    return found
+
+
+def _parse(path: Path, default: Any) -> Any:
+    if not path.is_file():
+        return default
+    try:
+        return json.loads(read_limited(path))
+    except (ValueError, RecursionError) as error:
+        raise NamingError("bad-tokenizer", f"{path.name} is not JSON: {str(error)[:200]}") from error
 
 
 def read_limited(path: Path) -> bytes:

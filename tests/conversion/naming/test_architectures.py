@@ -32,7 +32,8 @@ QUANTIZERS_OWN = {"general.file_type"}
 MAX_DEVIATION, MAX_RMS_DEVIATION = 6e-3, 1e-3
 """From transformers' float32, in standard deviations of the logits; the largest of 5000 and their root mean square.
 llama.cpp keeps keys and values in F16, which rounds each by up to 2^-11, and that is what we see (RMS 2e-4 to 7e-4).
-A wrong conversion is off by about one standard deviation."""
+A wrong conversion is off by about one standard deviation. Weights in MXFP4 are multiplied by activations in Q8_0, which
+is as much again; such a fixture says so by `times_the_deviation`."""
 
 Convert = Callable[[Fixture, str], bytes]
 
@@ -99,8 +100,9 @@ def test_llama_cpp_splits_the_text_and_computes_the_logits_as_transformers_does(
     rows = model.logits(reference["ids"], first=first, extend=False)
     found = np.frombuffer(rows, dtype=np.float32).reshape(expected.shape)
     deviation = (found - expected) / expected.std()
-    assert float(np.abs(deviation).max()) < MAX_DEVIATION
-    assert float(np.sqrt(np.mean(deviation**2))) < MAX_RMS_DEVIATION
+    allowed = fixture.model.get("times_the_deviation", 1)
+    assert float(np.abs(deviation).max()) < MAX_DEVIATION * allowed
+    assert float(np.sqrt(np.mean(deviation**2))) < MAX_RMS_DEVIATION * allowed
 
 
 def test_every_family_has_a_fixture(tmp_path: Path) -> None:
