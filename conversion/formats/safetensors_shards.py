@@ -42,8 +42,9 @@ def plan_checkpoint(
 ) -> CheckpointLayout:
     """`model.safetensors`, or shards and their index where the data takes more than `max_shard_bytes`.
 
-    A shard ends before the tensor that would take its data beyond the limit; a tensor beyond it has a shard of its own.
-    Tensors keep the order given: write each file with `layout.stream_file`. ValueError as from `plan_file`.
+    A shard ends before the tensor that would take its data beyond the limit. A tensor larger than the limit has a shard
+    of its own, and those around it go on as if it were not there: the rule of the hub's client, to the letter. Write
+    each file with `layout.stream_file`. ValueError as from `plan_file`.
     """
     said = dict(METADATA if metadata is None else metadata)
     groups = _grouped(tensors, max_shard_bytes)
@@ -70,13 +71,17 @@ def in_reference_order(tensors: Iterable[Planned]) -> list[Planned]:
 
 
 def _grouped(tensors: Iterable[Planned], max_shard_bytes: int) -> list[list[Planned]]:
-    groups: list[list[Planned]] = [[]]
+    groups: list[list[Planned]] = []
+    group: list[Planned] = []
     size = 0
     for tensor in tensors:
         length = tensor_bytes(*tensor)
-        if groups[-1] and size + length > max_shard_bytes:
-            groups.append([])
-            size = 0
-        groups[-1].append(tensor)
+        if length > max_shard_bytes:
+            groups.append([tensor])
+            continue
+        if size + length > max_shard_bytes:
+            groups.append(group)
+            group, size = [], 0
+        group.append(tensor)
         size += length
-    return groups
+    return [*groups, group] if group or not groups else groups
