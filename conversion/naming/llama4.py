@@ -39,7 +39,7 @@ def settings_of(config: Config) -> dict[str, Any]:
     """
     settings = with_defaults(
         config, num_key_value_heads=8, head_dim=128, rms_norm_eps=1e-5, num_local_experts=16, num_experts_per_tok=1,
-        interleave_moe_layer_step=1, intermediate_size_mlp=16384,
+        interleave_moe_layer_step=1, intermediate_size_mlp=16384, max_position_embeddings=131072,
     )  # fmt: skip
     sizes = {"intermediate_size_moe": settings.get("intermediate_size"),
              "intermediate_size": settings["intermediate_size_mlp"]}  # fmt: skip

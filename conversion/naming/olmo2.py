@@ -9,9 +9,10 @@ import gguf
 
 from conversion.naming.base import Config, Family, read_count
 from conversion.naming.defaults import with_defaults, with_rope_theta
-from conversion.naming.hyperparameters import describe_hyperparameters, full_attention, read_rope
+from conversion.naming.hyperparameters import describe_hyperparameters, read_rope
 from conversion.naming.plain import renamed_targets
 
+OLMO3_ROPE_THETA = 500000.0
 FULL_ATTENTION_STEP = 4
 """Every fourth layer of an OLMo 3 attends to all of the context, unless its config says otherwise."""
 
@@ -20,7 +21,7 @@ def describe(config: Config, file_type: int, writer: gguf.GGUFWriter) -> None:
     """The keys every family has, then the window and which layers have it."""
     is_third = _is_olmo3(config)
     settings = with_defaults(config, rms_norm_eps=1e-5, max_position_embeddings=2048)
-    settings = with_rope_theta(settings, 500000.0 if is_third else 10000.0)
+    settings = with_rope_theta(settings, OLMO3_ROPE_THETA if is_third else 10000.0)
     if is_third:
         settings |= {
             "sliding_window": settings.get("sliding_window") or 4096,
@@ -38,12 +39,11 @@ def _is_olmo3(config: Config) -> bool:
 
 
 def _ropes(settings: Config) -> dict[str, Any]:
-    """RoPE of both kinds of attention: only that over the whole context is ever stretched."""
+    """RoPE of both kinds of attention; what stands outside of either is about the one over the whole context."""
     rope = read_rope(settings)
     if "full_attention" in rope or "sliding_attention" in rope:
         return rope
-    full = dict(full_attention(rope))
-    return {"full_attention": full, "sliding_attention": {"rope_theta": full["rope_theta"]}}
+    return {"full_attention": rope, "sliding_attention": {"rope_theta": OLMO3_ROPE_THETA}}
 
 
 def _windowed_layers(settings: Config) -> list[bool]:

@@ -13,7 +13,9 @@ from conversion.naming.plain import renamed_targets
 
 def describe(config: Config, file_type: int, writer: gguf.GGUFWriter) -> None:
     """The keys every family has, with what transformers takes for granted."""
-    settings = with_defaults(config, rms_norm_eps=1e-6, max_position_embeddings=32768, head_dim=128)
+    settings = with_defaults(
+        config, num_key_value_heads=32, rms_norm_eps=1e-6, max_position_embeddings=32768, head_dim=128
+    )
     describe_hyperparameters(with_rope_theta(settings), file_type, writer)
 
 

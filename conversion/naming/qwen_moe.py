@@ -18,7 +18,7 @@ import gguf
 from conversion.naming.base import Config, Family, Shapes, Target, read_count
 from conversion.naming.defaults import with_defaults, with_rope_theta
 from conversion.naming.experts import halves, stacked_experts
-from conversion.naming.hyperparameters import describe_hyperparameters, find_count
+from conversion.naming.hyperparameters import describe_hyperparameters, find, find_count
 from conversion.naming.renaming import BUFFERS, layer_of, renamer
 
 KINDS = {"down_proj": "ffn_down_exps", "gate_proj": "ffn_gate_exps", "up_proj": "ffn_up_exps"}
@@ -51,8 +51,8 @@ def targets_with_experts(architecture: gguf.MODEL_ARCH) -> Callable[[Config, Sha
 def describe_qwen2_moe(config: Config, file_type: int, writer: gguf.GGUFWriter) -> None:
     """The keys every family has, then the sizes of experts and of the shared one."""
     settings = with_defaults(
-        config, num_experts=60, num_experts_per_tok=4, moe_intermediate_size=1408, rms_norm_eps=1e-6,
-        shared_expert_intermediate_size=5632, max_position_embeddings=32768,
+        config, num_key_value_heads=16, num_experts=60, num_experts_per_tok=4, moe_intermediate_size=1408,
+        shared_expert_intermediate_size=5632, rms_norm_eps=1e-6, max_position_embeddings=32768,
     )  # fmt: skip
     _describe(settings, file_type, writer)
     writer.add_expert_shared_feed_forward_length(read_count(settings, "shared_expert_intermediate_size"))
@@ -60,8 +60,10 @@ def describe_qwen2_moe(config: Config, file_type: int, writer: gguf.GGUFWriter) 
 
 def describe_qwen3_moe(config: Config, file_type: int, writer: gguf.GGUFWriter) -> None:
     """The keys every family has, then the size of experts."""
+    experts = {} if find(config, *N_EXPERTS) is not None else {"num_experts": 128}
     settings = with_defaults(
-        config, num_experts_per_tok=8, moe_intermediate_size=768, rms_norm_eps=1e-6, max_position_embeddings=32768,
+        {**config, **experts}, num_key_value_heads=4, num_experts_per_tok=8, moe_intermediate_size=768,
+        rms_norm_eps=1e-6, max_position_embeddings=32768,
     )  # fmt: skip
     _describe(settings, file_type, writer)
 

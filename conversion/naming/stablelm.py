@@ -24,7 +24,7 @@ def settings_of(config: Config) -> dict[str, Any]:
         if full_attention(read_rope(config)).get("partial_rotary_factor")
         else {"partial_rotary_factor": 0.25}
     )
-    settings = with_defaults(config, layer_norm_eps=1e-5, use_parallel_residual=False)
+    settings = with_defaults(config, num_key_value_heads=32, layer_norm_eps=1e-5, use_parallel_residual=False)
     return settings | rotary
 
 
