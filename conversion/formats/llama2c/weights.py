@@ -76,7 +76,10 @@ class Llama2cWeights:
         low, high = first // place.group_size, -(-(first + count) // place.group_size)
         values = np.frombuffer(self._read(place, first, count), np.int8).astype(np.float32)
         scales = np.frombuffer(self._read(place, place.n_elements + 4 * low, 4 * (high - low)), "<f4")
-        values *= np.repeat(scales, place.group_size)[first - low * place.group_size :][:count]
+        with np.errstate(
+            all="ignore"
+        ):  # a scale may be anything; whoever writes the values refuses infinities
+            values *= np.repeat(scales, place.group_size)[first - low * place.group_size :][:count]
         return values
 
     def _read(self, place: Place, start: int, length: int) -> bytes:
