@@ -119,6 +119,7 @@ def _plan(source: LocalSource, wish: Wish, *, allow_requantize: bool) -> tuple[P
         folder.mkdir()
         for side in SIDE_FILES:
             if (source.folder / side).is_file():
+                (folder / side).parent.mkdir(exist_ok=True)
                 (folder / side).symlink_to((source.folder / side).resolve())
         return plan_from(source.weights, folder, wish, allow_requantize=allow_requantize)
 

@@ -67,6 +67,7 @@ def write_files(
             at_end.callback(path.unlink, missing_ok=True)
         _make(outputs, weights, n_threads, on_bytes)
         for path, data in small.items():
+            path.parent.mkdir(exist_ok=True)
             _partial_of(path).write_bytes(data)
         for output in outputs:
             _check(output.partial, output.plan.layout)

@@ -24,7 +24,7 @@ READABLE = ("F32", "F16", "BF16", "F64")
 SIDE_FILES = (
     "config.json", "generation_config.json", "README.md", "tokenizer.model", "tokenizer.json", "tekken.json",
     "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "merges.txt", "vocab.json",
-    "chat_template.json", "chat_template.jinja",
+    "chat_template.json", "chat_template.jinja", "sentencepiece.bpe.model", "modules.json", "1_Pooling/config.json",
 )  # fmt: skip
 """What is read beside the weights. `general.name` comes from the name of the folder they lie in."""
 
