@@ -126,8 +126,10 @@ def frequency_factors(config: Config) -> Rows | None:
     # The power in double, rounded once: the nearest float32, which is what a good powf gives.
     frequencies = f32(1) / np.power(base, exponents.astype(np.float64)).astype(np.float32)
     wavelengths = f32(2 * math.pi) / frequencies
-    smooth = (f32(old_context) / wavelengths - f32(low)) / f32(high - low)
-    blended = f32(1) / ((f32(1) - smooth) / f32(factor) + smooth)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        # Llama 4 has one factor for low and high: no frequency lies between, and none is blended.
+        smooth = (f32(old_context) / wavelengths - f32(low)) / f32(high - low)
+        blended = f32(1) / ((f32(1) - smooth) / f32(factor) + smooth)
     longest, shortest = f32(old_context / low), f32(old_context / high)
     factors = np.where(wavelengths > longest, f32(factor), blended)
     return np.where(wavelengths < shortest, f32(1), factors).astype(np.float32)

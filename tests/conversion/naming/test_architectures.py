@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from conversion.formats.gguf import read_header
 from conversion.formats.source import BytesSource
 from conversion.inference.llamacpp import LlamaCpp
 from conversion.naming import family_for, supported
@@ -28,6 +29,8 @@ WHOLE = ("F32", "F16", "BF16")
 
 QUANTIZERS_OWN = {"general.file_type"}
 """What llama-quantize states even where the converter's class for the family does not."""
+
+QUERIES = ("attn_q.weight", "attn_qkv.weight", "attn_q_b.weight")
 
 MAX_DEVIATION, MAX_RMS_DEVIATION = 6e-3, 1e-3
 """From transformers' float32, in standard deviations of the logits; the largest of 5000 and their root mean square.
@@ -87,22 +90,40 @@ def test_every_tensor_and_every_key_equals_the_reference_converters(
             assert differs or hashlib.sha256(data).hexdigest() == reference["sha256"][name]
 
 
+def deviation(llama_cpp: LlamaCpp, path: Path, fixture: Fixture) -> np.ndarray:
+    """Of llama.cpp's logits from transformers', in standard deviations of the latter."""
+    ids, expected = fixture.reference["ids"], fixture.logits
+    model = llama_cpp.load(str(path))
+    assert model.tokenize(fixture.reference["text"], special=True) == ids
+    rows = model.logits(ids, first=len(ids) - len(expected), extend=False)
+    return (np.frombuffer(rows, dtype=np.float32).reshape(expected.shape) - expected) / expected.std()
+
+
 @pytest.mark.parametrize("fixture", CAUSAL, ids=lambda fixture: fixture.name)
 def test_llama_cpp_splits_the_text_and_computes_the_logits_as_transformers_does(
     convert: Convert, llama_cpp: LlamaCpp, tmp_path: Path, fixture: Fixture
 ) -> None:
     path = tmp_path / "model.gguf"
     path.write_bytes(convert(fixture, "F32"))
-    reference, expected = fixture.reference, fixture.logits
-    model = llama_cpp.load(str(path))
-    assert model.tokenize(reference["text"], special=True) == reference["ids"]
-    first = len(reference["ids"]) - len(expected)
-    rows = model.logits(reference["ids"], first=first, extend=False)
-    found = np.frombuffer(rows, dtype=np.float32).reshape(expected.shape)
-    deviation = (found - expected) / expected.std()
+    found = deviation(llama_cpp, path, fixture)
     allowed = fixture.model.get("times_the_deviation", 1)
-    assert float(np.abs(deviation).max()) < MAX_DEVIATION * allowed
-    assert float(np.sqrt(np.mean(deviation**2))) < MAX_RMS_DEVIATION * allowed
+    assert float(np.abs(found).max()) < MAX_DEVIATION * allowed
+    assert float(np.sqrt(np.mean(found**2))) < MAX_RMS_DEVIATION * allowed
+
+
+@pytest.mark.parametrize("fixture", CAUSAL, ids=lambda fixture: fixture.name)
+def test_one_tensor_with_its_rows_in_another_order_would_be_noticed(
+    convert: Convert, llama_cpp: LlamaCpp, tmp_path: Path, fixture: Fixture
+) -> None:
+    """The last layer's queries and keys matter in every fixture: its logits are a proof of them, too."""
+    data = bytearray(convert(fixture, "F32"))
+    entries = read_header(BytesSource(bytes(data))).entries
+    entry = [each for each in entries if each.name.endswith(QUERIES)][-1]
+    rows = np.frombuffer(data, np.float32, entry.n_elements, entry.start).reshape(entry.shape)
+    data[entry.start : entry.end] = rows[::-1].tobytes()
+    (tmp_path / "model.gguf").write_bytes(data)
+    found = deviation(llama_cpp, tmp_path / "model.gguf", fixture)
+    assert float(np.sqrt(np.mean(found**2))) > 10 * MAX_RMS_DEVIATION
 
 
 def test_every_family_has_a_fixture(tmp_path: Path) -> None:

@@ -147,6 +147,17 @@ def test_llama_3_frequency_factors_equal_the_reference(
     assert hashlib.sha256(found.tobytes()).hexdigest() == FACTORS[case]
 
 
+def test_one_factor_for_low_and_high_blends_nothing() -> None:
+    """Llama 4 Scout."""
+    rope = {
+        "rope_type": "llama3", "rope_theta": 500000.0, "factor": 16.0, "low_freq_factor": 1.0, "high_freq_factor": 1.0,
+        "original_max_position_embeddings": 8192,
+    }  # fmt: skip
+    found = frequency_factors(config(head_dim=128, rope_parameters=rope))
+    assert found is not None
+    assert sorted(set(found.tolist())) == [1.0, 16.0]
+
+
 def test_llama_3_factors_become_the_first_tensor(tmp_path: Path) -> None:
     rope = {"rope_type": "llama3", "factor": 8.0, "original_max_position_embeddings": 8192}
     write_checkpoint(tmp_path / "m", config(rope_scaling=rope, rope_theta=5e5))
