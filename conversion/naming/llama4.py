@@ -20,6 +20,7 @@ import gguf
 
 from conversion.naming.base import Config, Family, NamingError, Shapes, Target, read_count
 from conversion.naming.defaults import with_defaults, with_rope_theta
+from conversion.naming.hyperparameters import text_settings
 from conversion.naming.llama import describe_like_llama, rope_targets
 from conversion.naming.reading import Run, transposed
 from conversion.naming.renaming import BUFFERS, layer_of, renamer
@@ -73,7 +74,8 @@ def describe(config: Config, file_type: int, writer: gguf.GGUFWriter) -> None:
 
 
 def vocabulary(config: Config, folder: Path, writer: gguf.GGUFWriter) -> None:
-    bpe.describe(config, folder, writer)
+    """Byte-level BPE; how many tokens there are stands in the language model's config."""
+    bpe.describe(text_settings(config), folder, writer)
 
 
 def _experts(name: str, shape: tuple[int, ...]) -> list[Target]:
