@@ -12,13 +12,18 @@ from django.db.models import Q
 
 from conversion.formats.checkpoint import Checkpoint
 from conversion.formats.errors import HeaderError
+from conversion.formats.gguf.weights import GgufWeights
+from conversion.formats.weights import Weights
 from conversion.inference.judge import Reference
+from conversion.inference.limits import HOLDS
 from conversion.naming import NamingError
 from conversion.naming.file_types import FILE_TYPES, FileType
-from conversion.naming.plan import plan_gguf
+from conversion.naming.plan import Wish
+from conversion.naming.planning import plan_from
 from conversion.naming.slabs import file_pieces
 from conversion.quants import QuantError
-from conversion.source import OnBytes, open_source, place_blob
+from conversion.source import open_source
+from conversion.workplace import OnBytes, place_blob
 from mirror.blobs import BlobStore
 from registry.models import Artifact, Commit
 
@@ -45,26 +50,42 @@ def place_artifact(store: BlobStore, artifact: Artifact, folder: Path, on_bytes:
     return path
 
 
-def build_reference(store: BlobStore, commit: Commit, folder: Path, on_bytes: OnBytes) -> Reference:
-    """The parent, ready to run. Raises ReferenceUnavailable when its files cannot be a checkpoint that we convert."""
+def build_reference(
+    store: BlobStore, commit: Commit, folder: Path, on_bytes: OnBytes, source_path: str = ""
+) -> Reference:
+    """The parent, ready to run. Raises ReferenceUnavailable when its files cannot be a checkpoint that we convert.
+
+    A parent that is a GGUF runs as it is; only safetensors go to transformers, which would unpickle anything else.
+    """
     home = folder / commit.repo.name
     home.mkdir()
     try:
-        checkpoint = open_source(store, commit, home)
-        if all(find_spec(name) for name in TRANSFORMERS_NEEDS):
-            _place_weights(store, commit, checkpoint, home, on_bytes)
-            return _by_transformers(commit, checkpoint, home)
-        return _by_llama_cpp(commit, checkpoint, home, folder / "parent.gguf", on_bytes)
+        weights = open_source(store, commit, home, source_path)
+        if isinstance(weights, GgufWeights):
+            _place_weights(store, commit, weights, home, on_bytes)
+            return _as_it_is(commit, weights, home)
+        if isinstance(weights, Checkpoint) and all(find_spec(name) for name in TRANSFORMERS_NEEDS):
+            _place_weights(store, commit, weights, home, on_bytes)
+            return _by_transformers(commit, weights, home)
+        return _by_llama_cpp(commit, weights, home, folder / "parent.gguf", on_bytes)
     except (HeaderError, NamingError, QuantError) as error:
         raise ReferenceUnavailable(error.code, f"{commit.repo.repo_id}: {error}") from error
 
 
 def _place_weights(
-    store: BlobStore, commit: Commit, checkpoint: Checkpoint, home: Path, on_bytes: OnBytes
+    store: BlobStore, commit: Commit, weights: Checkpoint | GgufWeights, home: Path, on_bytes: OnBytes
 ) -> None:
     index = Q(path__endswith=".safetensors.index.json") & ~Q(path__contains="/")
-    for file in commit.files.filter(Q(path__in=list(checkpoint.paths)) | index).select_related("blob"):
+    for file in commit.files.filter(Q(path__in=list(weights.paths)) | index).select_related("blob"):
         place_blob(store, file.blob, home / file.path, on_bytes)
+
+
+def _as_it_is(commit: Commit, weights: GgufWeights, home: Path) -> Reference:
+    """llama.cpp finds the other shards beside the first."""
+    dtypes = _dtypes(weights)
+    known = dtypes if dtypes <= HOLDS.keys() else frozenset[str]()
+    facts = _facts(commit, f"{weights.paths[0]} of the same commit, in llama.cpp")
+    return Reference("llama.cpp", home / weights.paths[0], known, facts)
 
 
 def _by_transformers(commit: Commit, checkpoint: Checkpoint, home: Path) -> Reference:
@@ -72,30 +93,29 @@ def _by_transformers(commit: Commit, checkpoint: Checkpoint, home: Path) -> Refe
     return Reference("transformers", home, _dtypes(checkpoint), facts)
 
 
-def _by_llama_cpp(
-    commit: Commit, checkpoint: Checkpoint, home: Path, path: Path, on_bytes: OnBytes
-) -> Reference:
-    kind = _lossless_type(checkpoint)
-    plan = plan_gguf(checkpoint.entries, home, kind)
+def _by_llama_cpp(commit: Commit, weights: Weights, home: Path, path: Path, on_bytes: OnBytes) -> Reference:
+    kind = _lossless_type(weights)
+    plan, plain = plan_from(weights, home, Wish(kind))
     with path.open("wb") as target:
-        for piece in file_pieces(plan, checkpoint):
+        for piece in file_pieces(plan, plain):
             target.write(piece.data)
             on_bytes(len(piece.data))
     own = next((home / name for name in TOKENIZERS if (home / name).exists()), None)
     facts = _facts(commit, f"our {kind.name} GGUF of the same commit, in llama.cpp")
-    return Reference("llama.cpp", path, _dtypes(checkpoint), facts, own)
+    return Reference("llama.cpp", path, _dtypes(weights), facts, own)
 
 
-def _lossless_type(checkpoint: Checkpoint) -> FileType:
+def _lossless_type(weights: Weights) -> FileType:
     """F32 holds whatever a parent stores, and llama.cpp rounds no activations for it."""
-    dtypes = _dtypes(checkpoint)
-    if len(dtypes) == 1 and checkpoint.n_parameters * 4 > MAX_F32_BYTES:
-        return FILE_TYPES[next(iter(dtypes))]
+    dtypes = _dtypes(weights)
+    n_parameters = sum(entry.n_elements for entry in weights.entries.values())
+    if len(dtypes) == 1 and n_parameters * 4 > MAX_F32_BYTES:
+        return FILE_TYPES.get(next(iter(dtypes)), FILE_TYPES["BF16"])
     return FILE_TYPES["F32"]
 
 
-def _dtypes(checkpoint: Checkpoint) -> frozenset[str]:
-    return frozenset(entry.dtype for entry in checkpoint.entries.values() if len(entry.shape) > 1)
+def _dtypes(weights: Weights) -> frozenset[str]:
+    return frozenset(entry.dtype for entry in weights.entries.values() if len(entry.shape) > 1)
 
 
 def _facts(commit: Commit, reference: str) -> dict[str, str]:

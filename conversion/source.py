@@ -1,71 +1,41 @@
-"""A commit's checkpoint as a converter reads it: weights by ranges from the store, small files from a folder."""
+"""A commit's weights as a converter reads them: by ranges from the store, with the small files in a folder."""
 
-import os
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import re
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
-from django.conf import settings
-
-from conversion.formats.checkpoint import Checkpoint, open_checkpoint
+from conversion.formats.opening import open_weights
 from conversion.formats.source import RangeSource
+from conversion.formats.weights import Weights
+from conversion.imatrices import open_stored_imatrix
 from conversion.naming import NamingError
-from conversion.naming.file_types import FileType
-from conversion.naming.plan import SIDE_FILES, Plan, in_reference_order, plan_gguf
+from conversion.naming.plan import SIDE_FILES, Plan, Wish
+from conversion.naming.planning import plan_from
+from conversion.recipes import Choice
+from conversion.workplace import place_blob
 from mirror.blobs import BlobStore
 from mirror.blobs.keys import blob_key
-from registry.models import Blob, Commit
+from registry.models import Commit, File
 
-COPY_BYTES = 8 * 2**20
 MAX_SIDE_FILE_BYTES = 256 * 2**20
 """A tokenizer or config beside the weights; more is not a small file."""
 
-OnBytes = Callable[[int], None]
-"""Called with the number of bytes just written; may raise to give up."""
+WEIGHTS = (".safetensors", ".safetensors.index.json", ".bin", ".bin.index.json", ".pt", ".pth")
+SHARD = re.compile(r"-\d{5}-of-\d{5}(?=\.gguf$)")
 
 
-@contextmanager
-def work_folder(name: str) -> Iterator[Path]:
-    """An empty folder of that name under the data folder; gone afterwards.
-
-    What an earlier attempt left when it was killed is removed first: whoever holds the job's lease owns the folder.
-    """
-    folder = Path(settings.DATA) / "work" / name
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def place_blob(store: BlobStore, blob: Blob, path: Path, on_bytes: OnBytes = lambda n: None) -> None:
-    """The bytes of the blob are at `path`: linked where the store lies on the same file system, copied elsewhere."""
-    held = store.local_path(blob_key(blob.sha256))
-    if held is not None:
-        try:
-            os.link(held, path)
-        except OSError:  # another file system, or one without links
-            pass
-        else:
-            return
-    with (
-        store.open(blob_key(blob.sha256)) as source,
-        path.open("xb") as target,
-    ):  # never through a link into the store
-        while data := source.read(COPY_BYTES):
-            target.write(data)
-            on_bytes(len(data))
-
-
-def open_source(store: BlobStore, commit: Commit, folder: Path) -> Checkpoint:
+def open_source(store: BlobStore, commit: Commit, folder: Path, source_path: str = "") -> Weights:
     """The commit's weights, read by ranges from the store; its SIDE_FILES are in `folder`. One query.
 
-    The folder's name becomes the model's, so it should be the repo's. Raises HeaderError and NamingError.
+    A commit with a checkpoint and GGUF files is its checkpoint, unless `source_path` names one of the GGUF files. The
+    folder's name becomes the model's, so it should be the repo's. Raises HeaderError and NamingError.
     """
-    files = {file.path: file for file in commit.files.select_related("blob") if "/" not in file.path}
+    files = {
+        file.path: file
+        for file in commit.files.select_related("blob")
+        if "/" not in file.path or file.path in SIDE_FILES
+    }
     for name in SIDE_FILES:
         if file := files.get(name):
             if file.size_bytes > MAX_SIDE_FILE_BYTES:
@@ -73,19 +43,61 @@ def open_source(store: BlobStore, commit: Commit, folder: Path) -> Checkpoint:
                     "side-file-large",
                     f"{name} has {file.size_bytes} bytes; at most {MAX_SIDE_FILE_BYTES} are read.",
                 )
+            (folder / name).parent.mkdir(exist_ok=True)
             place_blob(store, file.blob, folder / name)
-    return open_checkpoint({
-        path: RangeSource(file.size_bytes, partial(store.read, blob_key(file.blob.sha256)))
-        for path, file in files.items()
-        if path.endswith((".safetensors", ".safetensors.index.json"))
+    chosen = weight_files(files.values(), source_path)
+    return open_weights({
+        file.path: RangeSource(file.size_bytes, partial(store.read, blob_key(file.blob.sha256))) for file in chosen
     })  # fmt: skip
 
 
-def plan_conversion(
-    store: BlobStore, commit: Commit, file_type: FileType, folder: Path
-) -> tuple[Plan, Checkpoint]:
-    """The artifact planned to its last byte, and the checkpoint that fills it; nothing is written but side files."""
+def weight_files(files: Iterable[File], source_path: str = "") -> list[File]:
+    """The files at the top of a commit that its weights are read from: a checkpoint, or one GGUF with all its shards.
+
+    Raises NamingError `source-missing` for a path that is no GGUF here, `source-ambiguous` for several GGUF files.
+    """
+    at_top = sorted((file for file in files if "/" not in file.path), key=lambda file: file.path)
+    models: dict[str, list[File]] = {}
+    for file in at_top:
+        if file.path.endswith(".gguf") and not file.path.startswith("mmproj"):
+            models.setdefault(SHARD.sub("", file.path), []).append(file)
+    if source_path:
+        if (name := SHARD.sub("", source_path)) not in models:
+            raise NamingError(
+                "source-missing", f"there is no {source_path[:200]!r} at the top of the commit."
+            )
+        return models[name]
+    others = [file for file in at_top if file.path.endswith(WEIGHTS)]
+    if others or not models:
+        return others or at_top  # so that the refusal can say what there is
+    if len(models) > 1:
+        raise NamingError(
+            "source-ambiguous",
+            f"the commit has {len(models)} GGUF models: {', '.join(sorted(models)[:8])}. Name one with --from.",
+        )
+    return next(iter(models.values()))
+
+
+def plan_conversion(store: BlobStore, commit: Commit, choice: Choice, folder: Path) -> tuple[Plan, Weights]:
+    """The artifact planned to its last byte, and the weights that fill it; nothing is written but side files."""
+    plans, weights = plan_conversions(store, commit, [choice], folder)
+    return plans[0], weights
+
+
+def plan_conversions(
+    store: BlobStore, commit: Commit, choices: list[Choice], folder: Path, *, is_dry_run: bool = False
+) -> tuple[list[Plan], Weights]:
+    """Plans of artifacts that are made of the same weights, in the order of the choices.
+
+    Raises HeaderError, NamingError and NoImatrix.
+    """
     home = folder / commit.repo.name
     home.mkdir()
-    checkpoint = open_source(store, commit, home)
-    return plan_gguf(in_reference_order(checkpoint), home, file_type), checkpoint
+    stored = open_source(store, commit, home, choices[0].source_path)
+    plans, weights = [], stored
+    for choice in choices:
+        imatrix = open_stored_imatrix(store, choice.imatrix) if choice.imatrix else None
+        wish = Wish(choice.file_type, choice.overrides, imatrix, is_dry_run=is_dry_run)
+        plan, weights = plan_from(stored, home, wish, allow_requantize=choice.requantises)
+        plans.append(plan)
+    return plans, weights

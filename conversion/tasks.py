@@ -36,6 +36,20 @@ def _convert(lease: Lease) -> dict[str, Any] | Again | None:
     return convert_commit(lease)
 
 
+@register("reproduce")
+def _reproduce(lease: Lease) -> dict[str, Any] | Again | None:
+    from conversion.reproduce import reproduce_artifact
+
+    return reproduce_artifact(lease)
+
+
+@register("rebuild")
+def _rebuild(lease: Lease) -> dict[str, Any] | Again | None:
+    from conversion.reproduce import rebuild_artifact
+
+    return rebuild_artifact(lease)
+
+
 @register("validate")
 def _validate(lease: Lease) -> dict[str, Any] | Again | None:
     from conversion.validation import validate_artifact

@@ -14,7 +14,7 @@ from conversion.inference.judge import judge
 from conversion.inference.report import Report
 from conversion.publish import publish
 from conversion.reference import ReferenceUnavailable, build_reference, place_artifact
-from conversion.source import work_folder
+from conversion.workplace import work_folder
 from mirror.blobs.store import StoreError
 from mirror.store import blob_store
 from registry import work
@@ -79,7 +79,8 @@ def _judge(lease: Lease, artifact: Artifact) -> Report:
     store, progress = blob_store(), _Progress(lease, artifact)
     with work_folder(f"validate-{artifact.pk}") as folder:
         path = place_artifact(store, artifact, folder, progress.add_bytes)
-        reference = build_reference(store, artifact.source, folder, progress.add_bytes)
+        source_path = artifact.recipe.content.get("source_path", "")
+        reference = build_reference(store, artifact.source, folder, progress.add_bytes, source_path)
         return judge(
             path,
             reference,

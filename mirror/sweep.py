@@ -2,7 +2,7 @@
 
 A blob is deleted only if all of this is so, and it is looked at again right before:
 
-* no File and no Artifact row refers to it (the database itself refuses to drop a row that is referred to);
+* no File, Artifact or Imatrix row refers to it (the database itself refuses to drop a row that is referred to);
 * it was stored longer ago than the grace period;
 * no manifest in the bucket names it: a lost row is no reason to lose bytes;
 * no job that moves bytes is unfinished: one may have found the blob in the store and be about to record it.
@@ -21,11 +21,11 @@ from django.utils import timezone
 
 from mirror.blobs.keys import BLOBS, COMMITS
 from mirror.blobs.store import BlobStore, Stat, sha256_of
-from registry.models import Artifact, Blob, Event, File, Job
+from registry.models import Artifact, Blob, Event, File, Imatrix, Job
 
 AGENT = "holdfast sweep"
 GRACE = timedelta(days=7)
-MOVING_KINDS = ("mirror", "convert", "validate")
+MOVING_KINDS = ("mirror", "convert", "validate", "rebuild")
 BATCH = 500
 
 
@@ -81,8 +81,10 @@ def _unreferenced(store: BlobStore, before: datetime) -> Iterator[Stat]:
 
 def _without_references(batch: list[Stat]) -> Iterator[Stat]:
     digests = [stat.key[-64:] for stat in batch]
-    files, artifacts = (model.objects.filter(blob=OuterRef("pk")) for model in (File, Artifact))
-    referred = Blob.objects.filter(Exists(files) | Exists(artifacts), sha256__in=digests)
+    files, artifacts, imatrices = (
+        model.objects.filter(blob=OuterRef("pk")) for model in (File, Artifact, Imatrix)
+    )
+    referred = Blob.objects.filter(Exists(files) | Exists(artifacts) | Exists(imatrices), sha256__in=digests)
     needed = set(referred.values_list("sha256", flat=True))
     return (stat for stat in batch if stat.key[-64:] not in needed)
 
@@ -122,7 +124,7 @@ def _delete_blob(store: BlobStore, stat: Stat) -> bool:
     sha256 = stat.key[-64:]
     with transaction.atomic():
         row = Blob.objects.select_for_update().filter(sha256=sha256).first()
-        if row and (row.files.exists() or row.artifacts.exists()):
+        if row and (row.files.exists() or row.artifacts.exists() or row.imatrices.exists()):
             return False
         Event.objects.create(
             type=Event.Type.DELETION, agent=AGENT, detail={"sha256": sha256, "size_bytes": stat.size_bytes},

@@ -12,10 +12,12 @@ from registry.models import (
     Blob,
     Commit,
     Event,
+    Imatrix,
     Job,
     Lineage,
     Member,
     Organisation,
+    Policy,
     Recipe,
     Ref,
     Repo,
@@ -110,9 +112,21 @@ class RecipeAdmin(ReadOnly):
     list_display = ["name", "format", "digest", "created_at"]
 
 
+@admin.register(Policy)
+class PolicyAdmin(ReadOnly):
+    list_display = ["name", "repos", "max_parameters", "base_only", "recipes", "is_active"]
+
+
+@admin.register(Imatrix)
+class ImatrixAdmin(ReadOnly):
+    list_display = ["name", "commit", "dataset", "n_chunks", "n_entries", "made_here", "created_at"]
+    list_select_related = ["commit"]
+    search_fields = ["name"]
+
+
 @admin.register(Artifact)
 class ArtifactAdmin(ReadOnly):
-    list_display = ["path", "recipe", "source", "state", "created_at"]
+    list_display = ["path", "recipe", "source", "state", "created_at", "reproduced_at"]
     list_filter = ["state"]
     list_select_related = ["recipe", "source"]
     search_fields = ["path"]

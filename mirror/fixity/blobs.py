@@ -67,6 +67,8 @@ def check_blobs(
             report.n_blobs += pair.blob is not None
             if (blob := pair.blob) is None:
                 _note_orphan(store, report, pair)
+            elif blob.state == Blob.State.EVICTED:
+                _note_left_behind(report, pair)
             elif fault := _fault_of_size(store, pair):
                 yield _record_fault(report, blob, *fault), blob
             elif quick and blob.state == Blob.State.DAMAGED:
@@ -120,6 +122,13 @@ def _note_orphan(store: BlobStore, report: Report, pair: Pair) -> None:
         report.add(
             "blob-orphan", pair.stat.key, f"{pair.stat.size_bytes} bytes that no row of the catalog names."
         )
+
+
+def _note_left_behind(report: Report, pair: Pair) -> None:
+    """Evicted bytes are rightly absent; an eviction that was cut short leaves an object, which the next one removes."""
+    if pair.stat:
+        what = f"{pair.stat.size_bytes} bytes of an evicted artifact are still here; evict it again."
+        report.add("blob-orphan", pair.stat.key, what)
 
 
 def _fault_of_size(store: BlobStore, pair: Pair) -> tuple[str, str] | None:

@@ -32,10 +32,11 @@ from django.conf import settings
 from django.http import FileResponse, HttpRequest, HttpResponse, HttpResponseBase
 
 from mirror.blobs.store import KeyMissing, blob_key
-from mirror.hub.errors import HubError, bytes_unavailable
+from mirror.hub.errors import HubError, being_rebuilt, bytes_unavailable
 from mirror.hub.finding import Place
 from mirror.hub.ranges import ByteRange, RangeNotSatisfiable, is_same_version, matches_any, read_range
 from mirror.store import blob_store
+from registry.evicted import request_rebuild
 from registry.models import Blob, File
 
 logger = logging.getLogger(__name__)
@@ -131,6 +132,8 @@ def cache_control(place: Place) -> str:
 
 def check_available(place: Place, blob: Blob) -> None:
     """Bytes that an audit found damaged or missing are refused, never served and never called absent."""
+    if blob.state == Blob.State.EVICTED:
+        raise being_rebuilt(place.repo.repo_id, place.commit.commit_hash, place.path, request_rebuild(blob))
     if blob.state != Blob.State.PRESENT:
         raise bytes_unavailable(place.repo.repo_id, place.commit.commit_hash, place.path, blob.state)
 

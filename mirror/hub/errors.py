@@ -7,6 +7,7 @@ repo and a missing one give the very same answer.
 from django.http import HttpResponse, JsonResponse
 
 from registry.access import Somebody
+from registry.models import Job
 
 LONGEST_MESSAGE = 500
 
@@ -75,6 +76,23 @@ def bytes_unavailable(repo_id: str, commit_hash: str, path: str, state: str) -> 
         "Its operator repairs it with `manage.py audit --repair`."
     )
     return HubError(503, message, code="BytesUnavailable", X_Repo_Commit=commit_hash)
+
+
+REBUILD_SECONDS = 30
+"""When to ask again for a file whose job says nothing of its end."""
+
+
+def being_rebuilt(repo_id: str, commit_hash: str, path: str, job: Job | None) -> HubError:
+    """The bytes were let go because their recipe makes them again, and that has been asked for. Come back later."""
+    if job is None:
+        return bytes_unavailable(repo_id, commit_hash, path, "evicted, without an artifact to make it again,")
+    message = (
+        f"{path} of {repo_id}@{commit_hash[:12]} was evicted to save room and is being rebuilt from its recipe "
+        f"(job {job.pk}). Ask again in a while; it will have the same sha256."
+    )
+    return HubError(
+        503, message, code="BytesRebuilding", X_Repo_Commit=commit_hash, Retry_After=str(REBUILD_SECONDS)
+    )
 
 
 def bad_request(message: str) -> HubError:

@@ -44,6 +44,9 @@ class Artifact(models.Model):
     )  # fmt: skip
     created_at = models.DateTimeField(auto_now_add=True)
     seconds = models.FloatField(null=True, blank=True, help_text="working time of the conversion")
+    reproduced_at = models.DateTimeField(
+        null=True, blank=True, help_text="when the recipe last gave these very bytes again"
+    )
 
     class Meta:
         constraints = [

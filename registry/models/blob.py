@@ -16,6 +16,7 @@ class Blob(models.Model):
         PRESENT = "present", "present"
         MISSING = "missing", "missing"
         DAMAGED = "damaged", "damaged"
+        EVICTED = "evicted", "evicted: rebuilt on demand"
 
     sha256 = models.CharField(max_length=64, unique=True)
     git_oid = models.CharField(
@@ -33,7 +34,7 @@ class Blob(models.Model):
             matches("blob", "sha256", SHA256),
             matches("blob", "git_oid", GIT_OID),
             not_negative("blob", "size_bytes"),
-            one_of("blob", "state", ["present", "missing", "damaged"]),
+            one_of("blob", "state", ["present", "missing", "damaged", "evicted"]),
         ]
 
     def __str__(self) -> str:

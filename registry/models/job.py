@@ -25,6 +25,8 @@ KINDS: dict[str, tuple[str, str]] = {
     "inspect": ("conversion.inspect", "light"),
     "convert": ("conversion.convert", "convert"),
     "validate": ("conversion.validate", "validate"),
+    "reproduce": ("conversion.convert", "convert"),
+    "rebuild": ("conversion.convert", "convert"),
 }
 QUEUES = ["io", "convert", "validate", "light"]
 

@@ -15,6 +15,8 @@ PHASES: dict[str, list[str]] = {
     "mirror": ["asking upstream", "fetching", "recording"],
     "inspect": ["read", "record"],
     "convert": ["plan", "convert", "store", "record"],
+    "reproduce": ["compare"],
+    "rebuild": ["convert"],
     "validate": ["preparing", "hashing", "tensors", "loading", "comparing", "writing", "recording"],
 }
 
@@ -24,6 +26,8 @@ AFTERWARDS = {
     "mirror": "Cancelling is safe. What has arrived stays staged, and a retry goes on from there.",
     "inspect": "Only headers are read, by ranges; the weights are not downloaded again.",
     "convert": "Nothing is visible before it is whole, and nothing is published before test inference passed it.",
+    "reproduce": "Nothing is written: every byte is made again and compared with what is stored.",
+    "rebuild": "The bytes were evicted; they come back under the sha256 they always had, or not at all.",
     "validate": "It runs in a sandbox without network. Published is only what passes.",
 }
 
@@ -171,6 +175,7 @@ HIDDEN = {
     "repo_id",
     "recipe",
     "artifact",
+    "artifacts",
     "validation",
     "passed",
 }  # numbers of rows, and what the page says already

@@ -5,8 +5,7 @@ from pathlib import Path
 
 from conversion.inference.fidelity import Figures
 from conversion.inference.report import Report
-from conversion.naming.file_types import FILE_TYPES
-from conversion.recipes import artifact_path, recipe_row
+from conversion.recipes import Choice
 from registry.models import Artifact, Commit, Job
 from registry.work import Lease, submit
 from tests.checkpoints import Content, read_folder, record_commit, store_blob
@@ -22,9 +21,9 @@ def sample_commit(sample: str = "base-f32", repo_id: str = "", **facts: object) 
 
 def make_artifact(source: Commit, recipe: str, content: Content) -> Artifact:
     """An artifact that is not validated yet, with these bytes whatever its name promises."""
-    kind = FILE_TYPES[recipe]
+    choice = Choice.of(recipe)
     return Artifact.objects.create(
-        recipe=recipe_row(kind), source=source, path=artifact_path(source, kind), blob=store_blob(content)
+        recipe=choice.row(), source=source, path=choice.path(source), blob=store_blob(content)
     )
 
 

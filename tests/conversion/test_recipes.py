@@ -7,16 +7,12 @@ from pathlib import Path
 import pytest
 
 from conversion.convert import submit_wanted
+from conversion.naming import NamingError
 from conversion.naming.file_types import FILE_TYPES
-from conversion.recipes import (
-    artifact_path,
-    digest_of,
-    recipe_content,
-    recipe_digest,
-    recipe_row,
-    wanted_recipes,
-)
-from registry.models import Commit, Job, Recipe
+from conversion.naming.overrides import Overrides
+from conversion.policies import save_policy, wanted_recipes
+from conversion.recipes import Choice, recipe_digest
+from registry.models import Commit, Job, Lineage, Policy, Recipe
 from registry.work import run_job, submit
 from tests.checkpoints import record_commit
 from tests.conversion.naming.models import SAMPLES
@@ -32,11 +28,11 @@ def checkpoint(**facts: object) -> Commit:
 
 
 def test_every_file_type_has_its_own_digest() -> None:
-    assert len({digest_of(kind) for kind in FILE_TYPES.values()}) == len(FILE_TYPES)
+    assert len({Choice(kind).digest for kind in FILE_TYPES.values()}) == len(FILE_TYPES)
 
 
 def test_the_digest_does_not_depend_on_the_order_of_keys() -> None:
-    content = recipe_content(FILE_TYPES["Q8_0"])
+    content = Choice.of("Q8_0").content()
     assert recipe_digest(dict(reversed(content.items()))) == recipe_digest(content)
 
 
@@ -51,26 +47,26 @@ def test_the_digest_is_the_same_in_another_process() -> None:
 
 
 def test_a_changed_converter_is_another_recipe() -> None:
-    content = recipe_content(FILE_TYPES["Q8_0"])
+    content = Choice.of("Q8_0").content()
     assert recipe_digest(content | {"converter": "holdfast-conversion/2"}) != recipe_digest(content)
 
 
 @pytest.mark.django_db
 def test_a_recipe_has_one_row() -> None:
-    assert recipe_row(FILE_TYPES["Q8_0"]) == recipe_row(FILE_TYPES["Q8_0"])
+    assert Choice.of("Q8_0").row() == Choice.of("Q8_0").row()
     row = Recipe.objects.get()
-    assert (row.name, row.format, row.digest) == ("Q8_0", "gguf", digest_of(FILE_TYPES["Q8_0"]))
+    assert (row.name, row.format, row.digest) == ("Q8_0", "gguf", Choice.of("Q8_0").digest)
 
 
 @pytest.mark.django_db
 def test_artifacts_are_named_as_users_know_them() -> None:
-    assert artifact_path(checkpoint(), FILE_TYPES["Q4_0"]) == "Tiny-7B-Q4_0.gguf"
+    assert Choice.of("Q4_0").path(checkpoint()) == "Tiny-7B-Q4_0.gguf"
 
 
 @pytest.mark.django_db
 def test_the_policy_names_what_a_checkpoint_should_have(settings: object) -> None:
     settings.HOLDFAST_AUTO_CONVERT = ["Q8_0", "q4_0"]
-    assert [kind.name for kind in wanted_recipes(checkpoint())] == ["Q8_0", "Q4_0"]
+    assert [choice.name for choice in wanted_recipes(checkpoint())] == ["Q8_0", "Q4_0"]
 
 
 @pytest.mark.django_db
@@ -87,11 +83,11 @@ def test_without_a_policy_nothing_is_wanted() -> None:
 
 
 @pytest.mark.django_db
-def test_what_is_wanted_becomes_one_job_each_however_often_it_is_asked(settings: object) -> None:
+def test_what_is_wanted_becomes_one_job_however_often_it_is_asked(settings: object) -> None:
     settings.HOLDFAST_AUTO_CONVERT = ["Q8_0", "Q4_0"]
     commit = checkpoint()
     assert [job.pk for job in submit_wanted(commit)] == [job.pk for job in submit_wanted(commit)]
-    assert sorted(Job.objects.values_list("params__recipe", flat=True)) == ["Q4_0", "Q8_0"]
+    assert list(Job.objects.values_list("params__recipe", flat=True)) == ["Q8_0, Q4_0"]
 
 
 @pytest.mark.django_db(transaction=True)
@@ -103,3 +99,55 @@ def test_inspection_asks_for_what_the_policy_wants(settings: object) -> None:
     )
     run_job(job.pk)
     assert Job.objects.get(kind="convert").params["recipe"] == "Q8_0"
+
+
+def test_more_than_a_file_type_is_another_recipe_with_another_name() -> None:
+    plain = Choice.of("Q4_K_M")
+    others = [
+        Choice(plain.file_type, Overrides(output="Q8_0")),
+        Choice(plain.file_type, Overrides(pure=True)),
+        Choice(plain.file_type, imatrix="ab" * 32),
+    ]
+    assert len({choice.digest for choice in [plain, *others]}) == 4
+    assert all(choice.name == f"Q4_K_M-{choice.digest[:8]}" for choice in others)
+    for choice in [plain, *others, Choice(plain.file_type, source_path="a.gguf", requantises=True)]:
+        assert Choice.from_content(choice.content()) == choice
+
+
+def test_a_recipe_of_another_release_is_refused_by_name() -> None:
+    content = Choice.of("Q8_0").content() | {"converter": "holdfast-conversion/0"}
+    with pytest.raises(NamingError, match="holdfast-conversion/0") as refused:
+        Choice.from_content(content)
+    assert refused.value.code == "other-converter"
+
+
+@pytest.mark.django_db
+def test_a_policy_is_for_the_repos_and_sizes_that_it_says() -> None:
+    save_policy("small", ["q4_k_m", "Q8_0", "Q8_0"], repos="acme/*", max_parameters=9 * 10**9)
+    commit = checkpoint()
+    assert wanted_recipes(commit) == [], "its size is not known"
+    for count, names in ((9 * 10**9, ["Q4_K_M", "Q8_0"]), (9 * 10**9 + 1, [])):
+        commit.parameter_count = count
+        assert [choice.name for choice in wanted_recipes(commit)] == names
+    Policy.objects.update(repos="other/*")
+    commit.parameter_count = 1
+    assert wanted_recipes(commit) == []
+
+
+@pytest.mark.django_db
+def test_a_policy_for_base_models_leaves_children_alone() -> None:
+    save_policy("bases", ["Q6_K"], base_only=True)
+    commit = checkpoint()
+    assert [choice.name for choice in wanted_recipes(commit)] == ["Q6_K"]
+    Lineage.objects.create(
+        child=commit.repo, parent_repo_id="acme/base", relation="finetune", evidence="declared"
+    )
+    assert wanted_recipes(commit) == []
+
+
+@pytest.mark.django_db
+def test_a_policy_says_only_what_can_be_done() -> None:
+    for recipes, numbers in ((["Q9_Z"], None), ([], None), (["Q8_0"], 0)):
+        with pytest.raises(NamingError):
+            save_policy("bad", recipes, max_parameters=numbers)
+    assert not Policy.objects.exists()

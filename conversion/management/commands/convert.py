@@ -14,13 +14,15 @@ from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
-from conversion.convert import submit_conversion
+from conversion.convert import MAX_TOGETHER, submit_conversion
 from conversion.formats.errors import HeaderError
+from conversion.imatrices import NoImatrix, find_imatrix
 from conversion.naming import NamingError, supported
-from conversion.naming.file_types import FILE_TYPES, FileType, file_type_by_name
+from conversion.naming.file_types import FILE_TYPES, file_type_by_name
+from conversion.naming.overrides import Overrides, parse_tensor_types
 from conversion.naming.plan import Plan
-from conversion.recipes import artifact_path
-from conversion.source import plan_conversion
+from conversion.recipes import Choice
+from conversion.source import plan_conversions
 from mirror.blobs.store import StoreError
 from mirror.store import blob_store
 from registry.foreground import FAILED, USAGE, refuse_unfinished, run_with_bar
@@ -28,13 +30,15 @@ from registry.models import Commit, Job, Repo
 from registry.revisions import DEFAULT, RevisionNotFound, resolve_revision
 
 EPILOG = f"""\
-File types: {", ".join(FILE_TYPES)}. Architectures: {", ".join(supported())}.
+File types: {", ".join(FILE_TYPES)}.
+Architectures: {", ".join(supported())}.
 
-An artifact is recorded as unvalidated and its test inference is queued; it is published in ORG/NAME-GGUF once that
-has passed. Repeating the command makes nothing twice.
+Several types are made in one pass over the weights. An artifact is recorded as unvalidated and its test inference
+is queued; it is published in ORG/NAME-GGUF once that has passed. Repeating the command makes nothing twice.
 
-Exit status: 0 made, or there already, or queued with --enqueue; 1 a job failed, or there is no such repo or revision;
-2 the command line is wrong; 130 interrupted: the work goes on when a worker runs or the command is repeated.
+Exit status: 0 made, or there already, or queued with --enqueue; 1 a job failed, or there is no such repo, revision or
+importance matrix; 2 the command line is wrong; 130 interrupted: the work goes on when a worker runs or the command is
+repeated.
 """
 
 
@@ -49,7 +53,33 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("repo", metavar="REPO[@REV]", help="org/name; without a revision it is main")
         parser.add_argument(
-            "--to", metavar="TYPES", default="Q8_0", help="file types, e.g. F16,Q8_0,Q4_0 (default: Q8_0)"
+            "--to", metavar="TYPES", default="Q8_0", help="file types, e.g. Q4_K_M,Q6_K,Q8_0 (default: Q8_0)"
+        )
+        parser.add_argument(
+            "--from", dest="source", metavar="FILE", default="", help="the GGUF of the repo to start from"
+        )
+        parser.add_argument(
+            "--allow-requantize", action="store_true", help="even if its weights are quantised already"
+        )
+        parser.add_argument(
+            "--imatrix", metavar="SHA256", help="importance matrix: its digest's beginning, or newest"
+        )
+        parser.add_argument(
+            "--token-embedding-type", metavar="TYPE", default="", help="type of the token embeddings"
+        )
+        parser.add_argument(
+            "--output-tensor-type", metavar="TYPE", default="", help="type of the output tensor"
+        )
+        parser.add_argument(
+            "--tensor-type",
+            metavar="REGEX=TYPE",
+            action="append",
+            default=[],
+            help="type of tensors so named; repeatable",
+        )
+        parser.add_argument("--pure", action="store_true", help="no mixture: one type for all tensors")
+        parser.add_argument(
+            "--leave-output-tensor", action="store_true", help="do not quantise output.weight"
         )
         parser.add_argument(
             "--enqueue", action="store_true", help="hand it to the workers and return at once"
@@ -58,52 +88,66 @@ class Command(BaseCommand):
             "--dry-run", action="store_true", help="show tensors, types and sizes; make nothing"
         )
         parser.add_argument(
-            "--json", action="store_true", help="a JSON list on stdout, one object per file type"
+            "--json", action="store_true", help="a JSON list on stdout, one object per job or plan"
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        file_types = _read_types(options["to"])
-        commit = _find_commit(options["repo"])
+        commit = find_commit(options["repo"])
+        choices = _read_choices(commit, options)
         if options["dry_run"]:
-            self._show_plans(commit, file_types, as_json=options["json"])
+            self._show_plans(commit, choices, as_json=options["json"])
             return
-        jobs = [submit_conversion(commit, kind, send_nudge=options["enqueue"]) for kind in file_types]
+        job = submit_conversion(commit, *choices, send_nudge=options["enqueue"])
         if not options["enqueue"]:
-            jobs = _work_on(jobs)
+            job = run_with_bar(job)
         if options["json"]:
-            self.stdout.write(json.dumps([job.as_json() for job in jobs], indent=1, default=str))
+            self.stdout.write(json.dumps([job.as_json()], indent=1, default=str))
         else:
-            for job in jobs:
-                if job.state == Job.State.SUCCEEDED or options["enqueue"]:
-                    self.stdout.write(_closing_line(job))
+            for line in _closing_lines(job, enqueued=options["enqueue"]):
+                self.stdout.write(line)
         if not options["enqueue"]:
-            for job in jobs:
-                refuse_unfinished(job)
+            refuse_unfinished(job)
 
-    def _show_plans(self, commit: Commit, file_types: list[FileType], *, as_json: bool) -> None:
-        plans = [_plan(commit, kind) for kind in file_types]
+    def _show_plans(self, commit: Commit, choices: list[Choice], *, as_json: bool) -> None:
+        plans = _plan(commit, choices)
         if as_json:
-            self.stdout.write(json.dumps([_plan_json(commit, plan) for plan in plans], indent=1))
+            found = [_plan_json(commit, choice, plan) for choice, plan in zip(choices, plans, strict=True)]
+            self.stdout.write(json.dumps(found, indent=1))
             return
-        for plan in plans:
-            Console().print(_plan_table(commit, plan))
+        for choice, plan in zip(choices, plans, strict=True):
+            path, size = choice.path(commit), plan.layout.size_bytes
+            Console().print(_plan_table(path, plan))
             types = Counter(entry.dtype for entry in plan.layout.entries)
             counted = ", ".join(f"{number} {name}" for name, number in sorted(types.items()))
-            path, size = artifact_path(commit, plan.file_type), plan.layout.size_bytes
             self.stdout.write(f"{path}: {decimal(size)} ({size:,} bytes), {counted}; nothing was made")
+            if plan.lacks:
+                self.stdout.write(
+                    f"It needs an importance matrix with {plan.lacks[0]}; give it with --imatrix."
+                )
 
 
-def _read_types(text: str) -> list[FileType]:
-    names = [name for name in (part.strip() for part in text.split(",")) if name]
-    if not names:
-        raise CommandError(f"--to needs at least one of {', '.join(FILE_TYPES)}", returncode=USAGE)
+def _read_choices(commit: Commit, options: dict[str, Any]) -> list[Choice]:
+    names = [name for name in (part.strip() for part in options["to"].split(",")) if name]
+    if not 0 < len(names) <= MAX_TOGETHER:
+        raise CommandError(f"--to needs 1 to {MAX_TOGETHER} of {', '.join(FILE_TYPES)}", returncode=USAGE)
     try:
-        return [file_type_by_name(name) for name in dict.fromkeys(names)]
+        overrides = Overrides(
+            token_embedding=options["token_embedding_type"].upper(), output=options["output_tensor_type"].upper(),
+            tensor_types=parse_tensor_types(options["tensor_type"]), pure=options["pure"],
+            leave_output=options["leave_output_tensor"],
+        )  # fmt: skip
+        kinds = dict.fromkeys(file_type_by_name(name) for name in names)
+        imatrix = find_imatrix(commit, options["imatrix"]).blob.sha256 if options["imatrix"] else ""
     except NamingError as error:
-        raise CommandError(f"--to: {error}", returncode=USAGE) from None
+        raise CommandError(f"{error.code}: {error}", returncode=USAGE) from None
+    except NoImatrix as error:
+        raise CommandError(f"{error.code}: {error}", returncode=FAILED) from None
+    return [
+        Choice(kind, overrides, imatrix, options["source"], options["allow_requantize"]) for kind in kinds
+    ]
 
 
-def _find_commit(text: str) -> Commit:
+def find_commit(text: str) -> Commit:
     repo_id, _, revision = text.partition("@")
     repo = Repo.objects.by_id(repo_id).filter(repo_type=Repo.Type.MODEL).first()
     if repo is None:
@@ -117,51 +161,42 @@ def _find_commit(text: str) -> Commit:
         raise CommandError(f"{error.code}: {error}", returncode=FAILED) from None
 
 
-def _work_on(jobs: list[Job]) -> list[Job]:
-    """Each job as it is after working on it here; those after an interrupted one stay queued."""
-    done: list[Job] = []
-    for job in jobs:
-        interrupted = bool(done) and not done[-1].is_finished
-        done.append(job if interrupted else run_with_bar(job))
-    return done
-
-
-def _closing_line(job: Job) -> str:
+def _closing_lines(job: Job, *, enqueued: bool) -> list[str]:
     if not job.is_finished:
-        return f"job {job.pk} is queued: {job.label}"
-    result = job.result
-    size = f"{decimal(result['size_bytes'])}, sha256 {result['sha256'][:12]}…"
-    if result["already_there"]:
-        return f"{result['path']} was there already: {size}"
-    return f"made {result['path']}: {size}, in {result['seconds']:.1f} s; its test inference is queued"
+        return [f"job {job.pk} is queued: {job.label}"] if enqueued else []
+    return [_closing_line(one) for one in job.result.get("artifacts", [])]
 
 
-def _plan(commit: Commit, file_type: FileType) -> Plan:
+def _closing_line(one: dict[str, Any]) -> str:
+    size = f"{decimal(one['size_bytes'])}, sha256 {one['sha256'][:12]}…"
+    if one["already_there"]:
+        return f"{one['path']} was there already: {size}"
+    return f"made {one['path']}: {size}, in {one['seconds']:.1f} s; its test inference is queued"
+
+
+def _plan(commit: Commit, choices: list[Choice]) -> list[Plan]:
     try:
         with tempfile.TemporaryDirectory(prefix="holdfast-plan-") as folder:
-            return plan_conversion(blob_store(), commit, file_type, Path(folder))[0]
-    except (HeaderError, NamingError, StoreError) as error:
+            return plan_conversions(blob_store(), commit, choices, Path(folder), is_dry_run=True)[0]
+    except (HeaderError, NamingError, NoImatrix, StoreError) as error:
         name = f"{commit.repo.repo_id}@{commit.commit_hash[:8]}"
         raise CommandError(f"{error.code}: {name}: {error}", returncode=FAILED) from None
 
 
-def _plan_json(commit: Commit, plan: Plan) -> dict[str, Any]:
+def _plan_json(commit: Commit, choice: Choice, plan: Plan) -> dict[str, Any]:
     tensors = [
         {"name": entry.name, "type": entry.dtype, "shape": entry.shape, "size_bytes": entry.length,
-         "source": target.source}
+         "source": target.origin}
         for target, entry in zip(plan.targets, plan.layout.entries, strict=True)
     ]  # fmt: skip
-    path = artifact_path(commit, plan.file_type)
     return {
-        "recipe": plan.file_type.name,
-        "path": path,
-        "size_bytes": plan.layout.size_bytes,
-        "tensors": tensors,
-    }
+        "recipe": choice.name, "path": choice.path(commit), "size_bytes": plan.layout.size_bytes,
+        "needs_imatrix": plan.lacks is not None, "tensors": tensors,
+    }  # fmt: skip
 
 
-def _plan_table(commit: Commit, plan: Plan) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=artifact_path(commit, plan.file_type))
+def _plan_table(path: str, plan: Plan) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=path)
     for title, justify in (("tensor", "left"), ("type", "left"), ("shape", "right"), ("bytes", "right")):
         table.add_column(title, justify=justify)  # type: ignore[arg-type]
     for entry in plan.layout.entries:
