@@ -3,9 +3,12 @@
 (llama.cpp: conversion/qwen.py, Qwen2Model)
 """
 
+from pathlib import Path
+
 import gguf
 
 from conversion.naming.base import Config, Family
+from conversion.naming.bert import read_pooling
 from conversion.naming.defaults import with_defaults, with_rope_theta
 from conversion.naming.hyperparameters import describe_hyperparameters
 from conversion.naming.plain import renamed_targets
@@ -17,4 +20,17 @@ def describe(config: Config, file_type: int, writer: gguf.GGUFWriter) -> None:
     describe_hyperparameters(with_rope_theta(settings), file_type, writer)
 
 
-QWEN2 = Family("qwen2", ("Qwen2ForCausalLM",), renamed_targets(gguf.MODEL_ARCH.QWEN2), describe)
+def describe_pooling(config: Config, folder: Path, writer: gguf.GGUFWriter) -> None:
+    """How vectors are pooled, for those of the family that make embeddings."""
+    pooling = read_pooling(folder)
+    if pooling is not None:
+        writer.add_pooling_type(pooling)
+
+
+QWEN2 = Family(
+    "qwen2",
+    ("Qwen2ForCausalLM",),
+    renamed_targets(gguf.MODEL_ARCH.QWEN2),
+    describe,
+    describe_files=describe_pooling,
+)

@@ -9,6 +9,7 @@ from conversion.naming.base import Config, Family
 from conversion.naming.defaults import with_defaults, with_rope_theta
 from conversion.naming.hyperparameters import describe_hyperparameters
 from conversion.naming.plain import renamed_targets
+from conversion.naming.qwen2 import describe_pooling
 
 
 def describe(config: Config, file_type: int, writer: gguf.GGUFWriter) -> None:
@@ -19,4 +20,10 @@ def describe(config: Config, file_type: int, writer: gguf.GGUFWriter) -> None:
     describe_hyperparameters(with_rope_theta(settings), file_type, writer)
 
 
-QWEN3 = Family("qwen3", ("Qwen3ForCausalLM",), renamed_targets(gguf.MODEL_ARCH.QWEN3), describe)
+QWEN3 = Family(
+    "qwen3",
+    ("Qwen3ForCausalLM",),
+    renamed_targets(gguf.MODEL_ARCH.QWEN3),
+    describe,
+    describe_files=describe_pooling,
+)
