@@ -42,14 +42,18 @@ def norm_target(renamed: str, name: str, shape: tuple[int, ...]) -> Target:
 
 
 def describe(config: Config, file_type: int, writer: gguf.GGUFWriter) -> None:
-    """The keys that Gemma 1 and 2 have, in the reference converter's order."""
-    n_heads = read_count(config, "num_attention_heads")
+    """The `gemma.*` keys."""
+    describe_gemma(config, file_type, writer, n_key_heads=16)
+
+
+def describe_gemma(config: Config, file_type: int, writer: gguf.GGUFWriter, *, n_key_heads: int) -> None:
+    """The keys that Gemma 1 and 2 have, in the reference converter's order; `n_key_heads` where the config is silent."""
     writer.add_context_length(read_count(config, "max_position_embeddings", 8192))
     writer.add_embedding_length(read_count(config, "hidden_size"))
     writer.add_block_count(read_count(config, "num_hidden_layers"))
     writer.add_feed_forward_length(read_count(config, "intermediate_size"))
-    writer.add_head_count(n_heads)
-    writer.add_head_count_kv(read_count(config, "num_key_value_heads", n_heads))
+    writer.add_head_count(read_count(config, "num_attention_heads"))
+    writer.add_head_count_kv(read_count(config, "num_key_value_heads", n_key_heads))
     writer.add_layer_norm_rms_eps(read_number(config, "rms_norm_eps", 1e-6))
     writer.add_key_length(read_count(config, "head_dim", 256))
     writer.add_value_length(read_count(config, "head_dim", 256))

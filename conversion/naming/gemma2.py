@@ -14,7 +14,7 @@ from conversion.naming.vocabulary import sentencepiece
 
 def describe(config: Config, file_type: int, writer: gguf.GGUFWriter) -> None:
     """The keys of Gemma, then the caps and the window."""
-    gemma.describe(config, file_type, writer)
+    gemma.describe_gemma(config, file_type, writer, n_key_heads=4)
     writer.add_attn_logit_softcapping(read_number(config, "attn_logit_softcapping", 50.0))
     writer.add_final_logit_softcapping(read_number(config, "final_logit_softcapping", 30.0))
     writer.add_sliding_window(read_count(config, "sliding_window", 4096))
