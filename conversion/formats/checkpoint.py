@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from conversion.formats.errors import quoted
 from conversion.formats.layout import TensorEntry, row_range
@@ -29,6 +29,9 @@ class Checkpoint:
     metadata: Mapping[str, Any]
     unlisted: tuple[str, ...] = ()
     sources: Mapping[str, ByteSource] = field(default_factory=dict, repr=False)
+
+    SHORT_CODE: ClassVar[str] = "st-data-short"
+    """The code for a file that was cut after it was opened."""
 
     @property
     def n_parameters(self) -> int:
@@ -60,7 +63,7 @@ class Checkpoint:
         entry = self.entries[name]
         source = self.sources[self.path_of[name]]
         what = f"tensor {quoted(name)} in {self.path_of[name]}"
-        return read_exactly(source, entry.start + start, length, code="st-data-short", what=what)
+        return read_exactly(source, entry.start + start, length, code=self.SHORT_CODE, what=what)
 
 
 def open_checkpoint(sources: Mapping[str, ByteSource]) -> Checkpoint:

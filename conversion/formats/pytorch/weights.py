@@ -6,11 +6,13 @@ ranges, so that no caller ever sees a stride.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from conversion.formats.checkpoint import Checkpoint
+from conversion.formats.errors import quoted
 from conversion.formats.layout import TensorEntry
 from conversion.formats.pytorch import file, state_dict
 from conversion.formats.pytorch.views import View, is_contiguous
@@ -31,6 +33,8 @@ class TorchWeights(Checkpoint):
 
     `aliases`: tensors that are the very same view as an earlier one, and that one's name.
     """
+
+    SHORT_CODE: ClassVar[str] = "pt-truncated"
 
     views: Mapping[str, View] = field(default_factory=dict, repr=False)
     aliases: Mapping[str, str] = field(default_factory=dict)
@@ -58,7 +62,7 @@ class TorchWeights(Checkpoint):
             base = int(places[order[low]])
             n_bytes = (int(places[order[high - 1]]) - base + 1) * size
             data = read_exactly(
-                source, origin + base * size, n_bytes, code="pt-truncated", what=f"tensor {name!r}"
+                source, origin + base * size, n_bytes, code=self.SHORT_CODE, what=f"tensor {quoted(name)}"
             )
             gathered[chosen] = np.frombuffer(data, np.uint8).reshape(-1, size)[places[chosen] - base]
         return gathered.tobytes()

@@ -13,7 +13,7 @@ from conversion.formats.errors import HeaderError
 from conversion.formats.pytorch import TorchWeights, open_pytorch
 from conversion.formats.pytorch import weights as weights_module
 from conversion.formats.pytorch.weights import MAX_RANGE_BYTES
-from conversion.formats.source import BytesSource, CountingSource
+from conversion.formats.source import BytesSource, CountingSource, RangeSource
 from conversion.formats.weights import n_columns, n_rows
 from tests.fixtures.hostile.torch_raw import mapping, pickled, tensor, torch_legacy, torch_zip
 
@@ -136,6 +136,25 @@ def test_opening_costs_a_small_read_for_each_storage_and_no_weights() -> None:
     assert open_pytorch({"m.pt": source}).size_bytes == 2**23
     assert source.n_reads < 8 + 12
     assert source.bytes_read < 10_000
+
+
+def test_a_file_of_5_gb_is_opened_by_a_few_small_reads() -> None:
+    """Sizes and offsets beyond 32 bits are in the zip64 records, as torch itself wrote them around a hole of zeros."""
+    head, tail, hole = read("huge.head"), read("huge.tail"), 4_800_000_000
+
+    def fetch(start: int, length: int) -> bytes:
+        assert length < 2**20
+        after = start - len(head) - hole
+        return (
+            tail[after : after + length] if after >= 0 else head[start : start + length].ljust(length, b"\0")
+        )
+
+    source = CountingSource(RangeSource(len(head) + hole + len(tail), fetch))
+    weights = open_pytorch({"huge.pt": source})
+    assert (source.n_reads, source.bytes_read) < (16, 4000)
+    assert weights.entries["big"].length == hole
+    assert weights.rows("small", 0, 1).tolist() == [[float(n) for n in range(10)]]
+    assert weights.read_bytes("big", hole - 8, 8) == bytes(8)
 
 
 def test_a_big_storage_is_read_only_where_a_tensor_is() -> None:
