@@ -35,7 +35,7 @@ def quantize_blocks(blocks: Floats, importance: Importance | None, out: Bytes) -
     if importance is None:
         all_weights = blocks * blocks
     else:
-        all_weights = lattice.weights_of(blocks, importance, np.float32(2) * lattice.mean_square(blocks))
+        all_weights = lattice.weights_of(blocks, importance, lattice.power_of(blocks, 2))
     x, weights = lattice.runs(blocks, RUN), lattice.runs(all_weights, RUN)
     split = _best_split(x, weights)
     ternary.finish(split, x, ZERO_BELOW, N_SHIFTS - 1)

@@ -20,11 +20,12 @@ from conversion.quants.grids import grid
 
 BLOCK_SIZE, TYPE_SIZE, RUN = 256, 50, 32
 ZERO_BELOW = np.float32(1e-12)
+D_FACTOR = np.float32(1.125)
 _POINT_SHIFTS = np.array([0, 3, 6, 9], dtype=np.uint16)
 
 
 def quantize_blocks(blocks: Floats, importance: Importance | None, out: Bytes) -> int:
-    power = np.float32(2) * lattice.mean_square(blocks)
+    power = lattice.power_of(blocks, 2)
     x = lattice.runs(blocks, RUN)
     weights = lattice.runs(lattice.weights_of(blocks, importance, power), RUN)
     split = _best_split(x, weights)
@@ -37,7 +38,7 @@ def quantize_blocks(blocks: Floats, importance: Importance | None, out: Bytes) -
     steps = np.where(largest == 0, np.uint8(0), steps)
     numbers = found.numbers.reshape(len(blocks), -1, 4)
     high = np.bitwise_or.reduce((numbers >> 8).astype(np.uint16) << _POINT_SHIFTS, axis=2)
-    out[:, :2] = (d * np.float32(1.125)).astype("<f2").view(np.uint8)
+    out[:, :2] = (d * D_FACTOR).astype("<f2").view(np.uint8)
     out[:, 2:34] = (numbers & 255).reshape(len(blocks), -1)
     out[:, 34:] = (high | (steps.astype(np.uint16) << np.uint16(12))).astype("<u2").view(np.uint8)
     return lattice.first_aborted(found.is_aborted.reshape(scales.shape))

@@ -27,7 +27,7 @@ _HIGH_SHIFTS = np.array([0, 2, 4, 6], dtype=np.uint8)
 
 
 def quantize_blocks(blocks: Floats, importance: Importance | None, out: Bytes) -> int:
-    power = np.float32(2) * lattice.mean_square(blocks)
+    power = lattice.power_of(blocks, 2)
     if importance is None:
         weights = np.float32(0.25) * power + blocks * blocks
     else:

@@ -23,7 +23,7 @@ ZERO_BELOW = np.float32(1e-15)
 
 
 def quantize_blocks(blocks: Floats, importance: Importance | None, out: Bytes) -> int:
-    weights = lattice.runs(lattice.weights_of(blocks, importance, lattice.mean_square(blocks)), RUN)
+    weights = lattice.runs(lattice.weights_of(blocks, importance, lattice.power_of(blocks, 1)), RUN)
     without_sign = lattice.even_magnitudes(lattice.runs(blocks, RUN), weights)
     found = lattice.search_runs_of_16(grid("IQ2_XS"), without_sign.x, weights, ZERO_BELOW)
     codes = found.numbers.astype("<u2") | (found.signs(without_sign.signs, 127).astype("<u2") << np.uint16(9))

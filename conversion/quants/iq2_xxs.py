@@ -23,11 +23,11 @@ BLOCK_SIZE, TYPE_SIZE, RUN = 256, 66, 32
 ZERO_BELOW = np.float32(1e-15)
 _SIGN_SHIFTS = np.array([0, 7, 14, 21], dtype=np.uint32)
 _ZERO, _ONE = np.float32(0), np.float32(1)
-_N_MAX = 4
+N_MAX = 4
 
 
 def quantize_blocks(blocks: Floats, importance: Importance | None, out: Bytes) -> int:
-    weights = lattice.runs(lattice.weights_of(blocks, importance, lattice.mean_square(blocks)), RUN)
+    weights = lattice.runs(lattice.weights_of(blocks, importance, lattice.power_of(blocks, 1)), RUN)
     without_sign = lattice.even_magnitudes(lattice.runs(blocks, RUN), weights)
     found = _search(grid("IQ2_XXS"), without_sign.x, weights)
     scales = found.scale.reshape(-1, BLOCK_SIZE // RUN)
@@ -88,17 +88,17 @@ def fit_to_4(x: Floats, weights: Floats) -> Floats:
     """
     largest = np.maximum(x.max(axis=0), _ZERO)
     is_zero = largest < ZERO_BELOW
-    inverse = np.float32(_N_MAX) / largest
+    inverse = np.float32(N_MAX) / largest
     least = _error(x, weights, _ONE / inverse, nearest_int(inverse * x) & 255)
     for step in range(-4, 5):
         if step == 0:
             continue
-        candidate = (np.float32(0.1) * np.float32(step) + np.float32(_N_MAX)) / largest
-        numbers = np.minimum(nearest_int(candidate * x), _N_MAX)
+        candidate = (np.float32(0.1) * np.float32(step) + np.float32(N_MAX)) / largest
+        numbers = np.minimum(nearest_int(candidate * x), N_MAX)
         error = _error(x, weights, _ONE / candidate, numbers)
         is_better = error < least
         least, inverse = np.where(is_better, error, least), np.where(is_better, candidate, inverse)
-    numbers = np.minimum(nearest_int(inverse * x), _N_MAX)
+    numbers = np.minimum(nearest_int(inverse * x), N_MAX)
     sum_x, sum_square = lattice.fit(x, weights, numbers.astype(np.float32))
     sum_x, sum_square = _refined(x, weights, (numbers & 255).astype(np.float32), sum_x, sum_square)
     return np.where(~is_zero & (sum_square > 0), sum_x / sum_square, _ZERO)
@@ -121,7 +121,7 @@ def _refined(
         for value, weight, number in zip(x, weights, numbers, strict=True):
             rest_x = sum_x - weight * value * number
             rest_square = sum_square - weight * number * number
-            moved = np.minimum(nearest_int(value * rest_square / rest_x), _N_MAX).astype(np.float32)
+            moved = np.minimum(nearest_int(value * rest_square / rest_x), N_MAX).astype(np.float32)
             new_x, new_square = rest_x + weight * value * moved, rest_square + weight * moved * moved
             is_better = (rest_x > 0) & (rest_square > 0) & (moved != number)
             is_better &= new_x * new_x * sum_square > sum_x * sum_x * new_square

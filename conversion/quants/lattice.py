@@ -46,11 +46,11 @@ def runs(blocks: Floats, size: int) -> Floats:
     return np.ascontiguousarray(blocks.reshape(-1, size).T)
 
 
-def mean_square(blocks: Floats) -> Floats:
-    """(n_blocks, 1): the mean square of each block, added up from left to right."""
+def power_of(blocks: Floats, factor: int) -> Floats:
+    """(n_blocks, 1): `factor` times the mean square of each block, added up from left to right."""
     # accumulate adds strictly in order, as the C loop does; sum() would add in pairs.
     total: Floats = np.add.accumulate(blocks * blocks, axis=1)[:, -1:]
-    return total / np.float32(BLOCK_SIZE)
+    return np.float32(factor) * total / np.float32(BLOCK_SIZE)
 
 
 def weights_of(blocks: Floats, importance: Importance | None, power: Floats) -> Floats:
