@@ -9,6 +9,7 @@ from conversion.quants.kernels.compiling import inner, kernel
 from conversion.quants.kernels.lanes import (
     WIDTH,
     halves,
+    is_any,
     larger,
     load,
     magnitude,
@@ -21,13 +22,24 @@ from conversion.quants.kernels.lanes import (
 )
 from conversion.quants.kernels.scales_and_minima import put_scales, weigh_by_importance
 from conversion.quants.kernels.search import (
+    CODE,
+    INVERSE,
+    INVERSE_LOW,
+    MINIMUM,
+    MINIMUM_CODE,
+    SCALE,
+    WEIGHT,
+    X,
     fill_strip,
+    get,
     limited,
     make_strip,
     mean_square,
+    put,
     scales_and_minima_search,
     search_positive_scales,
-)
+    two_of,
+)  # fmt: skip
 from conversion.quants.q2_k import BLOCK_SIZE, FOUR_BITS, GROUP, N_GROUPS, N_MAX, TRIES, TYPE_SIZE
 from conversion.quants.search import WEIGHTED
 
@@ -40,19 +52,19 @@ _search_by_squared_error = scales_and_minima_search(GROUP, absolute=False)
 def quantize(rows: np.ndarray, weights: np.ndarray, out: np.ndarray) -> int:
     values, packed = rows.reshape(-1), out.reshape(-1)
     n_blocks = values.size // BLOCK_SIZE
-    strip = make_strip(N_GROUPS, GROUP, weights.size > 0)
+    strip = make_strip()
     for first in range(0, n_blocks, WIDTH):
         blocks = out.reshape(-1, TYPE_SIZE)[first : first + WIDTH]
         fill_strip(strip, values, weights, first, n_blocks)
         if weights.size:
             _find_weighted_groups(strip)
-            d = search_positive_scales(strip.scale, strip.group_weight, strip.code, FOUR_BITS)
-            dmin = search_positive_scales(strip.minimum, strip.group_weight, strip.minimum_code, FOUR_BITS)
+            d = search_positive_scales(strip, SCALE, CODE, N_GROUPS, FOUR_BITS)
+            dmin = search_positive_scales(strip, MINIMUM, MINIMUM_CODE, N_GROUPS, FOUR_BITS)
         else:
             _find_groups(strip)
-            d, dmin = _code(strip.scale, strip.code), _code(strip.minimum, strip.minimum_code)
+            d, dmin = _code(strip, SCALE, CODE), _code(strip, MINIMUM, MINIMUM_CODE)
         _put_codes(strip, blocks)
-        put_scales(strip, blocks, 80, d, dmin)
+        put_scales(strip, blocks, 80, N_GROUPS, (d, dmin))
         for lane in range(len(blocks)):
             for half in range(2):
                 x = (first + lane) * BLOCK_SIZE + 128 * half
@@ -68,7 +80,7 @@ def quantize(rows: np.ndarray, weights: np.ndarray, out: np.ndarray) -> int:
 def _find_groups(strip: Any) -> None:
     for group in range(N_GROUPS):
         for e in range(GROUP):
-            store(strip.weight, e * WIDTH, magnitude(load(strip.x, (group * GROUP + e) * WIDTH)))
+            put(strip, WEIGHT + e, magnitude(get(strip, X + group * GROUP + e)))
         _search_by_absolute_error(strip, group, N_MAX, TRIES)
 
 
@@ -81,15 +93,15 @@ def _find_weighted_groups(strip: Any) -> None:
 
 
 @inner
-def _code(values: Any, codes: Any) -> Any:
+def _code(strip: Any, values: int, codes: int) -> Any:
     """The largest of the values / 15, and every value as a share of the largest, as C's uint8 keeps it."""
     largest, top, zero = splat(0.0), splat(f32(FOUR_BITS)), splat(0.0)
-    for row in range(0, values.size, WIDTH):
-        largest = larger(load(values, row), largest)
+    for group in range(N_GROUPS):
+        largest = larger(get(strip, values + group), largest)
     inverse = top / largest
-    for row in range(0, values.size, WIDTH):
-        code = to_float(nearest(inverse * load(values, row)) & splat_int(255))
-        store(codes, row, select(largest > zero, code, zero))
+    for group in range(N_GROUPS):
+        code = to_float(nearest(inverse * get(strip, values + group)) & splat_int(255))
+        put(strip, codes + group, select(largest > zero, code, zero))
     return largest / top
 
 
@@ -98,22 +110,20 @@ def _put_codes(strip: Any, blocks: Any) -> None:
     """Stores scales and minima in the two nibbles of a byte each, and keeps of both what the byte keeps."""
     for lane in range(len(blocks)):
         for group in range(N_GROUPS):
-            at = group * WIDTH + lane
-            code = (np.int64(strip.code[at]) | (np.int64(strip.minimum_code[at]) << 4)) & 0xFF
+            one, other = (CODE + group) * WIDTH + lane, (MINIMUM_CODE + group) * WIDTH + lane
+            code = (np.int64(strip[one]) | (np.int64(strip[other]) << 4)) & 0xFF
             blocks[lane, group] = code
-            strip.code[at], strip.minimum_code[at] = f32(code & 15), f32(code >> 4)
+            strip[one], strip[other] = f32(code & 15), f32(code >> 4)
 
 
 @inner
 def _quants_of(strip: Any, group: int, lane: int, x: Any) -> Any:
     """The quants of x, 32 elements of block `lane`: those of `group` and of the next."""
-    one, other = group * WIDTH + lane, (group + 1) * WIDTH + lane
-    step = halves(strip.scale[one], strip.scale[other])
-    wanted = nearest((x + halves(strip.minimum[one], strip.minimum[other])) / step)
-    if strip.scale[one] == 0 or strip.scale[other] == 0:
-        low = halves(strip.inverse_low[one], strip.inverse_low[other])
-        searched = nearest(halves(strip.inverse[one], strip.inverse[other]) * (x - low))
-        wanted = select(step == splat(0.0), searched, wanted)
+    step = two_of(strip, SCALE + group, lane)
+    wanted = nearest((x + two_of(strip, MINIMUM + group, lane)) / step)
+    if is_any(step == splat(0.0)):
+        low, inverse = two_of(strip, INVERSE_LOW + group, lane), two_of(strip, INVERSE + group, lane)
+        wanted = select(step == splat(0.0), nearest(inverse * (x - low)), wanted)
     return limited(wanted, splat_int(0), splat_int(N_MAX))
 
 

@@ -9,8 +9,8 @@ from conversion.quants.kernels.compiling import inner, kernel
 from conversion.quants.kernels.lanes import (
     WIDTH,
     halves,
+    is_any,
     load,
-    magnitude,
     nearest,
     select,
     splat,
@@ -30,7 +30,23 @@ from conversion.quants.kernels.scales import (
     signed_quant,
 )
 from conversion.quants.kernels.scales_and_minima import put_halves, weigh_by_importance
-from conversion.quants.kernels.search import fill_strip, limited, make_strip, mean_square, rounded
+from conversion.quants.kernels.search import (
+    CODE,
+    GROUP_WEIGHT,
+    LEVEL,
+    SCALE,
+    SCRATCH,
+    WEIGHT,
+    X,
+    fill_strip,
+    get,
+    limited,
+    make_strip,
+    mean_square,
+    put,
+    rounded,
+    two_of,
+)  # fmt: skip
 from conversion.quants.q3_k import BLOCK_SIZE, N_MAX, TYPE_SIZE
 
 f32 = np.float32
@@ -42,7 +58,7 @@ _search_scales_of_scales = scale_search(nearest_as_float)
 def quantize(rows: np.ndarray, weights: np.ndarray, out: np.ndarray) -> int:
     values, packed = rows.reshape(-1), out.reshape(-1)
     n_blocks = values.size // BLOCK_SIZE
-    strip = make_strip(N_GROUPS, BLOCK_SIZE, weights.size > 0)
+    strip = make_strip()
     for first in range(0, n_blocks, WIDTH):
         blocks = out.reshape(-1, TYPE_SIZE)[first : first + WIDTH]
         fill_strip(strip, values, weights, first, n_blocks)
@@ -55,15 +71,15 @@ def quantize(rows: np.ndarray, weights: np.ndarray, out: np.ndarray) -> int:
 
 @inner
 def _find_scales(strip: Any) -> Any:
-    """What the codes of the scales are multiplied by; fills `code` (scale + 32) and `level`."""
+    """What the codes of the scales are multiplied by; fills the rows of CODE (scale + 32) and LEVEL."""
     for group in range(N_GROUPS):
-        store(strip.scale, group * WIDTH, refine_scale(strip, group, N_MAX))
+        put(strip, SCALE + group, refine_scale(strip, group, N_MAX))
     zero, largest = splat(0.0), largest_scale(strip)
     inverse = splat(-32.0) / largest
     for group in range(N_GROUPS):
-        number = as_int8(nearest(inverse * load(strip.scale, group * WIDTH)))
+        number = as_int8(nearest(inverse * get(strip, SCALE + group)))
         code = to_float(limited(number, splat_int(-32), splat_int(31)) + splat_int(32))
-        store(strip.code, group * WIDTH, select(largest == zero, zero, code))
+        put(strip, CODE + group, select(largest == zero, zero, code))
     return select(largest == zero, zero, splat(1.0) / inverse)
 
 
@@ -72,32 +88,31 @@ def _find_weighted_scales(strip: Any) -> Any:
     """As `_find_scales`, with an importance matrix."""
     power = mean_square(strip, f32(2))
     for group in range(N_GROUPS):
-        at, row = group * GROUP * WIDTH, group * WIDTH
-        weigh_by_importance(strip, group * GROUP, GROUP, power)
+        at = group * GROUP
+        weigh_by_importance(strip, at, GROUP, power)
         total = splat(0.0)
-        for e in range(0, GROUP * WIDTH, WIDTH):
-            weight = load(strip.weight, e)
+        for e in range(GROUP):
+            weight = get(strip, WEIGHT + e)
             total = total + weight
-            store(strip.weight, PRODUCT + e, weight * load(strip.x, at + e))
-        scale, inverse = _search(strip.x, at, strip.weight, N_MAX)
-        for e in range(at, at + GROUP * WIDTH, WIDTH):
-            number = rounded(inverse * load(strip.x, e))
-            store(strip.level, e, _raised(number, inverse, N_MAX))
-        store(strip.group_weight, row, total)
-        store(strip.scale, row, scale)
+            put(strip, PRODUCT + e, weight * get(strip, X + at + e))
+        scale, inverse = _search(strip, X + at, N_MAX)
+        for e in range(at, at + GROUP):
+            put(strip, LEVEL + e, _raised(rounded(inverse * get(strip, X + e)), inverse, N_MAX))
+        put(strip, GROUP_WEIGHT + group, total)
+        put(strip, SCALE + group, scale)
     return _code_scales(strip)
 
 
 @inner
 def _code_scales(strip: Any) -> Any:
-    for row in range(0, N_GROUPS * WIDTH, WIDTH):
-        weight = load(strip.group_weight, row)
-        store(strip.weight, row, weight)
-        store(strip.weight, PRODUCT + row, weight * load(strip.scale, row))
-    d, inverse = _search_scales_of_scales(strip.scale, 0, strip.weight, 32)
-    for row in range(0, N_GROUPS * WIDTH, WIDTH):
-        number = nearest_as_float(inverse * load(strip.scale, row))
-        store(strip.code, row, _raised(number, inverse, 32))
+    for group in range(N_GROUPS):
+        weight = get(strip, GROUP_WEIGHT + group)
+        put(strip, WEIGHT + group, weight)
+        put(strip, PRODUCT + group, weight * get(strip, SCALE + group))
+    d, inverse = _search_scales_of_scales(strip, SCALE, 32)
+    for group in range(N_GROUPS):
+        number = nearest_as_float(inverse * get(strip, SCALE + group))
+        put(strip, CODE + group, _raised(number, inverse, 32))
     return d
 
 
@@ -105,19 +120,19 @@ def _code_scales(strip: Any) -> Any:
 def _raised(number: Any, inverse: Any, n_max: int) -> Any:
     """Quants from 0 on; 0 for all-zero groups, which have no inverse."""
     quant = limited(number, splat(-f32(n_max)), splat(f32(n_max - 1))) + splat(f32(n_max))
-    return select(magnitude(inverse) == splat(0.0), splat(0.0), quant)
+    return select(inverse == splat(0.0), splat(0.0), quant)
 
 
 @inner
 def _put_scales(strip: Any, blocks: Any, d: Any) -> None:
-    """Fills the last 14 bytes of each block; `scale` becomes what a quant is multiplied by, as stored."""
-    stored = put_halves(blocks, 108, d, strip.weight)
-    for row in range(0, N_GROUPS * WIDTH, WIDTH):
-        store(strip.scale, row, stored * (load(strip.code, row) - splat(32.0)))
+    """Fills the last 14 bytes of each block; the rows of SCALE become what a quant is multiplied by, as stored."""
+    stored = put_halves(strip, blocks, 108, d)
+    for group in range(N_GROUPS):
+        put(strip, SCALE + group, stored * (get(strip, CODE + group) - splat(32.0)))
     for lane in range(len(blocks)):
         blocks[lane, 96:108] = 0
         for group in range(N_GROUPS):
-            code = np.int64(strip.code[group * WIDTH + lane])
+            code = np.int64(strip[(CODE + group) * WIDTH + lane])
             blocks[lane, 96 + group % 8] |= (code & 15) << (4 * (group // 8))
             blocks[lane, 104 + group % 4] |= (code >> 4) << (2 * (group // 4))
 
@@ -139,13 +154,12 @@ def _put_quants(strip: Any, lane: int, values: Any, packed: Any, block: int) -> 
 @inner
 def _quants_of(strip: Any, group: int, lane: int, x: Any) -> Any:
     """The quants of x, 32 elements of block `lane`: those of `group` and of the next."""
-    one, other = group * WIDTH + lane, (group + 1) * WIDTH + lane
-    step = halves(strip.scale[one], strip.scale[other])
+    step = two_of(strip, SCALE + group, lane)
     quants = signed_quant(x, step, N_MAX)
-    if strip.scale[one] == 0 or strip.scale[other] == 0:
+    if is_any(step == splat(0.0)):
         for e in range(WIDTH):
-            strip.weight[e] = strip.level[(group * GROUP + e) * WIDTH + lane]
-        quants = select(step == splat(0.0), nearest(load(strip.weight, 0)), quants)
+            strip[SCRATCH * WIDTH + e] = strip[(LEVEL + group * GROUP + e) * WIDTH + lane]
+        quants = select(step == splat(0.0), nearest(get(strip, SCRATCH)), quants)
     return quants
 
 

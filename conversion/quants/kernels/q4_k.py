@@ -21,12 +21,12 @@ from conversion.quants.scales_and_minima import GROUP, N_GROUPS
 def quantize(rows: np.ndarray, weights: np.ndarray, out: np.ndarray) -> int:
     values, packed = rows.reshape(-1), out.reshape(-1)
     n_blocks = values.size // BLOCK_SIZE
-    strip = make_strip(N_GROUPS, GROUP, weights.size > 0)
+    strip, has_importance = make_strip(), weights.size > 0
     for first in range(0, n_blocks, WIDTH):
         blocks = out.reshape(-1, TYPE_SIZE)[first : first + WIDTH]
         fill_strip(strip, values, weights, first, n_blocks)
-        find_groups(strip, N_MAX, TRIES)
-        code_groups(strip, blocks)
+        find_groups(strip, N_MAX, TRIES, has_importance)
+        code_groups(strip, blocks, has_importance)
         for lane in range(len(blocks)):
             x, q = (first + lane) * BLOCK_SIZE, (first + lane) * TYPE_SIZE + 16
             for group in range(0, N_GROUPS, 2):

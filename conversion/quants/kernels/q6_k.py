@@ -9,8 +9,8 @@ from conversion.quants.kernels.compiling import inner, kernel
 from conversion.quants.kernels.lanes import (
     WIDTH,
     halves,
+    is_any,
     load,
-    magnitude,
     nearest,
     select,
     smaller,
@@ -29,7 +29,22 @@ from conversion.quants.kernels.scales import (
     signed_quant,
 )
 from conversion.quants.kernels.scales_and_minima import put_halves
-from conversion.quants.kernels.search import fill_strip, limited, make_strip, rounded
+from conversion.quants.kernels.search import (
+    CODE,
+    IMPORTANCE,
+    INVERSE,
+    SCALE,
+    SCRATCH,
+    WEIGHT,
+    X,
+    fill_strip,
+    get,
+    limited,
+    make_strip,
+    put,
+    rounded,
+    two_of,
+)  # fmt: skip
 from conversion.quants.q6_k import BLOCK_SIZE, TYPE_SIZE
 from conversion.quants.search import GROUP_MAX_EPS
 
@@ -42,17 +57,17 @@ _search = scale_search(rounded)
 def quantize(rows: np.ndarray, weights: np.ndarray, out: np.ndarray) -> int:
     values, packed = rows.reshape(-1), out.reshape(-1)
     n_blocks = values.size // BLOCK_SIZE
-    strip = make_strip(N_GROUPS, GROUP, weights.size > 0)
+    strip = make_strip()
     for first in range(0, n_blocks, WIDTH):
         blocks = out.reshape(-1, TYPE_SIZE)[first : first + WIDTH]
         fill_strip(strip, values, weights, first, n_blocks)
         for group in range(N_GROUPS):
-            _find_scale(strip, group)
+            _find_scale(strip, group, weights.size > 0)
         largest = largest_scale(strip)
         _put_scales(strip, blocks, largest)
-        store(strip.minimum, 0, largest)
+        put(strip, SCRATCH, largest)
         for lane in range(len(blocks)):
-            if abs(strip.minimum[lane]) < GROUP_MAX_EPS:
+            if abs(strip[SCRATCH * WIDTH + lane]) < GROUP_MAX_EPS:
                 blocks[lane, :] = 0
             else:
                 _put_quants(strip, lane, values, packed, first + lane)
@@ -60,31 +75,31 @@ def quantize(rows: np.ndarray, weights: np.ndarray, out: np.ndarray) -> int:
 
 
 @inner
-def _find_scale(strip: Any, group: int) -> None:
-    at = group * GROUP * WIDTH
-    for e in range(0, GROUP * WIDTH, WIDTH):
-        x = load(strip.x, at + e)
-        weight = load(strip.importance, at + e) if strip.importance.size else x * x
-        store(strip.weight, e, weight)
-        store(strip.weight, PRODUCT + e, weight * x)
-    scale, inverse = _search(strip.x, at, strip.weight, N_MAX)
-    store(strip.scale, group * WIDTH, scale)
-    store(strip.inverse, group * WIDTH, inverse)
+def _find_scale(strip: Any, group: int, has_importance: bool) -> None:
+    at = group * GROUP
+    for e in range(GROUP):
+        x = get(strip, X + at + e)
+        weight = get(strip, IMPORTANCE + at + e) if has_importance else x * x
+        put(strip, WEIGHT + e, weight)
+        put(strip, PRODUCT + e, weight * x)
+    scale, inverse = _search(strip, X + at, N_MAX)
+    put(strip, SCALE + group, scale)
+    put(strip, INVERSE + group, inverse)
 
 
 @inner
 def _put_scales(strip: Any, blocks: Any, largest: Any) -> None:
-    """Fills the last 18 bytes of each block; `scale` becomes what a quant is multiplied by, as stored."""
+    """Fills the last 18 bytes of each block; the rows of SCALE become what a quant is multiplied by, as stored."""
     inverse = splat(-128.0) / largest
-    d = put_halves(blocks, 208, splat(1.0) / inverse, strip.weight)
+    d = put_halves(strip, blocks, 208, splat(1.0) / inverse)
     for group in range(N_GROUPS):
-        number = nearest(inverse * load(strip.scale, group * WIDTH))
+        number = nearest(inverse * get(strip, SCALE + group))
         code = to_float(as_int8(smaller(number, splat_int(127))))
-        store(strip.code, group * WIDTH, code)
-        store(strip.scale, group * WIDTH, d * code)
+        put(strip, CODE + group, code)
+        put(strip, SCALE + group, d * code)
     for lane in range(len(blocks)):
         for group in range(N_GROUPS):
-            blocks[lane, 192 + group] = np.int64(strip.code[group * WIDTH + lane]) & 0xFF
+            blocks[lane, 192 + group] = np.int64(strip[(CODE + group) * WIDTH + lane]) & 0xFF
 
 
 @inner
@@ -105,13 +120,12 @@ def _put_quants(strip: Any, lane: int, values: Any, packed: Any, block: int) -> 
 @inner
 def _quants_of(strip: Any, group: int, lane: int, x: Any) -> Any:
     """The quants of x, 32 elements of block `lane`: those of `group` and of the next."""
-    one, other = group * WIDTH + lane, (group + 1) * WIDTH + lane
-    step = halves(strip.scale[one], strip.scale[other])
+    step = two_of(strip, SCALE + group, lane)
     quants = signed_quant(x, step, N_MAX)
-    if strip.scale[one] == 0 or strip.scale[other] == 0:
-        inverse = halves(strip.inverse[one], strip.inverse[other])
+    if is_any(step == splat(0.0)):
+        inverse = two_of(strip, INVERSE + group, lane)
         level = nearest(limited(rounded(inverse * x), splat(-f32(N_MAX)), splat(f32(N_MAX - 1))))
-        searched = select(magnitude(inverse) > splat(0.0), level + splat_int(N_MAX), splat_int(0))
+        searched = select(inverse == splat(0.0), splat_int(0), level + splat_int(N_MAX))
         quants = select(step == splat(0.0), searched, quants)
     return quants
 

@@ -7,24 +7,23 @@ import numpy as np
 
 from conversion.quants.kernels.compiling import inner
 from conversion.quants.kernels.lanes import (
-    WIDTH,
     is_any,
     larger,
-    load,
     magnitude,
     nearest,
     select,
     smaller,
     splat,
     splat_int,
-    store,
     to_float,
 )
-from conversion.quants.kernels.search import limited
+from conversion.quants.kernels.search import LEVEL, SCALE, WEIGHT, X, get, limited, put
 from conversion.quants.search import GROUP_MAX_EPS
 
 GROUP, N_GROUPS = 16, 16
-PRODUCT = GROUP * WIDTH  # Where, in the array of weights, those times the elements start.
+PRODUCT = WEIGHT + GROUP
+"""Rows of weights times elements."""
+
 f32 = np.float32
 
 
@@ -35,11 +34,11 @@ def nearest_as_float(value: Any) -> Any:
 
 
 @inner
-def first_largest(x: Any, at: int) -> Any:
-    """The first of the 16 values of largest magnitude; +0 where there is none."""
+def first_largest(strip: Any, row: int) -> Any:
+    """The first of 16 values of largest magnitude; +0 where there is none, or only NaN."""
     largest = splat(0.0)
-    for e in range(GROUP):
-        value = load(x, at + e * WIDTH)
+    for i in range(GROUP):
+        value = get(strip, row + i)
         largest = select(magnitude(value) > magnitude(largest), value, largest)
     return largest
 
@@ -48,31 +47,31 @@ def scale_search(to_nearest: Callable[..., Any]) -> Callable[..., Any]:
     """The search for the best of nineteen scales (make_qx_quants); `to_nearest` rounds."""
 
     @inner
-    def sums_of(x: Any, at: int, weight: Any, inverse: Any, n_max: int) -> Any:
+    def sums_of(strip: Any, row: int, inverse: Any, n_max: int) -> Any:
         lowest, highest = splat(-f32(n_max)), splat(f32(n_max - 1))
         sum_lx, sum_l2 = splat(0.0), splat(0.0)
         for e in range(GROUP):
-            number = limited(to_nearest(inverse * load(x, at + e * WIDTH)), lowest, highest)
-            sum_lx = sum_lx + load(weight, PRODUCT + e * WIDTH) * number
-            sum_l2 = sum_l2 + load(weight, e * WIDTH) * number * number
+            number = limited(to_nearest(inverse * get(strip, row + e)), lowest, highest)
+            sum_lx = sum_lx + get(strip, PRODUCT + e) * number
+            sum_l2 = sum_l2 + get(strip, WEIGHT + e) * number * number
         return sum_lx, sum_l2
 
     @inner
-    def search(x: Any, at: int, weight: Any, n_max: int) -> Any:
-        """The scale of the 16 rows of x from `at` on, and its inverse, that gives the quants: 0 for all-zero groups.
+    def search(strip: Any, row: int, n_max: int) -> Any:
+        """The scale of 16 values from `row` on, and its inverse, which gives the quants; that is 0 if all are zero.
 
-        `weight` holds 16 rows of weights, and 16 rows of weights times x.
+        The rows of WEIGHT hold the weights, those of PRODUCT the weights times the values.
         """
-        zero, largest = splat(0.0), first_largest(x, at)
+        zero, largest = splat(0.0), first_largest(strip, row)
         is_zero = magnitude(largest) < splat(GROUP_MAX_EPS)
         best_inverse = splat(-f32(n_max)) / largest
-        sum_lx, sum_l2 = sums_of(x, at, weight, best_inverse, n_max)
+        sum_lx, sum_l2 = sums_of(strip, row, best_inverse, n_max)
         scale = select(sum_l2 == zero, zero, sum_lx / sum_l2)
         best = scale * sum_lx
         for step in range(-9, 10):
             if step != 0:
                 inverse = splat(-(f32(n_max) + f32(0.1) * f32(step))) / largest
-                sum_lx, sum_l2 = sums_of(x, at, weight, inverse, n_max)
+                sum_lx, sum_l2 = sums_of(strip, row, inverse, n_max)
                 better = (sum_l2 > zero) & (sum_lx * sum_lx > best * sum_l2)
                 scale = select(better, sum_lx / sum_l2, scale)
                 best = select(better, scale * sum_lx, best)
@@ -85,24 +84,24 @@ def scale_search(to_nearest: Callable[..., Any]) -> Callable[..., Any]:
 @inner
 def refine_scale(strip: Any, group: int, n_max: int) -> Any:
     """The scale of a group with weights x * x, found by moving one quant after another for as long as that helps
-    (make_q3_quants). Fills the group's rows of `level` with its quants, 0 … 2 * n_max - 1."""
-    x, level, at = strip.x, strip.level, group * GROUP * WIDTH
+    (make_q3_quants). Fills the group's rows of LEVEL with its quants, 0 … 2 * n_max - 1."""
+    x, level = X + group * GROUP, LEVEL + group * GROUP
     zero, lowest, highest = splat(0.0), splat(-f32(n_max)), splat(f32(n_max - 1))
-    largest = first_largest(x, at)
+    largest = first_largest(strip, x)
     is_zero = magnitude(largest) < splat(GROUP_MAX_EPS)
     inverse = lowest / largest
     sum_lx, sum_l2 = zero, zero
     for e in range(GROUP):
-        value = load(x, at + e * WIDTH)
+        value = get(strip, x + e)
         weight = value * value
         number = limited(nearest_as_float(inverse * value), lowest, highest)
-        store(level, at + e * WIDTH, number)
+        put(strip, level + e, number)
         sum_lx = sum_lx + weight * value * number
         sum_l2 = sum_l2 + weight * number * number
     for _ in range(5):
         is_settled = True
         for e in range(GROUP):
-            value, number = load(x, at + e * WIDTH), load(level, at + e * WIDTH)
+            value, number = get(strip, x + e), get(strip, level + e)
             weight = value * value
             product = weight * value
             lx, l2 = sum_lx - product * number, sum_l2 - weight * number * number
@@ -110,21 +109,21 @@ def refine_scale(strip: Any, group: int, n_max: int) -> Any:
             moves = (lx > zero) & ((wanted < number) | (wanted > number))
             lx, l2 = lx + product * wanted, l2 + weight * wanted * wanted
             moves = moves & (l2 > zero) & (lx * lx * sum_l2 > sum_lx * sum_lx * l2)
-            store(level, at + e * WIDTH, select(moves, wanted, number))
+            put(strip, level + e, select(moves, wanted, number))
             sum_lx, sum_l2 = select(moves, lx, sum_lx), select(moves, l2, sum_l2)
             is_settled = is_settled and not is_any(moves)
         if is_settled:
             break
     for e in range(GROUP):
-        raised = load(level, at + e * WIDTH) - lowest
-        store(level, at + e * WIDTH, select(is_zero, zero, raised))
+        raised = get(strip, level + e) - lowest
+        put(strip, level + e, select(is_zero, zero, raised))
     return select(is_zero, zero, select(sum_l2 > zero, sum_lx / sum_l2, zero))
 
 
 @inner
 def largest_scale(strip: Any) -> Any:
     """The first scale of largest magnitude in each block; +0 where all are zero or NaN."""
-    return first_largest(strip.scale, 0)
+    return first_largest(strip, SCALE)
 
 
 @inner

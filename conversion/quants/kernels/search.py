@@ -1,18 +1,19 @@
 """The searches of conversion/quants/search.py in machine code: 32 groups at once, one per lane.
 
-A strip is 32 blocks of 256. In its arrays a row is what 32 blocks have in the same place: `x[32 * e + lane]` is element
-e of block `lane`, `scale[32 * g + lane]` the scale of its group g. Each lane does what ggml does for its block, in the
-same order; conditions choose between results.
+A strip is the scratch for 32 blocks of 256: rows of 32 float32 numbers, one per block, that is one per lane. Row
+`X + e` is element e of each block, row `SCALE + g` the scale of its group g. Each lane does what ggml does for its
+block, in the same order; conditions choose between results.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from conversion.quants.kernels.compiling import inner
 from conversion.quants.kernels.lanes import (
     WIDTH,
+    halves,
     is_all,
     is_any,
     larger,
@@ -32,42 +33,40 @@ from conversion.quants.search import GROUP_MAX_EPS
 BLOCK_SIZE = 256
 f32 = np.float32
 
+X, IMPORTANCE, LEVEL, WEIGHT = 0, 256, 520, 792
+"""Rows of elements: 256 of each block, of the importance of their columns, and of what the search made of them (or only
+those of one group); 32 of the weights of one group. The gaps keep the rows of one element apart by anything but a
+multiple of 4096 bytes: else the CPU takes a load for one of what was just stored, and waits (Q4_K: a fifth slower)."""
 
-class Strip(NamedTuple):
-    """Scratch for 32 blocks; it fits the caches next to a core. One row of `x` per element, of the rest per group."""
+SCALE, MINIMUM, INVERSE, INVERSE_LOW, GROUP_WEIGHT, CODE, MINIMUM_CODE = range(824, 936, 16)
+"""Rows of groups, at most 16 each."""
 
-    starts: np.ndarray
-    x: np.ndarray
-    importance: np.ndarray
-    weight: np.ndarray
-    level: np.ndarray
-    scale: np.ndarray
-    minimum: np.ndarray
-    inverse: np.ndarray
-    inverse_low: np.ndarray
-    group_weight: np.ndarray
-    code: np.ndarray
-    minimum_code: np.ndarray
+SCRATCH, N_ROWS = 936, 937
+_LINE = 64
 
 
 @inner
-def make_strip(n_groups: int, n_levels: int, has_importance: bool) -> Any:
-    """`n_levels`: for how many elements the search keeps its numbers."""
-    per_group = n_groups * WIDTH
-    return Strip(
-        np.empty(WIDTH, np.int64),
-        np.empty(BLOCK_SIZE * WIDTH, np.float32),
-        np.empty(BLOCK_SIZE * WIDTH if has_importance else 0, np.float32),
-        np.empty(32 * WIDTH, np.float32),
-        np.empty(n_levels * WIDTH, np.float32),
-        np.empty(per_group, np.float32),
-        np.empty(per_group, np.float32),
-        np.empty(per_group, np.float32),
-        np.empty(per_group, np.float32),
-        np.empty(per_group, np.float32),
-        np.empty(per_group, np.float32),
-        np.empty(per_group, np.float32),
-    )
+def make_strip() -> Any:
+    """120 KB, of which a search uses few at a time. Rows begin at cache lines: a load that spans two takes twice as long."""
+    memory = np.empty(N_ROWS * WIDTH + _LINE // 4, np.float32)
+    first = (-memory.ctypes.data) % _LINE // 4
+    return memory[first : first + N_ROWS * WIDTH]
+
+
+@inner
+def get(strip: Any, row: int) -> Any:
+    return load(strip, row * WIDTH)
+
+
+@inner
+def put(strip: Any, row: int, lanes: Any) -> None:
+    store(strip, row * WIDTH, lanes)
+
+
+@inner
+def two_of(strip: Any, row: int, lane: int) -> Any:
+    """One lane of a row in the first sixteen lanes, of the next row in the last: two groups of one block."""
+    return halves(strip[row * WIDTH + lane], strip[(row + 1) * WIDTH + lane])
 
 
 @inner
@@ -76,23 +75,24 @@ def fill_strip(strip: Any, values: Any, weights: Any, first: int, n_blocks: int)
 
     Where there are fewer blocks the last is repeated: its lanes are worked on and left.
     """
+    starts = np.empty(WIDTH, np.int64)
     for lane in range(WIDTH):
-        strip.starts[lane] = BLOCK_SIZE * min(first + lane, n_blocks - 1)
-    for element in range(0, BLOCK_SIZE, 16):
-        transpose(values, strip.starts, element, strip.x, element * WIDTH)
+        starts[lane] = BLOCK_SIZE * min(first + lane, n_blocks - 1)
+    for e in range(0, BLOCK_SIZE, 16):
+        transpose(values, starts, e, strip, (X + e) * WIDTH)
     if weights.size:
         for lane in range(WIDTH):
-            strip.starts[lane] %= weights.size
-        for element in range(0, BLOCK_SIZE, 16):
-            transpose(weights, strip.starts, element, strip.importance, element * WIDTH)
+            starts[lane] %= weights.size
+        for e in range(0, BLOCK_SIZE, 16):
+            transpose(weights, starts, e, strip, (IMPORTANCE + e) * WIDTH)
 
 
 @inner
 def mean_square(strip: Any, factor: float) -> Any:
     """factor * (the sum of the squares of each block) / 256."""
     total = splat(0.0)
-    for element in range(BLOCK_SIZE):
-        x = load(strip.x, element * WIDTH)
+    for e in range(BLOCK_SIZE):
+        x = get(strip, X + e)
         total = total + x * x
     return splat(factor) * total / splat(256.0)
 
@@ -121,8 +121,8 @@ def _levels_of(size: int) -> Part:
     @inner
     def find_levels(strip: Any, at: int, inverse: Any, low: Any, n_max: int) -> None:
         for e in range(size):
-            wanted = nearest(inverse * (load(strip.x, (at + e) * WIDTH) - low))
-            store(strip.level, e * WIDTH, to_float(limited(wanted, splat_int(0), splat_int(n_max))))
+            wanted = nearest(inverse * (get(strip, X + at + e) - low))
+            put(strip, LEVEL + e, to_float(limited(wanted, splat_int(0), splat_int(n_max))))
 
     return find_levels
 
@@ -136,11 +136,11 @@ def _sums_of(size: int) -> tuple[Part, Part]:
         find_levels(strip, at, inverse, low, n_max)
         sum_l, sum_l2, sum_xl = splat(0.0), splat(0.0), splat(0.0)
         for e in range(size):
-            number = load(strip.level, e * WIDTH)
-            weighted = load(strip.weight, e * WIDTH) * number
+            number = get(strip, LEVEL + e)
+            weighted = get(strip, WEIGHT + e) * number
             sum_l = sum_l + weighted
             sum_l2 = sum_l2 + weighted * number
-            sum_xl = sum_xl + weighted * load(strip.x, (at + e) * WIDTH)
+            sum_xl = sum_xl + weighted * get(strip, X + at + e)
         return sum_l, sum_l2, sum_xl
 
     @inner
@@ -148,10 +148,10 @@ def _sums_of(size: int) -> tuple[Part, Part]:
         zero, top = splat(0.0), splat(f32(n_max))
         sum_l, sum_l2, sum_xl = zero, zero, zero
         for e in range(size):
-            value = load(strip.x, (at + e) * WIDTH)
+            value = get(strip, X + at + e)
             number = limited(rounded(inverse * (value - low)), zero, top)
-            store(strip.level, e * WIDTH, number)
-            weighted = load(strip.weight, e * WIDTH) * number
+            put(strip, LEVEL + e, number)
+            weighted = get(strip, WEIGHT + e) * number
             sum_l = sum_l + weighted
             sum_l2 = sum_l2 + weighted * number
             sum_xl = sum_xl + weighted * value
@@ -164,11 +164,11 @@ def _outline_of(size: int) -> Part:
     @inner
     def outline(strip: Any, at: int) -> Any:
         """The smallest and the largest element, and the sums of w and of w * x."""
-        lowest = highest = load(strip.x, at * WIDTH)
-        sum_w = load(strip.weight, 0)
+        lowest = highest = get(strip, X + at)
+        sum_w = get(strip, WEIGHT)
         sum_x = sum_w * lowest
         for e in range(1, size):
-            value, w = load(strip.x, (at + e) * WIDTH), load(strip.weight, e * WIDTH)
+            value, w = get(strip, X + at + e), get(strip, WEIGHT + e)
             lowest, highest = smaller(value, lowest), larger(value, highest)
             sum_w = sum_w + w
             sum_x = sum_x + w * value
@@ -183,9 +183,9 @@ def _error_of(size: int, absolute: bool) -> Part:
         """The weighted error of the levels."""
         error = splat(0.0)
         for e in range(size):
-            difference = scale * load(strip.level, e * WIDTH) + low - load(strip.x, (at + e) * WIDTH)
+            difference = scale * get(strip, LEVEL + e) + low - get(strip, X + at + e)
             deviation = magnitude(difference) if absolute else difference * difference
-            error = error + load(strip.weight, e * WIDTH) * deviation
+            error = error + get(strip, WEIGHT + e) * deviation
         return error
 
     return error_of
@@ -200,7 +200,7 @@ def scales_and_minima_search(size: int, *, absolute: bool) -> Part:
     def search(strip: Any, group: int, n_max: int, tries: Any) -> None:
         """Fills row `group` of scale and minimum, of inverse and inverse_low, which give the quants of the search
         (nearest(inverse * (x - inverse_low)), within limits), and of group_weight."""
-        zero, one, at, row = splat(0.0), splat(1.0), group * size, group * WIDTH
+        zero, one, at = splat(0.0), splat(1.0), group * size
         lowest, highest, sum_w, sum_x = outline(strip, at)
         low = select(lowest > zero, zero, lowest)  # which keeps -0, as C does
         is_flat = highest == low
@@ -228,30 +228,33 @@ def scales_and_minima_search(size: int, *, absolute: bool) -> Part:
             best, scale = select(better, error, best), select(better, fitted, scale)
             best_inverse, best_low = select(better, inverse, best_inverse), select(better, low, best_low)
             low = select(better, fitted_low, low)
-        store(strip.scale, row, select(is_flat, zero, scale))
-        store(strip.minimum, row, splat(-1.0) * low)
-        store(strip.inverse, row, select(is_flat, zero, best_inverse))
-        store(strip.inverse_low, row, best_low)
-        store(strip.group_weight, row, sum_w)
+        put(strip, SCALE + group, select(is_flat, zero, scale))
+        put(strip, MINIMUM + group, splat(-1.0) * low)
+        put(strip, INVERSE + group, select(is_flat, zero, best_inverse))
+        put(strip, INVERSE_LOW + group, best_low)
+        put(strip, GROUP_WEIGHT + group, sum_w)
 
     return search
 
 
 @inner
-def search_positive_scales(values: Any, weights: Any, codes: Any, n_max: int) -> Any:
-    """The scale of the rows of `values`, whose codes, 0 … 255 as float32, fill `codes` (make_qp_quants)."""
-    zero, n_values = splat(0.0), values.size // WIDTH
+def search_positive_scales(strip: Any, values: int, codes: int, n_values: int, n_max: int) -> Any:
+    """The scale of n_values rows from `values` on; their codes, 0 … 255, fill the rows from `codes` on.
+
+    (make_qp_quants, weighted by the rows of GROUP_WEIGHT.)
+    """
+    zero = splat(0.0)
     largest = zero
     for i in range(n_values):
-        largest = larger(largest, load(values, i * WIDTH))
+        largest = larger(largest, get(strip, values + i))
     is_zero = largest < splat(GROUP_MAX_EPS)
     inverse = splat(f32(n_max)) / largest
     best = zero
     for i in range(n_values):
-        x = load(values, i * WIDTH)
+        x = get(strip, values + i)
         code = to_float(nearest(inverse * x) & splat_int(255))
         difference = x - (splat(1.0) / inverse) * code
-        best = best + load(weights, i * WIDTH) * difference * difference
+        best = best + get(strip, GROUP_WEIGHT + i) * difference * difference
     for step in range(-4, 5):
         if step == 0:
             continue
@@ -259,39 +262,40 @@ def search_positive_scales(values: Any, weights: Any, codes: Any, n_max: int) ->
         scale = splat(1.0) / tried
         error = zero
         for i in range(n_values):
-            x = load(values, i * WIDTH)
+            x = get(strip, values + i)
             difference = x - scale * to_float(smaller(nearest(tried * x), splat_int(n_max)))
-            error = error + load(weights, i * WIDTH) * difference * difference
+            error = error + get(strip, GROUP_WEIGHT + i) * difference * difference
         better = error < best
         best, inverse = select(better, error, best), select(better, tried, inverse)
-    scale = _refine_positive_scales(values, weights, codes, n_max, inverse)
     for i in range(n_values):
-        store(codes, i * WIDTH, select(is_zero, zero, load(codes, i * WIDTH)))
+        put(strip, codes + i, to_float(smaller(nearest(inverse * get(strip, values + i)), splat_int(n_max))))
+    scale = _refine_positive_scales(strip, values, codes, n_values, n_max)
+    for i in range(n_values):
+        put(strip, codes + i, select(is_zero, zero, get(strip, codes + i)))
     return select(is_zero, zero, scale)
 
 
 @inner
-def _refine_positive_scales(values: Any, weights: Any, codes: Any, n_max: int, inverse: Any) -> Any:
-    zero, low_byte, n_values = splat(0.0), splat_int(255), values.size // WIDTH
+def _refine_positive_scales(strip: Any, values: int, codes: int, n_values: int, n_max: int) -> Any:
+    zero, low_byte = splat(0.0), splat_int(255)
     sum_lx, sum_l2 = zero, zero
     for i in range(n_values):
-        x, w = load(values, i * WIDTH), load(weights, i * WIDTH)
-        wanted = smaller(nearest(inverse * x), splat_int(n_max))
-        number = to_float(wanted)
+        x, w = get(strip, values + i), get(strip, GROUP_WEIGHT + i)
+        number = get(strip, codes + i)
         sum_lx = sum_lx + w * x * number
         sum_l2 = sum_l2 + w * number * number
-        store(codes, i * WIDTH, to_float(wanted & low_byte))
+        put(strip, codes + i, to_float(nearest(number) & low_byte))
     for _ in range(5):
         is_settled = True
         for i in range(n_values):
-            x, w, code = load(values, i * WIDTH), load(weights, i * WIDTH), load(codes, i * WIDTH)
+            x, w, code = get(strip, values + i), get(strip, GROUP_WEIGHT + i), get(strip, codes + i)
             lx, l2 = sum_lx - w * x * code, sum_l2 - w * code * code
             wanted = smaller(nearest(x * l2 / lx), splat_int(n_max))
             number = to_float(wanted)
             moves = (lx > zero) & (l2 > zero) & ((number < code) | (number > code))
             lx, l2 = lx + w * x * number, l2 + w * number * number
             moves = moves & (lx * lx * sum_l2 > sum_lx * sum_lx * l2)
-            store(codes, i * WIDTH, select(moves, to_float(wanted & low_byte), code))
+            put(strip, codes + i, select(moves, to_float(wanted & low_byte), code))
             sum_lx, sum_l2 = select(moves, lx, sum_lx), select(moves, l2, sum_l2)
             is_settled = is_settled and not is_any(moves)
         if is_settled:
