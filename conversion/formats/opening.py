@@ -4,6 +4,7 @@ What a file is, its first bytes say; its name only where they say nothing. Where
 first of safetensors, GGUF, PyTorch, llama2.c is opened: the same order in which loaders prefer them.
 """
 
+import re
 from collections.abc import Callable, Mapping
 
 from conversion.formats import pytorch
@@ -39,6 +40,7 @@ NOT_WEIGHTS = {
     b"\x08\x03\x12": "ONNX",
 }
 MAX_SHOWN = 8
+SHARD_NUMBER = re.compile(r"(?<=-)\d{5}(?=-of-\d{5}\.)")
 
 
 def kind_of(path: str, source: ByteSource) -> str | None:
@@ -66,13 +68,25 @@ def open_weights(sources: Mapping[str, ByteSource]) -> Weights:
     Raises HeaderError: `ck-empty` lists what was found where there are none; else what the container's reader raises.
     """
     likely = {path: source for path, source in sources.items() if _may_hold_weights(path)}
-    kinds = {path: kind_of(path, source) for path, source in likely.items()}
+    kinds = _kinds(likely)
     chosen = next((kind for kind in OPENERS if kind in kinds.values()), None)
     if chosen is None and any(_is_broken_pytorch(path, source) for path, source in likely.items()):
         chosen = PYTORCH  # whose reader says what is wrong with it
     if chosen is None:
         raise HeaderError("ck-empty", f"no file here holds weights: {_listed(sources)}")
     return OPENERS[chosen](_belonging(sources, kinds, chosen))
+
+
+def _kinds(likely: Mapping[str, ByteSource]) -> dict[str, str | None]:
+    """Path -> container. Of the shards of one checkpoint only the first is looked at; the reader sees the others."""
+    seen: dict[str, str | None] = {}
+    kinds: dict[str, str | None] = {}
+    for path in sorted(likely):
+        name = SHARD_NUMBER.sub("", path)
+        if name not in seen:
+            seen[name] = kind_of(path, likely[path])
+        kinds[path] = seen[name]
+    return kinds
 
 
 def _may_hold_weights(path: str) -> bool:

@@ -12,7 +12,7 @@ from conversion.formats.layout import stream_file
 from conversion.formats.llama2c import Llama2cWeights
 from conversion.formats.opening import open_weights
 from conversion.formats.pytorch import TorchWeights
-from conversion.formats.source import BytesSource
+from conversion.formats.source import BytesSource, CountingSource
 from tests.conversion.formats.gguf.test_reader import SMALL as GGUF
 from tests.conversion.formats.gguf.test_splitting import PARTS
 from tests.conversion.formats.test_checkpoint import SHARDED
@@ -87,6 +87,14 @@ def test_a_folder_without_weights_is_refused_with_what_was_found(name: str) -> N
 def test_an_empty_folder_is_called_that() -> None:
     with pytest.raises(HeaderError, match="the folder is empty"):
         open_weights({})
+
+
+def test_of_many_shards_one_is_looked_at_before_they_are_read() -> None:
+    counted = {path: CountingSource(source) for path, source in sources(SHARDED).items()}
+    open_weights(counted)
+    assert (
+        sum(source.n_reads for source in counted.values()) == 1 + 1 + 2 * 2
+    )  # a look, the index, two headers
 
 
 def test_every_container_gives_rows_as_float32() -> None:
