@@ -47,7 +47,7 @@ def describe(config: Config, file_type: int, writer: gguf.GGUFWriter) -> None:
 
 
 def describe_gemma(config: Config, file_type: int, writer: gguf.GGUFWriter, *, n_key_heads: int) -> None:
-    """The keys that Gemma 1 and 2 have, in the reference converter's order; `n_key_heads` where the config is silent."""
+    """The keys that Gemma 1 and 2 have, in the reference's order; `n_key_heads` where the config is silent."""
     writer.add_context_length(read_count(config, "max_position_embeddings", 8192))
     writer.add_embedding_length(read_count(config, "hidden_size"))
     writer.add_block_count(read_count(config, "num_hidden_layers"))

@@ -8,7 +8,7 @@ import gguf
 
 from conversion.naming.base import Config, Family, NamingError, Shapes, Target, read_count, read_number
 from conversion.naming.hyperparameters import find_count
-from conversion.naming.reading import Run, transposed
+from conversion.naming.reading import Run, rows_at_once, transposed
 from conversion.naming.renaming import renamer
 
 CONV1D = (".c_attn.weight", ".c_proj.weight", ".c_fc.weight")
@@ -30,7 +30,10 @@ def _target(renamed: str, name: str, shape: tuple[int, ...]) -> Target:
             "bad-shape", f"tensor {name[:200]!r} has shape {shape}, but a Conv1D has two dimensions."
         )
     inputs, outputs = shape
-    return Target(renamed, (outputs, inputs), name, read=transposed([Run(name, 0, inputs)], outputs))
+    return Target(
+        renamed, (outputs, inputs), name,
+        rows_together=rows_at_once(outputs, inputs), read=transposed([Run(name, 0, inputs)], outputs),
+    )  # fmt: skip
 
 
 def describe(config: Config, file_type: int, writer: gguf.GGUFWriter) -> None:

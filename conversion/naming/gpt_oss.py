@@ -29,7 +29,7 @@ from conversion.naming.base import (
     read_count,
 )
 from conversion.naming.hyperparameters import describe_hyperparameters
-from conversion.naming.reading import Run, transposed
+from conversion.naming.reading import Read, Run, rows_at_once, transposed
 from conversion.naming.renaming import Rename, renamer
 
 BLOCK_BYTES, CODES_PER_BLOCK = 16, 32
@@ -127,19 +127,20 @@ def _plain_experts(rename: Rename, name: str, shape: tuple[int, ...]) -> list[Ta
     n_experts, inputs, outputs = shape
     blocks = [Run(name, expert * inputs, inputs) for expert in range(n_experts)]
     if not name.endswith("gate_up_proj"):
-        return [
-            Target(
-                rename(f"{name}.weight"), (n_experts, outputs, inputs), name, read=transposed(blocks, outputs)
-            )
-        ]
+        read = transposed(blocks, outputs)
+        return [_transposed(rename(f"{name}.weight"), (n_experts, outputs, inputs), name, read)]
     _check_even(name, outputs)
     return [
-        Target(
+        _transposed(
             rename(name.replace("gate_up_proj", f"{half}.weight")), (n_experts, outputs // 2, inputs), name,
-            read=transposed(blocks, outputs // 2, step=2, offset=offset),
+            transposed(blocks, outputs // 2, step=2, offset=offset),
         )
         for half, offset in HALVES
     ]  # fmt: skip
+
+
+def _transposed(renamed: str, shape: tuple[int, int, int], name: str, read: Read) -> Target:
+    return Target(renamed, shape, name, rows_together=rows_at_once(*shape[1:]), read=read)
 
 
 def _read_every_other(weights: Weights, first: int, count: int, *, name: str, offset: int) -> Rows:

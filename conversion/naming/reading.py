@@ -18,6 +18,9 @@ Read = Callable[[Weights, int, int], Rows]
 MAX_READ_ELEMENTS = 1 << 21
 """What a transpose holds of its source at once, beside the slab it fills."""
 
+TRANSPOSED_SLAB_ELEMENTS = 1 << 23
+"""Every slab of a transposed block reads the whole block, so its slabs are as long as memory allows: 32 MB."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -70,6 +73,11 @@ def transposed(blocks: Sequence[Run], n_cols: int, *, step: int = 1, offset: int
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     return read
+
+
+def rows_at_once(n_rows: int, n_cols: int) -> int:
+    """`Target.rows_together` for transposed blocks of that size, so that few slabs read each block."""
+    return max(1, min(n_rows, TRANSPOSED_SLAB_ELEMENTS // max(1, n_cols)))
 
 
 def _columns(weights: Weights, block: Run, columns: slice) -> Rows:
