@@ -21,6 +21,9 @@ MAX_DEPTH = 16
 MAX_VALUES = 1_000_000
 """Values looked at. A dict that appears in two places is looked at twice, and a chain of such doubles each time."""
 
+MAX_TENSORS = 100_000
+"""Twice as many as `MAX_OPCODES` can make one by one; more can only come from dicts in several places."""
+
 MAX_TIMES_SHOWN = 8
 """Bytes of all tensors together, in sizes of all storages: tied weights show a storage twice, nothing honest more."""
 
@@ -43,6 +46,8 @@ def flattened(value: Any) -> dict[str, View]:
                 "two tensors have this name once they are flattened",
                 f"tensor {quoted(name)}",
             )
+        if len(tensors) == MAX_TENSORS:
+            raise HeaderError("pt-tensor-count", f"more than {MAX_TENSORS} tensors, which is the limit")
         tensors[name] = found
     if not tensors:
         raise HeaderError("pt-no-tensors", f"the file holds a {type(value).__name__} without tensors")
