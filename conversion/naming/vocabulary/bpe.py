@@ -72,7 +72,9 @@ def _added(tokenizer: Tokenizer, text: str, token: AddedToken) -> tuple[str, ggu
 def load(folder: Path) -> Tokenizer:
     try:
         return Tokenizer.from_buffer(read_limited(folder / FILE_NAME))
-    except Exception as error:  # the library raises bare Exception for whatever it cannot parse
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # bare Exception for whatever the library cannot parse; a panic is not even that
         raise NamingError("bad-tokenizer", f"{FILE_NAME} cannot be read: {str(error)[:200]}") from error
 
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import gguf
-from tokenizers import Tokenizer
 
 from conversion.naming.base import Config, NamingError, read_count
 from conversion.naming.vocabulary import bpe, sentencepiece
@@ -91,32 +90,32 @@ def read_tokenizer(folder: Path, vocab_size: int) -> Vocabulary:
         )
     settings = read_json(folder / "tokenizer_config.json")
     return Vocabulary(
-        _tokens(bpe.load(folder), model, settings, vocab_size),
+        _tokens(described, settings, vocab_size),
         adds_prefix=settings.get("add_prefix_space") is not False,
         removes_spaces=settings.get("clean_up_tokenization_spaces") is True,
         charsmap=_charsmap(described.get("normalizer")),
     )
 
 
-def _tokens(
-    tokenizer: Tokenizer, model: dict[str, Any], settings: dict[str, Any], vocab_size: int
-) -> list[Token]:
-    added = tokenizer.get_added_tokens_decoder()
-    id_of = {token.content: number for number, token in added.items()}
-    unknown = id_of.get(str(settings.get("unk_token")), model.get("unk_id", 3))
+def _tokens(described: dict[str, Any], settings: dict[str, Any], vocab_size: int) -> list[Token]:
+    """Read as JSON: the tokenizers library may panic over a table of replacements that is not one."""
+    model = described["model"]
     try:
         pieces = [(str(text), float(score)) for text, score in model["vocab"]]
-    except (KeyError, TypeError, ValueError) as error:
+        added = {int(one["id"]): one for one in described.get("added_tokens") or []}
+        id_of = {str(one["content"]): number for number, one in added.items()}
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise NamingError(
-            "bad-tokenizer", f"{bpe.FILE_NAME}: the vocabulary is not a list of pairs."
+            "bad-tokenizer", f"{bpe.FILE_NAME}: tokens are not as they should be: {error!r:.100}"
         ) from error
+    unknown = id_of.get(str(settings.get("unk_token")), model.get("unk_id", 3))
     tokens = []
     for number, (text, score) in enumerate(pieces):
         kind = NORMAL
         if number == unknown:
             kind = UNKNOWN
         elif number in added:
-            kind = CONTROL if added[number].special else USER_DEFINED
+            kind = CONTROL if added[number].get("special") else USER_DEFINED
         tokens.append(Token(text, score, kind))
     gaps = range(len(tokens), vocab_size)
     return tokens + [Token(f"[PAD{number}]", UNUSED_SCORE, UNUSED) for number in gaps]
