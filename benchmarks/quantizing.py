@@ -1,95 +1,153 @@
-"""Every quantization kernel, against the numpy quantisers of the gguf package.
+"""Every quantization type against ggml's own C code and the numpy code of the gguf package, core for core.
 
-    python -m benchmarks.quantizing [--size-mb 64] [--rounds 5] [--smoke]
+    python -m benchmarks.quantizing [--types Q4_K,Q8_0] [--peers ggml,gguf] [--ggml LIBRARY] [--rounds 5] [--smoke]
 
-Prints, for each type, GB of float32 per CPU-second of one thread for both, and their ratio; then the lowest ratio of
-all kernels that have a peer. Rounds alternate and the best of each counts, because other work on the machine only ever
-slows down. Both must give the same bytes, or there is no figure. That package checks nothing for NaN, we do; and it has
-no quantiser for Q6_K.
-`--smoke` runs it tiny, to see that it runs; its ratio means nothing.
+For each type: quantising, the same with an importance matrix, and decoding, in millions of values per CPU-second of one
+thread. Rounds alternate and the best of each counts, because other work on the machine only ever slows down. Ours
+writes into an array that is there, as ggml does; against the gguf package both make their result. Ours looks for NaN
+and infinity and checks every scale, which neither peer's kernel does. All must give the same bytes, or there is no
+figure. `--smoke` runs it tiny, to see that it runs; its ratios mean nothing.
 """
 
 import argparse
+import os
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import gguf
 import numpy as np
 
-from conversion.quants import TYPES, dequantize, quantize
+from benchmarks._ggml import NUMBERS, Ggml
+from conversion.quants import TYPES, QuantType, dequantize, dequantize_into, quantize, quantize_into
 
 N_COLS = 4096
+SECONDS_A_RUN = 0.25
 Run = Callable[[], np.ndarray]
+Pair = tuple[str, Run, Run]
 
 
-def best_seconds(runs: dict[str, Run], rounds: int) -> dict[str, float]:
-    """CPU seconds of the quickest of some alternated rounds, by name."""
-    best = dict.fromkeys(runs, float("inf"))
+def best_seconds(ours: Run, theirs: Run, rounds: int) -> tuple[float, float]:
+    """CPU seconds of the quickest of some alternated rounds, for both."""
+    best = [float("inf"), float("inf")]
     for _ in range(rounds):
-        for name, run in runs.items():
+        for i, run in enumerate((ours, theirs)):
             started = time.thread_time()
             run()
-            best[name] = min(best[name], time.thread_time() - started)
-    return best
+            best[i] = min(best[i], time.thread_time() - started)
+    return best[0], best[1]
 
 
-def contenders(type_name: str, values: np.ndarray) -> dict[str, dict[str, Run]]:
-    """What is measured for one type: action -> who -> run. A peer that has no such kernel is left out."""
-    kind = gguf.GGMLQuantizationType[type_name]
-    data = quantize(values, type_name)
-    actions: dict[str, dict[str, Run]] = {
-        "quantize": {
-            "holdfast": lambda: quantize(values, type_name),
-            "gguf": lambda: gguf.quants.quantize(values, kind).view(np.uint8),
-        },
-        "dequantize": {
-            "holdfast": lambda: dequantize(data, type_name, N_COLS),
-            "gguf": lambda: gguf.quants.dequantize(
-                data.view(np.float32) if type_name == "F32" else data, kind
-            ),
-        },
-    }
-    for runs in actions.values():
+def against_ggml(ggml: Ggml, kind: QuantType, rows: np.ndarray, imatrix: np.ndarray) -> Iterator[Pair]:
+    """What is done -> ours, and theirs, for one type."""
+    out = np.empty((len(rows), kind.row_bytes(N_COLS)), dtype=np.uint8)
+
+    def quantizer(weights: np.ndarray | None) -> Run:
+        def run() -> np.ndarray:
+            quantize_into(kind, rows, out, weights)
+            return out
+
+        return run
+
+    if kind.quantize_blocks is not None:
+        for what, weights in (("quantise", None), ("quantise with imatrix", imatrix)):
+            if weights is not None or not kind.needs_imatrix:
+                yield what, quantizer(weights), ggml.quantizer(kind.name, rows, weights)
+        data = quantize(rows, kind.name, imatrix)
+    else:
+        data = _random_blocks(kind, len(rows))
+    values = np.empty_like(rows)
+
+    def decode() -> np.ndarray:
+        dequantize_into(kind, data, values)
+        return values
+
+    theirs = ggml.dequantizer(kind.name, data, N_COLS)
+    if theirs is not None:
+        yield "dequantise", decode, theirs
+
+
+def against_gguf(kind: QuantType, rows: np.ndarray, imatrix: np.ndarray) -> Iterator[Pair]:
+    peer = getattr(gguf.GGMLQuantizationType, kind.name, None)
+    if peer is None:
+        return
+    data = quantize(rows, kind.name, imatrix) if kind.quantize_blocks else _random_blocks(kind, len(rows))
+    pairs = (
+        ("quantise", lambda: quantize(rows, kind.name), lambda: gguf.quants.quantize(rows, peer).view(np.uint8)),
+        ("dequantise", lambda: dequantize(data, kind.name, N_COLS), lambda: gguf.quants.dequantize(data, peer)),
+    )  # fmt: skip
+    for what, ours, theirs in pairs:
         try:
-            same = np.array_equal(runs["gguf"](), runs["holdfast"]())
+            theirs()
         except NotImplementedError:
-            del runs["gguf"]
-        else:
-            if not same:
-                raise SystemExit(f"{type_name}: the gguf package gives other values")
-    return actions
+            continue
+        yield what, ours, theirs
 
 
-def measure(size_mb: int, rounds: int) -> float:
-    n_rows = max(1, size_mb * 2**20 // 4 // N_COLS)
-    values = np.random.default_rng(1).normal(0, 0.02, (n_rows, N_COLS)).astype(np.float32)
-    lowest = float("inf")
-    print(f"{n_rows} rows of {N_COLS} float32, best of {rounds}; GB of float32 per CPU-second")
-    for type_name in TYPES:
-        if type_name == "F32":
-            continue  # a copy on both sides
-        for action, runs in contenders(type_name, values).items():
-            rate = {name: values.nbytes / 1e9 / s for name, s in best_seconds(runs, rounds).items()}
-            line = f"{type_name:5} {action:10} holdfast {rate['holdfast']:6.2f} GB/s"
-            if "gguf" in rate:
-                ratio = rate["holdfast"] / rate["gguf"]
-                lowest = min(lowest, ratio)
-                line += f"   gguf {rate['gguf']:6.2f} GB/s   {ratio:.2f} times"
-            print(line, flush=True)
-    return lowest
+def compare(pair: Pair, kind: QuantType, peer: str, n_values: int, rounds: int) -> None:
+    """One line of figures and one ratio; the process ends if the two differ."""
+    what, ours, theirs = pair
+    if not np.array_equal(ours(), theirs(), equal_nan=what == "dequantise"):
+        raise SystemExit(f"{kind.name}: {peer} gives other values to {what}")
+    own, other = (n_values / 1e6 / seconds for seconds in best_seconds(ours, theirs, rounds))
+    print(
+        f"ratio: {own / other:.2f} ({kind.name} {what}: {own:.1f} against {other:.1f} M values/s, {peer})",
+        flush=True,
+    )
+
+
+def rows_for(kind: QuantType, ggml: Ggml, rounds: int) -> np.ndarray:
+    """Weights as models have them, as many as ggml needs a fixed time for; with some outliers."""
+    chance = np.random.default_rng(1)
+    n_rows = 4 if rounds == 1 else 16
+    while True:
+        rows = chance.normal(0, 0.02, (n_rows, N_COLS)).astype(np.float32)
+        rows.flat[:: 257 * 5] *= 32
+        if rounds == 1 or n_rows >= 1024 or kind.quantize_blocks is None:
+            return rows
+        started = time.thread_time()
+        ggml.quantizer(kind.name, rows, np.ones(N_COLS, dtype=np.float32))()
+        seconds = time.thread_time() - started
+        if seconds > SECONDS_A_RUN / 2:
+            return rows
+        n_rows *= 2
+
+
+def _random_blocks(kind: QuantType, n_rows: int) -> np.ndarray:
+    return np.random.default_rng(2).integers(0, 256, (n_rows, kind.row_bytes(N_COLS)), dtype=np.uint8)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--size-mb", type=int, default=64)
+    parser.add_argument("--types", help="names with commas; all if left out")
+    parser.add_argument("--peers", default="ggml,gguf")
+    parser.add_argument("--ggml", help="a shared library that exports ggml_quantize_chunk")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--smoke", action="store_true")
     options = parser.parse_args()
-    size_mb, rounds = (1, 1) if options.smoke else (options.size_mb, options.rounds)
-    lowest = measure(size_mb, rounds)
-    print(f"ratio: {lowest:.2f} (the slowest kernel against numpy quantisers of gguf {gguf_version()})")
+    if not options.smoke:
+        os.environ.setdefault("HOLDFAST_KERNELS", "compiled")
+    rounds = 1 if options.smoke else options.rounds
+    ggml = Ggml(options.ggml)
+    print(
+        f"rows of {N_COLS} float32, best of {rounds}; peers: {ggml.name}, gguf {gguf_version()}", flush=True
+    )
+    names = (
+        options.types.split(",")
+        if options.types
+        else [name for name in TYPES if name in NUMBERS and name != "F32"]
+    )
+    for kind in (TYPES[name] for name in names):
+        rows = rows_for(kind, ggml, rounds)
+        imatrix = np.random.default_rng(3).random(N_COLS, dtype=np.float32) + np.float32(0.01)
+        if "ggml" in options.peers:
+            for pair in against_ggml(ggml, kind, rows, imatrix):
+                compare(pair, kind, ggml.name, rows.size, rounds)
+        if "gguf" in options.peers:
+            for pair in against_gguf(kind, rows, imatrix):
+                compare(pair, kind, "the gguf package", rows.size, rounds)
 
 
 def gguf_version() -> str:
@@ -99,4 +157,4 @@ def gguf_version() -> str:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

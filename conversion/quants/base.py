@@ -57,7 +57,8 @@ class QuantType:
 
     `quantize_blocks` is None for a type that can only be read. `scale_at` lists the byte offsets of the float16 scales
     in a block: ggml refuses to write a block whose scale is not finite, and so do we; `is_invalid` finds blocks that it
-    refuses for anything else. `needs_imatrix`: ggml quantises it with an importance matrix or not at all.
+    refuses for anything else. `needs_imatrix`: ggml quantises it with an importance matrix or not at all;
+    `uses_imatrix` is False where it changes nothing.
     """
 
     name: str
@@ -68,6 +69,7 @@ class QuantType:
     scale_at: tuple[int, ...] = ()
     is_invalid: Refusal | None = field(default=None, repr=False)
     needs_imatrix: bool = False
+    uses_imatrix: bool = True
 
     def row_bytes(self, n_cols: int) -> int:
         """Bytes of one row; QuantError `row-not-divisible` unless blocks divide it."""

@@ -9,6 +9,7 @@ every number; they differ only in the payload of NaN, which is refused on the wa
 """
 
 import numpy as np
+import numpy.typing as npt
 
 from conversion.quants.base import Bytes, Floats, Importance, QuantType
 
@@ -21,4 +22,9 @@ def dequantize_blocks(blocks: Bytes, out: Floats) -> None:
     np.copyto(out, blocks.view("<f2"))
 
 
-F16 = QuantType("F16", 1, 2, quantize_blocks, dequantize_blocks, scale_at=(0,))
+def is_not_finite(blocks: Bytes) -> npt.NDArray[np.bool_]:
+    found: npt.NDArray[np.bool_] = (blocks.view("<u2")[:, 0] & 0x7C00) == 0x7C00
+    return found
+
+
+F16 = QuantType("F16", 1, 2, quantize_blocks, dequantize_blocks, is_invalid=is_not_finite, uses_imatrix=False)

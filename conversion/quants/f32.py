@@ -18,4 +18,4 @@ def dequantize_blocks(blocks: Bytes, out: Floats) -> None:
     np.copyto(out, blocks.view("<f4"))
 
 
-F32 = QuantType("F32", 1, 4, quantize_blocks, dequantize_blocks)
+F32 = QuantType("F32", 1, 4, quantize_blocks, dequantize_blocks, uses_imatrix=False)

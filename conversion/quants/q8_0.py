@@ -31,4 +31,6 @@ def dequantize_blocks(blocks: Bytes, out: Floats) -> None:
     np.multiply(blocks[:, 2:].view(np.int8), scale, out=out)
 
 
-Q8_0 = QuantType("Q8_0", BLOCK_SIZE, TYPE_SIZE, quantize_blocks, dequantize_blocks, scale_at=(0,))
+Q8_0 = QuantType(
+    "Q8_0", BLOCK_SIZE, TYPE_SIZE, quantize_blocks, dequantize_blocks, scale_at=(0,), uses_imatrix=False
+)

@@ -179,7 +179,7 @@ def _checked_weights(kind: QuantType, n_cols: int, imatrix: Floats | None) -> Fl
             "wrong-imatrix",
             f"expected {n_cols} float32 weights, got {imatrix.dtype} of shape {imatrix.shape}.",
         )
-    return np.require(imatrix, requirements=["C", "A"])
+    return np.require(imatrix, requirements=["C", "A"]) if kind.uses_imatrix else _NO_WEIGHTS
 
 
 def _cannot_quantise(kind: QuantType) -> QuantError:

@@ -87,15 +87,27 @@ float_of_half = _widened if HAS_FLOAT16 else widened_by_bits
 
 
 @helper
+def get_half(data: Any, at: int) -> float:
+    """The float16 at index `at` of uint8 of one dimension, as float32."""
+    return float_of_half(numba.int32(data[at]) | (numba.int32(data[at + 1]) << 8))
+
+
+@helper
+def set_half(data: Any, at: int, value: float) -> float:
+    """Stores a float32 as float16 at index `at` of uint8 of one dimension; gives back the value it has as float16."""
+    bits = half_of(value)
+    data[at] = bits & 0xFF
+    data[at + 1] = bits >> 8
+    return float_of_half(bits)
+
+
+@helper
 def half_at(data: Any, row: int, at: int) -> float:
-    """The float16 at byte `at` of a row of uint8, as float32."""
-    return float_of_half(numba.int32(data[row, at]) | (numba.int32(data[row, at + 1]) << 8))
+    """As `get_half`, of uint8 of two dimensions."""
+    return get_half(data[row], at)
 
 
 @helper
 def put_half(data: Any, row: int, at: int, value: float) -> float:
-    """Stores a float32 as float16 at byte `at` of a row of uint8; gives back the value it has as float16."""
-    bits = half_of(value)
-    data[row, at] = bits & 0xFF
-    data[row, at + 1] = bits >> 8
-    return float_of_half(bits)
+    """As `set_half`, of uint8 of two dimensions."""
+    return set_half(data[row], at, value)

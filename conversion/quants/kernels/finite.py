@@ -3,26 +3,34 @@
 import numpy as np
 
 from conversion.quants.kernels.bits import bits_of
-from conversion.quants.kernels.compiling import kernel
+from conversion.quants.kernels.compiling import helper, kernel
 
 STRIP = 1024
+_MAGNITUDE, _INFINITY = np.int32(0x7FFFFFFF), np.int32(0x7F800000)
 
 
 @kernel
 def find_not_finite(rows: np.ndarray) -> int:
     """1 + the flat index of the first value that is NaN or infinite; 0 if there is none.
 
-    NaN and infinity are the values whose bits without the sign reach 0x7F800000, so the largest of those bits tells
-    about a whole strip without a branch.
+    NaN and infinity are the values whose bits without the sign reach those of infinity, so the largest of these bits
+    tells about a whole strip without a branch. The strip's fixed length is what lets LLVM use wide registers: with a
+    variable one the loop is ten times slower.
     """
     flat = rows.reshape(-1)
-    for first in range(0, flat.size, STRIP):
-        last = min(first + STRIP, flat.size)
+    n_strips = flat.size // STRIP
+    for strip in range(n_strips):
         largest = np.int32(0)
-        for i in range(first, last):
-            largest = max(largest, np.int32(bits_of(flat[i]) & np.int32(0x7FFFFFFF)))
-        if largest >= 0x7F800000:
-            for i in range(first, last):
-                if np.int32(bits_of(flat[i]) & np.int32(0x7FFFFFFF)) >= 0x7F800000:
-                    return i + 1
+        for i in range(STRIP):
+            largest = max(largest, np.int32(bits_of(flat[strip * STRIP + i]) & _MAGNITUDE))
+        if largest >= _INFINITY:
+            return _first_not_finite(flat, strip * STRIP)
+    return _first_not_finite(flat, n_strips * STRIP)
+
+
+@helper
+def _first_not_finite(flat: np.ndarray, start: int) -> int:
+    for i in range(start, flat.size):
+        if np.int32(bits_of(flat[i]) & _MAGNITUDE) >= _INFINITY:
+            return i + 1
     return 0

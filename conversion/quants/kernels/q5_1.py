@@ -1,0 +1,68 @@
+"""Q5_1 in machine code; layout and arithmetic are told in conversion/quants/q5_1.py."""
+
+import numpy as np
+
+from conversion.quants.kernels.bits import get_half, set_half
+from conversion.quants.kernels.compiling import inner, kernel
+from conversion.quants.kernels.lanes import WIDTH
+from conversion.quants.kernels.searched import in_lane, quants_by_pair, row_powers, search_pairs, weigh_blocks
+from conversion.quants.kernels.simple import (
+    fifth,
+    fifth_bits_at,
+    high_quants,
+    low_quants,
+    put_fifth_bits,
+    put_nibbles,
+    ranged_quants,
+)
+from conversion.quants.kernels.strips import MINIMUM, SCALE, make_strip
+from conversion.quants.kernels.vectors import floats_of, store_floats
+from conversion.quants.search import WEIGHTED
+
+N_MAX, TYPE_SIZE = 31, 24
+
+
+@kernel
+def quantize(rows: np.ndarray, weights: np.ndarray, out: np.ndarray) -> int:
+    values, data = rows.reshape(-1), out.reshape(-1)
+    if weights.size:
+        _search(rows, weights, data)
+    else:
+        for block in range(values.size // 32):
+            scale, low, quants = ranged_quants(values, 32 * block, N_MAX)
+            _put(data, TYPE_SIZE * block, scale, low, quants)
+    return 0
+
+
+@kernel
+def dequantize(data: np.ndarray, out: np.ndarray) -> None:
+    blocks, values = data.reshape(-1), out.reshape(-1)
+    for block in range(values.size // 32):
+        at = TYPE_SIZE * block
+        scale, offset = get_half(blocks, at), get_half(blocks, at + 2)
+        bits = fifth_bits_at(blocks, at + 4)
+        low = low_quants(blocks, at + 8) | fifth(bits, 0)
+        high = high_quants(blocks, at + 8) | fifth(bits, 16)
+        store_floats(values, 32 * block, floats_of(low) * scale + offset)
+        store_floats(values, 32 * block + 16, floats_of(high) * scale + offset)
+
+
+@inner
+def _search(rows: np.ndarray, weights: np.ndarray, data: np.ndarray) -> None:
+    values, strip = rows.reshape(-1), make_strip()
+    powers, n_blocks = row_powers(strip, rows), values.size // 32
+    for first in range(0, n_blocks, WIDTH):
+        weigh_blocks(strip, values, weights, powers, first)
+        search_pairs(strip, 0, N_MAX, WEIGHTED)
+        for lane in range(min(WIDTH, n_blocks - first)):
+            quants = quants_by_pair(strip, lane, values, 32 * (first + lane), N_MAX)
+            scale, low = in_lane(strip, SCALE, lane), -in_lane(strip, MINIMUM, lane)
+            _put(data, TYPE_SIZE * (first + lane), scale, low, quants)
+
+
+@inner
+def _put(data: np.ndarray, at: int, scale: float, low: float, quants: np.ndarray) -> None:
+    set_half(data, at, scale)
+    set_half(data, at + 2, low)
+    put_fifth_bits(data, at + 4, quants)
+    put_nibbles(data, at + 8, quants)

@@ -1,0 +1,168 @@
+"""Kernels are compiled once and kept, never run stale, and never needed: each promise in a process of its own."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from conversion.quants import kernels
+from conversion.quants.kernels.caching import PACKAGE, cache_root, digest_of_sources
+from tests.services.deployment import ROOT
+
+WORK = """
+import json, sys, time
+import numpy as np
+started = time.process_time()
+from conversion.quants import kernels, quantize
+imported = time.process_time() - started
+values = np.random.default_rng(1).normal(0, 1, (2, 256)).astype(np.float32)
+digest = quantize(values, "Q8_0").tobytes().hex()
+print(json.dumps({"digest": digest, "state": kernels.state()["Q8_0"], "numba": "numba" in sys.modules}))
+"""
+
+
+def run(code: str = WORK, **environment: str) -> dict[str, object]:
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_numba_is_not_imported_for_little_work() -> None:
+    made = run(HOLDFAST_KERNELS="auto")
+    assert made["numba"] is False
+
+
+def test_two_processes_fill_an_empty_cache_at_once_and_a_third_finds_it(tmp_path: Path) -> None:
+    environment = os.environ | {"HOLDFAST_KERNELS": "compiled", "HOLDFAST_KERNEL_CACHE": str(tmp_path)}
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-c", WORK], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(2)
+    ]
+    made = [json.loads(process.communicate()[0]) for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    look = "import json; from conversion.quants import kernels; print(json.dumps(kernels.state()['Q8_0']))"
+    assert run(look, HOLDFAST_KERNELS="auto", HOLDFAST_KERNEL_CACHE=str(tmp_path))["quantize"] == "cached"
+    files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nbc")}
+    made.append(run(HOLDFAST_KERNELS="compiled", HOLDFAST_KERNEL_CACHE=str(tmp_path)))
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nbc")} == files
+    assert len({result["digest"] for result in made}) == 1
+    assert all(result["state"]["quantize"] == "compiled" for result in made)
+
+
+def test_a_damaged_cache_is_compiled_anew(tmp_path: Path) -> None:
+    environment = {"HOLDFAST_KERNELS": "compiled", "HOLDFAST_KERNEL_CACHE": str(tmp_path)}
+    first = run(**environment)
+    for path in (*tmp_path.rglob("q8_0.*.nbc"), *tmp_path.rglob("finite.*.nbi")):
+        path.write_bytes(path.read_bytes()[:100])
+    assert run(**environment) == first
+
+
+def test_a_cache_that_cannot_be_written_costs_compiling_only(tmp_path: Path) -> None:
+    (tmp_path / "a-file").write_text("")
+    environment = {
+        "HOLDFAST_KERNELS": "compiled",
+        "HOLDFAST_KERNEL_CACHE": str(tmp_path / "a-file" / "below"),
+    }
+    assert run(**environment)["state"]["quantize"] == "compiled"
+    assert not list(PACKAGE.rglob("*.nbi"))
+
+
+def test_without_numba_numpy_makes_the_same_bytes_and_says_why(tmp_path: Path) -> None:
+    (tmp_path / "numba.py").write_text("raise ImportError('no LLVM on this machine')")
+    load = "import conversion.quants.kernels as k; k.load('Q8_0', 'quantize');"
+    broken = run(load + WORK, HOLDFAST_KERNELS="auto", PYTHONPATH=str(tmp_path))
+    assert broken["state"]["quantize"] == "numpy: ImportError: no LLVM on this machine"
+    assert broken["digest"] == run(HOLDFAST_KERNELS="numpy")["digest"]
+
+
+def test_kernels_that_were_asked_for_and_cannot_be_had_are_an_error(tmp_path: Path) -> None:
+    (tmp_path / "numba.py").write_text("raise ImportError('no LLVM on this machine')")
+    code = """
+import json, numpy as np
+from conversion.quants import QuantError, quantize
+try:
+    quantize(np.zeros((1, 32), dtype=np.float32), "Q8_0")
+except QuantError as error:
+    print(json.dumps({"code": error.code, "message": error.message}))
+"""
+    refused = run(code, HOLDFAST_KERNELS="compiled", PYTHONPATH=str(tmp_path))
+    assert refused["code"] == "kernels-unavailable"
+    assert "HOLDFAST_KERNELS=auto" in str(refused["message"])
+
+
+@pytest.mark.parametrize("edited", ["kernels/bits.py", "kernels/q8_0.py", "q8_0.py"])
+def test_an_edit_to_any_file_leads_to_another_cache_folder(tmp_path: Path, edited: str) -> None:
+    """numba itself looks only at the file a kernel stands in: it would run a stale one after an edit to a helper."""
+    copy = tmp_path / "quants"
+    shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    assert digest_of_sources(copy) == digest_of_sources(PACKAGE)
+    digest_of_sources.cache_clear()
+    (copy / edited).write_text((copy / edited).read_text() + "\n# Nothing that a kernel would notice.\n")
+    assert digest_of_sources(copy) != digest_of_sources(PACKAGE)
+
+
+def test_numpy_hands_over_once_it_has_cost_what_the_kernel_costs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOLDFAST_KERNELS", "auto")
+    code = """
+import json, numpy as np
+from conversion.quants import kernels, quantize
+values = np.ones((1, 32), dtype=np.float32)
+states = []
+for seconds in (0.0, 60.0):
+    kernels.spent("Q8_0", "quantize", seconds)
+    quantize(values, "Q8_0")
+    states.append(kernels.state()["Q8_0"]["quantize"])
+print(json.dumps({"states": states}))
+"""
+    first, second = run(code)["states"]  # type: ignore[misc]
+    assert (first, second) in {("numpy", "compiled"), ("cached", "compiled")}
+
+
+def test_warming_tells_what_it_does_and_imports_nothing_for_numpy() -> None:
+    code = """
+import json, sys
+from conversion.quants.kernels import state
+from conversion.quants.kernels.warming import warm, warm_in_background
+heard = []
+thread = warm_in_background(["Q8_0", "F32"], lambda *said: heard.append(said))
+thread.join()
+warm(["Q8_0"], lambda *said: heard.append(said))
+print(json.dumps({"heard": heard, "state": state()["Q8_0"], "numba": "numba" in sys.modules}))
+"""
+    made = run(code, HOLDFAST_KERNELS="auto")
+    assert made["heard"] == [
+        ["Q8_0", "warming"], ["Q8_0", "compiled"], ["F32", "numpy-only"], ["Q8_0", "warming"], ["Q8_0", "compiled"],
+    ]  # fmt: skip
+    assert made["state"] == {"quantize": "compiled", "dequantize": "compiled"}
+    made = run(code, HOLDFAST_KERNELS="numpy")
+    assert (made["heard"], made["numba"]) == ([], False)
+
+
+def test_a_mode_that_means_nothing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOLDFAST_KERNELS", "fast")
+    with pytest.raises(ValueError, match="HOLDFAST_KERNELS is 'fast'; use one of auto, compiled, numpy"):
+        kernels.mode()
+
+
+def test_the_cache_lies_where_the_user_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOLDFAST_KERNEL_CACHE", str(tmp_path))
+    assert cache_root() == tmp_path
+    monkeypatch.delenv("HOLDFAST_KERNEL_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert cache_root() in {
+        tmp_path / "xdg" / "holdfast" / "kernels",
+        Path.home() / "Library/Caches/holdfast/kernels",
+    }
