@@ -7,6 +7,7 @@ from conversion.formats.gguf.weights import GgufWeights
 from conversion.formats.layout import TensorEntry
 from conversion.formats.llama2c import Llama2cWeights
 from conversion.formats.packed import UnpackedWeights, unpack
+from conversion.formats.pytorch import TorchWeights
 from conversion.formats.weights import Weights
 from conversion.naming import family_for
 from conversion.naming.base import Config
@@ -40,7 +41,10 @@ def _is_read_as_stored(config: Config) -> bool:
 
 
 def _ordered(weights: Weights) -> dict[str, TensorEntry]:
-    """As the reference converter meets them: safetensors by file and name, others in their own order."""
+    """As the reference converter meets them: safetensors by file and name, others in their own order.
+
+    PyTorch's are a Checkpoint, too, but of dicts, which have an order of their own.
+    """
     if isinstance(weights, UnpackedWeights) and isinstance(weights.weights, Checkpoint):
         path_of = weights.weights.path_of
         place = {name: path_of[weights.stored_as(name)] for name in weights.entries}
@@ -48,4 +52,6 @@ def _ordered(weights: Weights) -> dict[str, TensorEntry]:
             name: weights.entries[name]
             for name in sorted(weights.entries, key=lambda name: (place[name], name))
         }
-    return in_reference_order(weights) if isinstance(weights, Checkpoint) else dict(weights.entries)
+    if isinstance(weights, Checkpoint) and not isinstance(weights, TorchWeights):
+        return in_reference_order(weights)
+    return dict(weights.entries)
