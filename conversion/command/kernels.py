@@ -15,7 +15,9 @@ def prepare(job: Job, say: Callable[[str], None]) -> None:
     """Every kernel that the job is large enough for is loaded; compiling is said, for it takes seconds, once."""
     if kernels.mode() != "auto":
         return
-    for (name, action), n_elements in _wanted(job).items():
+    wanted = _wanted(job)
+    wanted["finite", "find_not_finite"] = sum(n for (_, action), n in wanted.items() if action == "quantize")
+    for (name, action), n_elements in wanted.items():
         if not kernels.has_kernels(name):
             continue
         is_kept = is_cached(name, action)
