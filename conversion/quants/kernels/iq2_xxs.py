@@ -71,6 +71,7 @@ def quantize(rows: np.ndarray, weights: np.ndarray, out: np.ndarray) -> int:
 def _search(strip: Any, best_codes: np.ndarray) -> None:
     """Fills `scale`, which may be negative, and `codes`."""
     prepare_runs(strip, ZERO_BELOW)
+    best_codes[:] = 0  # Where no scale is better than none, the points 0 stay.
     zero, one = splat(0.0), splat(1.0)
     # `roots` are in `runs` by now, so their place is free.
     scale, best = _fit_to_4(strip.x, strip.weight, strip.roots), zero
