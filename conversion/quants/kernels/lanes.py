@@ -27,8 +27,8 @@ from numba.extending import intrinsic, models, register_model
 from conversion.quants.kernels.compiling import inner
 
 WIDTH = 32
-"""Measured for the search of Q4_K, M elements/s: 16 lanes 148, 32 lanes 172, 64 lanes 173; with AVX2 142, 141, 129. It
-is also how many quants of a K-quant lie in consecutive bytes."""
+"""The search of Q4_K does 148 M elements/s with 16 lanes, 172 with 32, 173 with 64; with AVX2 142, 141, 129. It is also
+how many quants of a K-quant lie in consecutive bytes."""
 
 _FLOATS = ir.VectorType(ir.FloatType(), WIDTH)
 _INTS = ir.VectorType(ir.IntType(32), WIDTH)

@@ -21,25 +21,25 @@ from conversion.quants.kernels.lanes import (
     to_float,
 )
 from conversion.quants.kernels.scales_and_minima import put_scales, weigh_by_importance
-from conversion.quants.kernels.search import (
+from conversion.quants.kernels.search import limited, scales_and_minima_search, search_positive_scales
+from conversion.quants.kernels.strips import (  # fmt: skip
     CODE,
     INVERSE,
     INVERSE_LOW,
+    MAX_GROUPS,
     MINIMUM,
     MINIMUM_CODE,
     SCALE,
     WEIGHT,
+    D,
     X,
     fill_strip,
     get,
-    limited,
     make_strip,
     mean_square,
     put,
-    scales_and_minima_search,
-    search_positive_scales,
     two_of,
-)  # fmt: skip
+)
 from conversion.quants.q2_k import BLOCK_SIZE, FOUR_BITS, GROUP, N_GROUPS, N_MAX, TRIES, TYPE_SIZE
 from conversion.quants.search import WEIGHTED
 
@@ -58,13 +58,11 @@ def quantize(rows: np.ndarray, weights: np.ndarray, out: np.ndarray) -> int:
         fill_strip(strip, values, weights, first, n_blocks)
         if weights.size:
             _find_weighted_groups(strip)
-            d = search_positive_scales(strip, SCALE, CODE, N_GROUPS, FOUR_BITS)
-            dmin = search_positive_scales(strip, MINIMUM, MINIMUM_CODE, N_GROUPS, FOUR_BITS)
         else:
             _find_groups(strip)
-            d, dmin = _code(strip, SCALE, CODE), _code(strip, MINIMUM, MINIMUM_CODE)
+        _code_groups(strip, weights.size > 0)
         _put_codes(strip, blocks)
-        put_scales(strip, blocks, 80, N_GROUPS, (d, dmin))
+        put_scales(strip, blocks, 80, N_GROUPS)
         for lane in range(len(blocks)):
             for half in range(2):
                 x = (first + lane) * BLOCK_SIZE + 128 * half
@@ -90,6 +88,16 @@ def _find_weighted_groups(strip: Any) -> None:
     for group in range(N_GROUPS):
         weigh_by_importance(strip, group * GROUP, GROUP, power)
         _search_by_squared_error(strip, group, N_MAX, WEIGHTED)
+
+
+@inner
+def _code_groups(strip: Any, has_importance: bool) -> None:
+    for kind in range(2):
+        values, codes = SCALE + kind * MAX_GROUPS, CODE + kind * MAX_GROUPS
+        if has_importance:
+            put(strip, D + kind, search_positive_scales(strip, values, codes, N_GROUPS, FOUR_BITS))
+        else:
+            put(strip, D + kind, _code(strip, values, codes))
 
 
 @inner

@@ -30,23 +30,23 @@ from conversion.quants.kernels.scales import (
     signed_quant,
 )
 from conversion.quants.kernels.scales_and_minima import put_halves, weigh_by_importance
-from conversion.quants.kernels.search import (
+from conversion.quants.kernels.search import limited, rounded
+from conversion.quants.kernels.strips import (  # fmt: skip
     CODE,
     GROUP_WEIGHT,
     LEVEL,
     SCALE,
     SCRATCH,
     WEIGHT,
+    D,
     X,
     fill_strip,
     get,
-    limited,
     make_strip,
     mean_square,
     put,
-    rounded,
     two_of,
-)  # fmt: skip
+)
 from conversion.quants.q3_k import BLOCK_SIZE, N_MAX, TYPE_SIZE
 
 f32 = np.float32
@@ -62,8 +62,8 @@ def quantize(rows: np.ndarray, weights: np.ndarray, out: np.ndarray) -> int:
     for first in range(0, n_blocks, WIDTH):
         blocks = out.reshape(-1, TYPE_SIZE)[first : first + WIDTH]
         fill_strip(strip, values, weights, first, n_blocks)
-        d = _find_weighted_scales(strip) if weights.size else _find_scales(strip)
-        _put_scales(strip, blocks, d)
+        put(strip, D, _find_weighted_scales(strip) if weights.size else _find_scales(strip))
+        _put_scales(strip, blocks)
         for lane in range(len(blocks)):
             _put_quants(strip, lane, values, packed, first + lane)
     return 0
@@ -124,9 +124,9 @@ def _raised(number: Any, inverse: Any, n_max: int) -> Any:
 
 
 @inner
-def _put_scales(strip: Any, blocks: Any, d: Any) -> None:
+def _put_scales(strip: Any, blocks: Any) -> None:
     """Fills the last 14 bytes of each block; the rows of SCALE become what a quant is multiplied by, as stored."""
-    stored = put_halves(strip, blocks, 108, d)
+    stored = put_halves(strip, D, blocks, 108)
     for group in range(N_GROUPS):
         put(strip, SCALE + group, stored * (get(strip, CODE + group) - splat(32.0)))
     for lane in range(len(blocks)):

@@ -12,7 +12,7 @@ from conversion.quants.kernels.scales_and_minima import (
     quants_of,
     step_at,
 )
-from conversion.quants.kernels.search import fill_strip, make_strip
+from conversion.quants.kernels.strips import fill_strip, make_strip
 from conversion.quants.q5_k import BLOCK_SIZE, N_MAX, TRIES, TYPE_SIZE
 from conversion.quants.scales_and_minima import GROUP, N_GROUPS
 

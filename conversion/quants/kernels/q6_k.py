@@ -29,22 +29,22 @@ from conversion.quants.kernels.scales import (
     signed_quant,
 )
 from conversion.quants.kernels.scales_and_minima import put_halves
-from conversion.quants.kernels.search import (
+from conversion.quants.kernels.search import limited, rounded
+from conversion.quants.kernels.strips import (  # fmt: skip
     CODE,
     IMPORTANCE,
     INVERSE,
     SCALE,
     SCRATCH,
     WEIGHT,
+    D,
     X,
     fill_strip,
     get,
-    limited,
     make_strip,
     put,
-    rounded,
     two_of,
-)  # fmt: skip
+)
 from conversion.quants.q6_k import BLOCK_SIZE, TYPE_SIZE
 from conversion.quants.search import GROUP_MAX_EPS
 
@@ -91,7 +91,8 @@ def _find_scale(strip: Any, group: int, has_importance: bool) -> None:
 def _put_scales(strip: Any, blocks: Any, largest: Any) -> None:
     """Fills the last 18 bytes of each block; the rows of SCALE become what a quant is multiplied by, as stored."""
     inverse = splat(-128.0) / largest
-    d = put_halves(strip, blocks, 208, splat(1.0) / inverse)
+    put(strip, D, splat(1.0) / inverse)
+    d = put_halves(strip, D, blocks, 208)
     for group in range(N_GROUPS):
         number = nearest(inverse * get(strip, SCALE + group))
         code = to_float(as_int8(smaller(number, splat_int(127))))

@@ -17,7 +17,8 @@ from conversion.quants.kernels.lanes import (
     splat_int,
     to_float,
 )
-from conversion.quants.kernels.search import LEVEL, SCALE, WEIGHT, X, get, limited, put
+from conversion.quants.kernels.search import limited
+from conversion.quants.kernels.strips import LEVEL, SCALE, WEIGHT, X, get, put
 from conversion.quants.search import GROUP_MAX_EPS
 
 GROUP, N_GROUPS = 16, 16

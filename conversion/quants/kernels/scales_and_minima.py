@@ -18,24 +18,23 @@ from conversion.quants.kernels.lanes import (
     splat_int,
     to_float,
 )
-from conversion.quants.kernels.search import (
+from conversion.quants.kernels.search import limited, scales_and_minima_search, search_positive_scales
+from conversion.quants.kernels.strips import (  # fmt: skip
     CODE,
     IMPORTANCE,
     INVERSE,
     INVERSE_LOW,
+    MAX_GROUPS,
     MINIMUM,
     MINIMUM_CODE,
     SCALE,
-    SCRATCH,
     WEIGHT,
+    D,
     X,
     get,
-    limited,
     mean_square,
     put,
-    scales_and_minima_search,
-    search_positive_scales,
-)  # fmt: skip
+)
 from conversion.quants.scales_and_minima import GROUP, N_GROUPS, SIX_BITS
 from conversion.quants.search import WEIGHTED
 
@@ -77,12 +76,14 @@ def _weigh_by_size(strip: Any, at: int) -> None:
 def code_groups(strip: Any, blocks: Any, has_importance: bool) -> None:
     """Fills the first 16 bytes of each block, and leaves in the rows of SCALE and MINIMUM what a quant is multiplied by
     and what is then taken off, as stored."""
-    if has_importance:
-        d = search_positive_scales(strip, SCALE, CODE, N_GROUPS, SIX_BITS)
-        dmin = search_positive_scales(strip, MINIMUM, MINIMUM_CODE, N_GROUPS, SIX_BITS)
-    else:
-        d, dmin = _code(strip, SCALE, CODE), _code(strip, MINIMUM, MINIMUM_CODE)
-    put_scales(strip, blocks, 0, N_GROUPS, (d, dmin))
+    # Not one call for each: as values, not constants, the rows need only one compiled search.
+    for kind in range(2):
+        values, codes = SCALE + kind * MAX_GROUPS, CODE + kind * MAX_GROUPS
+        if has_importance:
+            put(strip, D + kind, search_positive_scales(strip, values, codes, N_GROUPS, SIX_BITS))
+        else:
+            put(strip, D + kind, _code(strip, values, codes))
+    put_scales(strip, blocks, 0, N_GROUPS)
     for lane in range(len(blocks)):
         _pack_codes(strip, lane, blocks)
 
@@ -102,27 +103,25 @@ def _code(strip: Any, values: int, codes: int) -> Any:
 
 
 @inner
-def put_scales(strip: Any, blocks: Any, at: int, n_groups: int, scales: Any) -> None:
+def put_scales(strip: Any, blocks: Any, at: int, n_groups: int) -> None:
     """Stores d and dmin as float16 at byte `at` and `at` + 2 of each block; the rows of SCALE and MINIMUM become what a
     quant is multiplied by and what is then taken off: the codes times the scales as they are stored."""
-    d, dmin = scales
-    stored, stored_min = put_halves(strip, blocks, at, d), put_halves(strip, blocks, at + 2, dmin)
-    for group in range(n_groups):
-        put(strip, SCALE + group, stored * get(strip, CODE + group))
-        put(strip, MINIMUM + group, stored_min * get(strip, MINIMUM_CODE + group))
+    for kind in range(2):
+        stored = put_halves(strip, D + kind, blocks, at + 2 * kind)
+        for group in range(kind * MAX_GROUPS, kind * MAX_GROUPS + n_groups):
+            put(strip, SCALE + group, stored * get(strip, CODE + group))
 
 
 @inner
-def put_halves(strip: Any, blocks: Any, at: int, values: Any) -> Any:
-    """Stores one value as float16 in each block; gives back the values as float16 has them."""
-    put(strip, SCRATCH, values)
+def put_halves(strip: Any, row: int, blocks: Any, at: int) -> Any:
+    """Stores the values of a row as float16 in each block; the row becomes, and what comes back is, what they hold."""
     for lane in range(len(blocks)):
-        value = SCRATCH * WIDTH + lane
+        value = row * WIDTH + lane
         bits = half_of(strip[value])
         strip[value] = float_of_half(bits)
         blocks[lane, at] = bits & 0xFF
         blocks[lane, at + 1] = bits >> 8
-    return get(strip, SCRATCH)
+    return get(strip, row)
 
 
 @inner

@@ -1,8 +1,7 @@
 """The searches of conversion/quants/search.py in machine code: 32 groups at once, one per lane.
 
-A strip is the scratch for 32 blocks of 256: rows of 32 float32 numbers, one per block, that is one per lane. Row
-`X + e` is element e of each block, row `SCALE + g` the scale of its group g. Each lane does what ggml does for its
-block, in the same order; conditions choose between results.
+They work on a strip (strips.py). Each lane does what ggml does for its block, in the same order; conditions choose
+between results.
 """
 
 from collections.abc import Callable
@@ -12,89 +11,32 @@ import numpy as np
 
 from conversion.quants.kernels.compiling import inner
 from conversion.quants.kernels.lanes import (
-    WIDTH,
-    halves,
     is_all,
     is_any,
     larger,
-    load,
     magnitude,
     nearest,
     select,
     smaller,
     splat,
     splat_int,
-    store,
     to_float,
-    transpose,
+)
+from conversion.quants.kernels.strips import (
+    GROUP_WEIGHT,
+    INVERSE,
+    INVERSE_LOW,
+    LEVEL,
+    MINIMUM,
+    SCALE,
+    WEIGHT,
+    X,
+    get,
+    put,
 )
 from conversion.quants.search import GROUP_MAX_EPS
 
-BLOCK_SIZE = 256
 f32 = np.float32
-
-X, IMPORTANCE, LEVEL, WEIGHT = 0, 256, 520, 792
-"""Rows of elements: 256 of each block, of the importance of their columns, and of what the search made of them (or only
-those of one group); 32 of the weights of one group. The gaps keep the rows of one element apart by anything but a
-multiple of 4096 bytes: else the CPU takes a load for one of what was just stored, and waits (Q4_K: a fifth slower)."""
-
-SCALE, MINIMUM, INVERSE, INVERSE_LOW, GROUP_WEIGHT, CODE, MINIMUM_CODE = range(824, 936, 16)
-"""Rows of groups, at most 16 each."""
-
-SCRATCH, N_ROWS = 936, 937
-_LINE = 64
-
-
-@inner
-def make_strip() -> Any:
-    """120 KB, of which a search uses few at a time. Rows begin at cache lines: a load that spans two takes twice as long."""
-    memory = np.empty(N_ROWS * WIDTH + _LINE // 4, np.float32)
-    first = (-memory.ctypes.data) % _LINE // 4
-    return memory[first : first + N_ROWS * WIDTH]
-
-
-@inner
-def get(strip: Any, row: int) -> Any:
-    return load(strip, row * WIDTH)
-
-
-@inner
-def put(strip: Any, row: int, lanes: Any) -> None:
-    store(strip, row * WIDTH, lanes)
-
-
-@inner
-def two_of(strip: Any, row: int, lane: int) -> Any:
-    """One lane of a row in the first sixteen lanes, of the next row in the last: two groups of one block."""
-    return halves(strip[row * WIDTH + lane], strip[(row + 1) * WIDTH + lane])
-
-
-@inner
-def fill_strip(strip: Any, values: Any, weights: Any, first: int, n_blocks: int) -> None:
-    """Transposes blocks first … first + 31, and the importance of their columns if there is any.
-
-    Where there are fewer blocks the last is repeated: its lanes are worked on and left.
-    """
-    starts = np.empty(WIDTH, np.int64)
-    for lane in range(WIDTH):
-        starts[lane] = BLOCK_SIZE * min(first + lane, n_blocks - 1)
-    for e in range(0, BLOCK_SIZE, 16):
-        transpose(values, starts, e, strip, (X + e) * WIDTH)
-    if weights.size:
-        for lane in range(WIDTH):
-            starts[lane] %= weights.size
-        for e in range(0, BLOCK_SIZE, 16):
-            transpose(weights, starts, e, strip, (IMPORTANCE + e) * WIDTH)
-
-
-@inner
-def mean_square(strip: Any, factor: float) -> Any:
-    """factor * (the sum of the squares of each block) / 256."""
-    total = splat(0.0)
-    for e in range(BLOCK_SIZE):
-        x = get(strip, X + e)
-        total = total + x * x
-    return splat(factor) * total / splat(256.0)
 
 
 @inner
