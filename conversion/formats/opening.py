@@ -53,7 +53,7 @@ def kind_of(path: str, source: ByteSource) -> str | None:
         return GGUF
     if pytorch.is_pytorch(head):
         return PYTORCH
-    if head[8:10] in (b'{"', b"{}") and int.from_bytes(head[:8], "little") <= source.size_bytes:
+    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= source.size_bytes - 8:
         return SAFETENSORS
     if is_llama2c(source, head):
         return LLAMA2C
@@ -69,9 +69,7 @@ def open_weights(sources: Mapping[str, ByteSource]) -> Weights:
     """
     likely = {path: source for path, source in sources.items() if _may_hold_weights(path)}
     kinds = _kinds(likely)
-    chosen = next((kind for kind in OPENERS if kind in kinds.values()), None)
-    if chosen is None and any(_is_broken_pytorch(path, source) for path, source in likely.items()):
-        chosen = PYTORCH  # whose reader says what is wrong with it
+    chosen = next((kind for kind in OPENERS if kind in kinds.values()), None) or _meant(sources, likely)
     if chosen is None:
         raise HeaderError("ck-empty", f"no file here holds weights: {_listed(sources)}")
     return OPENERS[chosen](_belonging(sources, kinds, chosen))
@@ -95,10 +93,14 @@ def _may_hold_weights(path: str) -> bool:
     return "/" not in path and ("." not in path or path.endswith((*known, ".dat")))
 
 
-def _is_broken_pytorch(path: str, source: ByteSource) -> bool:
-    return path.endswith(SUFFIXES[PYTORCH]) and not _known_otherwise(
-        source.read(0, min(32, source.size_bytes))
-    )
+def _meant(sources: Mapping[str, ByteSource], likely: Mapping[str, ByteSource]) -> str | None:
+    """The container that an index or a name stands for where no file has it: its reader says what is wrong."""
+    for kind, index_suffix in zip((SAFETENSORS, PYTORCH), INDEX_SUFFIXES, strict=True):
+        if any(path.endswith(index_suffix) for path in sources):
+            return kind
+    named = [source for path, source in likely.items() if path.endswith(SUFFIXES[PYTORCH])]
+    is_broken = any(not _known_otherwise(source.read(0, min(32, source.size_bytes))) for source in named)
+    return PYTORCH if is_broken else None
 
 
 def _belonging(

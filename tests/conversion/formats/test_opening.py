@@ -15,7 +15,7 @@ from conversion.formats.pytorch import TorchWeights
 from conversion.formats.source import BytesSource, CountingSource
 from tests.conversion.formats.gguf.test_reader import SMALL as GGUF
 from tests.conversion.formats.gguf.test_splitting import PARTS
-from tests.conversion.formats.test_checkpoint import SHARDED
+from tests.conversion.formats.test_checkpoint import INDEX, SHARDED
 from tests.conversion.formats.test_safetensors import SMALL as SAFETENSORS
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
@@ -68,6 +68,12 @@ REFUSED: dict[str, tuple[str, str, dict[str, bytes]]] = {
     "a Git LFS pointer": ("ck-empty", "a Git LFS pointer", {"model.safetensors": POINTER}),
     "a pointer under a name of PyTorch": ("ck-empty", "a Git LFS pointer", {"pytorch_model.bin": POINTER}),
     "a page of HTML": ("ck-empty", "an HTML page", {"model.gguf": b"<!DOCTYPE html>"}),
+    "an index without any of its shards": ("ck-shard-missing", "2 of 2 shards", {INDEX: SHARDED[INDEX]}),
+    "an index of PyTorch without its shards": (
+        "ck-shard-missing",
+        "1 of 1 shards",
+        {"pytorch_model.bin.index.json": b'{"weight_map":{"a":"pytorch_model-00001-of-00001.bin"}}'},
+    ),
     "a broken PyTorch file": ("pt-magic", "neither a zip nor a pickle", {"pytorch_model.bin": b"?" * 100}),
     "a broken GGUF": ("gguf-magic", "not with", {"model.gguf": b"?" * 100}),
     "a broken safetensors": ("st-header-large", "model.safetensors", {"model.safetensors": b"?" * 100}),
