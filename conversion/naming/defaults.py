@@ -7,6 +7,7 @@ from typing import Any
 
 from conversion.naming.base import Config, read_count
 from conversion.naming.hyperparameters import find, full_attention, read_rope, text_settings
+from conversion.naming.renaming import check_layers
 
 SIZES = ("num_hidden_layers", "hidden_size", "num_attention_heads", "vocab_size")
 """Never taken for granted: a guess would describe another model."""
@@ -15,12 +16,13 @@ SIZES = ("num_hidden_layers", "hidden_size", "num_attention_heads", "vocab_size"
 def with_defaults(config: Config, **defaults: Any) -> dict[str, Any]:
     """The language model's settings, with these defaults for what is absent or null.
 
-    Raises NamingError `bad-config` for absent SIZES. As in every config class, `num_key_value_heads: null` says that
-    there are as many as heads, whatever the default.
+    Raises NamingError `bad-config` for absent SIZES and for more layers than llama.cpp runs. As in every config class,
+    `num_key_value_heads: null` says that there are as many as heads, whatever the default.
     """
     settings = text_settings(config)
     for key in SIZES:
         read_count(settings, key)
+    check_layers(settings["num_hidden_layers"])
     as_many = {"num_key_value_heads": settings["num_attention_heads"]}
     is_null = "num_key_value_heads" in settings and settings["num_key_value_heads"] is None
     defaults = defaults | as_many if is_null else as_many | defaults

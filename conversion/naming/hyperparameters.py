@@ -165,7 +165,7 @@ def _describe_experts(config: Config, writer: gguf.GGUFWriter) -> None:
     _describe_counts(config, optional)
     function = find(config, *_GATING_KEYS)
     if function is not None:
-        if function not in GATING:
+        if not isinstance(function, str) or function not in GATING:
             raise NamingError(
                 "bad-config",
                 f"experts chosen by {function!r:.60} are not known. Supported: {', '.join(GATING)}.",

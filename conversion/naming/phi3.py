@@ -18,7 +18,13 @@ from conversion.naming.base import Config, Family, NamingError, Rows, Shapes, Ta
 from conversion.naming.hyperparameters import find_count, full_attention, read_rope
 from conversion.naming.renaming import BUFFERS, renamer
 from conversion.naming.vocabulary import bpe, sentencepiece
-from conversion.naming.vocabulary.files import ADDED_SCORE, UNUSED_SCORE, read_json, read_limited
+from conversion.naming.vocabulary.files import (
+    ADDED_SCORE,
+    UNUSED_SCORE,
+    read_json,
+    read_limited,
+    read_vocab_size,
+)
 from conversion.naming.vocabulary.special import describe_special
 
 
@@ -100,7 +106,7 @@ def vocabulary(config: Config, folder: Path, writer: gguf.GGUFWriter) -> None:
     if is_gpt2 or not sentencepiece.is_present(folder):
         bpe.describe(config, folder, writer)
         return
-    tokens = _read_tokens(folder, read_count(config, "vocab_size"))
+    tokens = _read_tokens(folder, read_vocab_size(config))
     writer.add_tokenizer_model("llama")
     writer.add_tokenizer_pre("default")
     writer.add_token_list([token.text for token in tokens])

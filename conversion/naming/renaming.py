@@ -8,12 +8,16 @@ from conversion.naming.base import NamingError
 
 Rename = Callable[[str], str]
 
+MAX_LAYERS = 512
+"""llama.cpp's own limit (LLAMA_MAX_LAYERS). The map of names grows with every layer that a config claims to have."""
+
 BUFFERS = (".attention.masked_bias", ".attention.bias", ".rotary_emb.inv_freq")
 """Buffers that old checkpoints carry; ggml computes them itself."""
 
 
 def renamer(architecture: gguf.MODEL_ARCH, n_layers: int) -> Rename:
     """A function from a checkpoint's tensor name to GGUF's; it raises NamingError `unknown-tensor`."""
+    check_layers(n_layers)
     names = gguf.get_tensor_name_map(architecture, n_layers)
 
     def rename(name: str) -> str:
@@ -27,6 +31,14 @@ def renamer(architecture: gguf.MODEL_ARCH, n_layers: int) -> Rename:
         return renamed
 
     return rename
+
+
+def check_layers(n_layers: int) -> None:
+    """NamingError `bad-config` for more than MAX_LAYERS."""
+    if n_layers > MAX_LAYERS:
+        raise NamingError(
+            "bad-config", f"config.json speaks of {n_layers} layers; llama.cpp runs at most {MAX_LAYERS}."
+        )
 
 
 def layer_of(name: str) -> int | None:

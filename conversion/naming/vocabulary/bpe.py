@@ -6,9 +6,9 @@ from typing import Any
 import gguf
 from tokenizers import AddedToken, Tokenizer
 
-from conversion.naming.base import Config, NamingError, read_count
+from conversion.naming.base import Config, NamingError
 from conversion.naming.collecting import Collector
-from conversion.naming.vocabulary.files import looks_special, read_json, read_limited
+from conversion.naming.vocabulary.files import looks_special, read_json, read_limited, read_vocab_size
 from conversion.naming.vocabulary.pretokenizers import check_stated, identify
 from conversion.naming.vocabulary.special import describe_special
 
@@ -25,7 +25,7 @@ def describe(config: Config, folder: Path, writer: gguf.GGUFWriter) -> None:
     described = read_json(folder / FILE_NAME)
     _check_model(described)
     tokenizer = load(folder)
-    tokens, types = read_tokens(tokenizer, read_count(config, "vocab_size"))
+    tokens, types = read_tokens(tokenizer, read_vocab_size(config))
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre(_pre_tokenizer(tokenizer, described, writer))
     writer.add_token_list(tokens)
@@ -74,7 +74,9 @@ def load(folder: Path) -> Tokenizer:
         return Tokenizer.from_buffer(read_limited(folder / FILE_NAME))
     except (KeyboardInterrupt, SystemExit):
         raise
-    except BaseException as error:  # bare Exception for whatever the library cannot parse; a panic is not even that
+    except (
+        BaseException
+    ) as error:  # bare Exception for whatever the library cannot parse; a panic is not even that
         raise NamingError("bad-tokenizer", f"{FILE_NAME} cannot be read: {str(error)[:200]}") from error
 
 

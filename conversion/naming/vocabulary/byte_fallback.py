@@ -13,8 +13,8 @@ from typing import Any
 
 import gguf
 
-from conversion.naming.base import Config, NamingError, read_count
-from conversion.naming.vocabulary.files import ADDED_SCORE, UNUSED_SCORE, read_json
+from conversion.naming.base import Config, NamingError
+from conversion.naming.vocabulary.files import ADDED_SCORE, UNUSED_SCORE, read_json, read_vocab_size
 from conversion.naming.vocabulary.sentencepiece import (
     BYTE,
     CONTROL,
@@ -41,7 +41,7 @@ def describe(config: Config, folder: Path, writer: gguf.GGUFWriter) -> None:
     described = read_json(folder / FILE_NAME)
     try:
         prefix = puts_a_space_first(described)
-        tokens = read_tokens(described, _special_names(folder), read_count(config, "vocab_size"))
+        tokens = read_tokens(described, _special_names(folder), read_vocab_size(config))
     except (ValueError, TypeError, AttributeError, LookupError) as error:
         raise NamingError("bad-tokenizer", f"{FILE_NAME} cannot be read: {str(error)[:200]}") from error
     writer.add_tokenizer_model("llama")

@@ -4,12 +4,23 @@ import json
 from pathlib import Path
 from typing import Any
 
-from conversion.naming.base import NamingError
+from conversion.naming.base import Config, NamingError, read_count
 
 MAX_TOKENIZER_BYTES = 200_000_000
 """Several times the largest tokenizer known (34 MB)."""
 
+MAX_TOKENS = 1 << 20
+"""The largest vocabulary known has 901629 tokens (XLM-V). Those that a config claims to have are made up one by one."""
+
 UNUSED_SCORE, ADDED_SCORE = -10000.0, -1000.0
+
+
+def read_vocab_size(config: Config) -> int:
+    """The number of tokens by the config; NamingError `bad-config` above MAX_TOKENS."""
+    size = read_count(config, "vocab_size")
+    if size > MAX_TOKENS:
+        raise NamingError("bad-config", f"config.json: vocab_size is {size}; at most {MAX_TOKENS} are read.")
+    return size
 
 
 def read_json(path: Path) -> dict[str, Any]:

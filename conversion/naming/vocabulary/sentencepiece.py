@@ -12,13 +12,14 @@ from typing import Any
 
 import gguf
 
-from conversion.naming.base import Config, NamingError, read_count
+from conversion.naming.base import Config, NamingError
 from conversion.naming.vocabulary.files import (
     ADDED_SCORE,
     UNUSED_SCORE,
     looks_special,
     read_json,
     read_limited,
+    read_vocab_size,
 )
 from conversion.naming.vocabulary.special import describe_special
 
@@ -46,7 +47,7 @@ def is_present(folder: Path) -> bool:
 
 def describe(config: Config, folder: Path, writer: gguf.GGUFWriter) -> None:
     """`tokenizer.ggml.model` llama, with tokens, scores, types and special ids."""
-    tokens = read_tokens(folder, read_count(config, "vocab_size"))
+    tokens = read_tokens(folder, read_vocab_size(config))
     writer.add_tokenizer_model("llama")
     writer.add_tokenizer_pre("default")
     writer.add_token_list([token.text for token in tokens])

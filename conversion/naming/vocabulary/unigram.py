@@ -15,7 +15,7 @@ import gguf
 
 from conversion.naming.base import Config, NamingError, read_count
 from conversion.naming.vocabulary import bpe, sentencepiece
-from conversion.naming.vocabulary.files import UNUSED_SCORE, read_json, read_limited
+from conversion.naming.vocabulary.files import UNUSED_SCORE, read_json, read_limited, read_vocab_size
 from conversion.naming.vocabulary.sentencepiece import CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED, Token
 from conversion.naming.vocabulary.special import describe_special
 
@@ -38,7 +38,7 @@ class Vocabulary:
 
 def describe(config: Config, folder: Path, writer: gguf.GGUFWriter) -> None:
     """`tokenizer.ggml.model` t5, with tokens, scores, types, the normalisation and special ids."""
-    vocab_size = read_count(config, "vocab_size")
+    vocab_size = read_vocab_size(config)
     found = (
         read_sentencepiece(folder, vocab_size)
         if (folder / FILE_NAME).is_file()

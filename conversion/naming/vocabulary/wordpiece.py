@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 
 from conversion.naming.base import Config, NamingError, read_count
 from conversion.naming.vocabulary import bpe
-from conversion.naming.vocabulary.files import read_json
+from conversion.naming.vocabulary.files import read_json, read_vocab_size
 from conversion.naming.vocabulary.pretokenizers import probe_digest
 from conversion.naming.vocabulary.special import describe_special
 
@@ -35,7 +35,7 @@ def describe(config: Config, folder: Path, writer: gguf.GGUFWriter) -> None:
     described = read_json(folder / bpe.FILE_NAME)
     _check(described)
     tokenizer = bpe.load(folder)
-    tokens, types = bpe.read_tokens(tokenizer, read_count(config, "vocab_size"))
+    tokens, types = bpe.read_tokens(tokenizer, read_vocab_size(config))
     writer.add_token_type_count(read_count(config, "type_vocab_size", 1))
     writer.add_tokenizer_model("bert")
     writer.add_tokenizer_pre(_pre(tokenizer))

@@ -1,15 +1,17 @@
 """Configs that say little: we take for granted what the reference converter does, which reads them by transformers."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from conversion.naming import NamingError, family_for
+from conversion.naming import NamingError, family_for, supported
 from conversion.naming.collecting import collected, new_collector
 from conversion.naming.defaults import SIZES, head_dimension, with_defaults, with_rope_theta
+from conversion.naming.vocabulary import describe_vocabulary
 from tests.conversion.naming.models import config
-from tests.fixtures.architectures.fixture import FOLDER
+from tests.fixtures.architectures.fixture import FOLDER, write_tokenizer
 
 TERSE: dict[str, dict[str, Any]] = json.loads((FOLDER / "terse.json").read_text())
 
@@ -60,3 +62,20 @@ def test_a_stated_base_of_rope_is_kept_in_any_spelling(stated: dict[str, Any]) -
 def test_heads_divide_the_hidden_size_unless_the_config_says_otherwise() -> None:
     assert head_dimension(config()) == 16
     assert head_dimension(config(head_dim=24)) == 24
+
+
+def test_more_layers_than_llama_cpp_runs_are_refused_before_names_are_made_for_them() -> None:
+    settings = config(num_hidden_layers=2**31 - 1, n_layer=2**31 - 1)
+    for architecture in supported():
+        with pytest.raises(
+            NamingError, match=f"speaks of {2**31 - 1} layers; llama.cpp runs at most 512"
+        ) as refused:
+            family_for(settings | {"architectures": [architecture]}).targets(settings, {})
+        assert refused.value.code == "bad-config"
+
+
+def test_more_tokens_than_any_vocabulary_has_are_refused_before_they_are_made(tmp_path: Path) -> None:
+    write_tokenizer("sentencepiece", tmp_path)
+    with pytest.raises(NamingError, match="vocab_size is 2147483647; at most 1048576") as refused:
+        describe_vocabulary(config(vocab_size=2**31 - 1), tmp_path, new_collector("llama"))
+    assert refused.value.code == "bad-config"

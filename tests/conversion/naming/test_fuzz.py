@@ -11,10 +11,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from conversion.formats.layout import TensorEntry
-from conversion.naming import NamingError
+from conversion.naming import NamingError, family_for
+from conversion.naming.collecting import new_collector
 from conversion.naming.file_types import FILE_TYPES
 from conversion.naming.plan import plan_gguf
+from conversion.naming.vocabulary import describe_vocabulary
 from tests.conversion.naming.models import SAMPLES, TOKENIZER, config, shapes
+from tests.fixtures.architectures.fixture import Fixture, fixtures
 
 ENTRIES = {name: TensorEntry(name, "F32", shape, 0, 0) for name, shape in shapes(config()).items()}
 
@@ -71,6 +74,54 @@ def test_any_text_as_front_matter(text: str) -> None:
 )
 def test_any_config(changes: dict[str, Any]) -> None:
     plan_or_refuse({"config.json": json.dumps(config() | changes).encode()})
+
+
+@few
+@given(
+    fixture=st.sampled_from(fixtures()),
+    changes=keyed("architectures", "num_hidden_layers", "hidden_size", "num_attention_heads", "num_key_value_heads",
+                  "head_dim", "vocab_size", "intermediate_size", "max_position_embeddings", "rope_parameters",
+                  "rope_scaling", "rope_theta", "layer_types", "sliding_window", "num_experts", "num_local_experts",
+                  "num_experts_per_tok", "moe_intermediate_size", "partial_rotary_factor", "no_rope_layers", "clip_qkv",
+                  "text_config", "scoring_func", "logits_scaling", "shared_intermediate_size", "rms_norm_eps"),
+)  # fmt: skip
+def test_any_config_of_any_family(fixture: Fixture, changes: dict[str, Any]) -> None:
+    """Targets and keys alone: tokenizers have their own tests."""
+    settings = json.loads((fixture.folder / "config.json").read_text()) | changes
+    shapes_of = {name: shape for name, _, shape in fixture.tensors}
+    try:
+        family = family_for(settings)
+        family.targets(settings, shapes_of)
+        family.describe(settings, 0, new_collector(family.gguf_architecture))
+    except NamingError as error:
+        assert error.code  # noqa: PT017  # refusing is one of the two good ends
+
+
+@few
+@given(post=values, normalizer=values, added=values, model=values, settings=values)
+def test_any_tokenizer_json(post: Any, normalizer: Any, added: Any, model: Any, settings: Any) -> None:
+    template = {"type": "TemplateProcessing", "single": post, "pair": added}
+    byte_fallback = {"type": "BPE", "byte_fallback": True, "vocab": model, "merges": added}
+    for tokenizer in (
+        {"post_processor": post, "normalizer": normalizer, "added_tokens": added, "model": model},
+        {
+            "post_processor": template,
+            "added_tokens": added,
+            "model": {"type": "BPE", "vocab": {}, "merges": []},
+        },
+        {
+            "normalizer": {"type": "Prepend", "content": "\u2581"},
+            "model": byte_fallback,
+            "added_tokens": post,
+        },
+    ):
+        with tempfile.TemporaryDirectory() as made:
+            (Path(made) / "tokenizer.json").write_text(json.dumps(tokenizer))
+            (Path(made) / "tokenizer_config.json").write_text(json.dumps(settings))
+            try:
+                describe_vocabulary(config(), Path(made), new_collector("llama"))
+            except NamingError as error:
+                assert error.code  # noqa: PT017  # refusing is one of the two good ends
 
 
 @few
