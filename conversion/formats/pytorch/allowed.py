@@ -29,6 +29,9 @@ DTYPES = {
     "float8_e5m2fnuz": "F8_E5M2FNUZ", "float8_e8m0fnu": "F8_E8M0",
 }  # fmt: skip
 
+UNNAMED = ("complex128", "complex32", "ComplexDoubleStorage", "float4_e2m1fn_x2", "quint8", "qint8", "qint32")
+"""Dtypes of torch, and storages of them, that are no whole number of bytes or that safetensors has no name for."""
+
 
 @dataclass(frozen=True, slots=True)
 class Dtype:
@@ -87,7 +90,9 @@ def storage_of(reference: object) -> Storage:
     return Storage(key, dtype, count * (DTYPE_BITS[dtype] // 8))
 
 
-def _tensor(storage: object, offset: object, shape: object, strides: object, *_: object) -> View:
+def _tensor(storage: object, offset: object, shape: object, strides: object, *rest: object) -> View:
+    """`rest` is (requires_grad, hooks, metadata), none of them in the oldest files."""
+    _check_plain(rest[2:3])
     if not isinstance(storage, Storage):
         raise HeaderError("pt-tensor", "a tensor without a storage")
     return checked_view(storage, storage.dtype, offset, shape, strides)
@@ -96,9 +101,19 @@ def _tensor(storage: object, offset: object, shape: object, strides: object, *_:
 def _typed_tensor(storage: object, offset: object, shape: object, strides: object, *rest: object) -> View:
     """`rest` is (requires_grad, hooks, dtype, metadata); the dtype is here because the storage is untyped."""
     dtype = rest[2] if len(rest) > 2 else None
+    _check_plain(rest[3:4])
     if not isinstance(storage, Storage) or not isinstance(dtype, Dtype):
         raise HeaderError("pt-tensor", "a tensor without a storage or a dtype")
     return checked_view(storage, dtype.name, offset, shape, strides)
+
+
+def _check_plain(metadata: tuple[object, ...]) -> None:
+    """Refuses a tensor whose values are not what its storage holds: torch can leave a conjugate or a sign undone."""
+    if any(metadata) and metadata != (None,):
+        raise HeaderError(
+            "pt-tensor",
+            "a tensor that is still to be conjugated or negated; save it with .resolve_conj() or .clone()",
+        )
 
 
 def _parameter(tensor: object, *_: object) -> View:
@@ -173,6 +188,10 @@ def allowed(module: object, name: object) -> object:
     if isinstance(module, str) and isinstance(name, str) and (module, name) in GLOBALS:
         return GLOBALS[module, name]
     shown = quoted(f"{module}.{name}")
+    if module == "torch" and name in UNNAMED:
+        raise HeaderError(
+            "pt-dtype", f"{shown} is a dtype that nothing else has a name for, so it is not read"
+        )
     raise HeaderError(
         "pt-global",
         f"the pickle names {shown}, which could run code when loaded. Only tensors, dicts and lists of them are read, "
