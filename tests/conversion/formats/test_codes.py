@@ -4,7 +4,8 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
-PREFIXES = "st|ck|gguf|pt|l2c|im|packed"
+FOLDERS = ("conversion/formats", "conversion/command")
+PREFIXES = "st|ck|gguf|pt|l2c|im|packed|lora"
 LITERAL = re.compile(rf'"((?:{PREFIXES})-[a-z0-9-]+)"')
 RAISED = re.compile(r'HeaderError\(\s*"([a-z0-9-]+)"')
 OF_THE_WALKER = re.compile(r'f"\{(?:self\.)?prefix\}-([a-z0-9-]+)"|_RefusedJson\("([a-z-]+)"')
@@ -13,7 +14,7 @@ NOT_IN_AN_INDEX = {"ck-number"}  # whole numbers are asked for in safetensors he
 
 
 def codes_in_source() -> set[str]:
-    sources = [path.read_text() for path in (ROOT / "conversion/formats").rglob("*.py")]
+    sources = [path.read_text() for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")]
     found = {code for text in sources for pattern in (LITERAL, RAISED) for code in pattern.findall(text)}
     suffixes = {one or other for text in sources for one, other in OF_THE_WALKER.findall(text)}
     return found | {f"{prefix}-{suffix}" for prefix in ("st", "ck") for suffix in suffixes} - NOT_IN_AN_INDEX
