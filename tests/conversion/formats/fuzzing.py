@@ -7,6 +7,7 @@ Prints a JSON object: files tried by reader. Every tensor of a file that is acce
 
 import io
 import json
+import pickletools
 import random
 import resource
 import struct
@@ -15,6 +16,8 @@ import time
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +100,13 @@ class Kind:
     words: tuple[bytes, ...]
     read: Callable[[bytes], object]
     bias: float = 2.0
-    """How strongly edits tend to the front, where headers are."""
+    """How strongly edits tend to the front, where headers are; negative: to the end."""
+
+    split: Callable[[bytes], tuple[bytes, ...]] | None = None
+    """Cuts a file into pieces that mean something, which half of the edits then leave whole."""
+
+    keeps_length: bool = False
+    """Whether half of the files only have bytes overwritten: offsets counted from the end stay right."""
 
 
 def _all_read(weights: Any) -> None:
@@ -131,6 +140,13 @@ def _torch_parts(name: str) -> tuple[bytes, dict[str, bytes]]:
     return members["data.pkl"], held
 
 
+@cache
+def _opcodes_of(pickle: bytes) -> tuple[bytes, ...]:
+    """A pickle, cut between its opcodes."""
+    starts = [position or 0 for _, _, position in pickletools.genops(pickle)]
+    return tuple(pickle[start:end] for start, end in pairwise([*starts, len(pickle)]))
+
+
 _PARTS = [_torch_parts(name) for name in ("kinds.pt", "kinds-protocol-4.pt", "trainer.pt", "nested.pt")]
 _STORAGES = {key: data for _, held in reversed(_PARTS) for key, data in held.items()}
 _SECOND_PART = list(PARTS)[1]
@@ -149,12 +165,14 @@ KINDS: dict[str, Kind] = {
         tuple(OPCODES),
         lambda data: _all_read(open_pytorch({"m.pt": BytesSource(torch_zip(data, _STORAGES))})),
         1,
+        _opcodes_of,
     ),
     "zip": Kind(
         tuple((PICKLES / name).read_bytes() for name in ("kinds.pt", "trainer.pt", "script.pt")),
-        (*ZIP_WORDS, *OPCODES),
+        tuple(ZIP_WORDS),
         _opened(open_pytorch, "m.pt"),
-        1,
+        -2,
+        keeps_length=True,
     ),
     "legacy pickle": Kind(
         ((PICKLES / "kinds-legacy.pt").read_bytes(),),
@@ -167,6 +185,7 @@ KINDS: dict[str, Kind] = {
         (),
         _opened(open_llama2c, "m.bin"),
         6,
+        keeps_length=True,
     ),
     "tokenizer of llama2.c": Kind(
         ((LLAMA2C / "tok512.bin").read_bytes(),),
@@ -183,17 +202,40 @@ KINDS: dict[str, Kind] = {
 
 def mutated(kind: Kind, rng: random.Random) -> bytes:
     """One of the starting files with one to four spans overwritten, inserted, removed or doubled."""
-    data = bytearray(rng.choice(kind.starts))
+    start = rng.choice(kind.starts)
+    if kind.split is not None and rng.random() < 0.5:
+        return _rearranged(list(kind.split(start)), kind.words, rng)
+    data, overwrites = bytearray(start), kind.keeps_length and rng.random() < 0.5
     for _ in range(rng.randint(1, 4)):
-        at = int(len(data) * rng.random() ** kind.bias)
+        at = int(len(data) * rng.random() ** abs(kind.bias))
+        at = len(data) - at if kind.bias < 0 else at
         span = rng.randint(0, 16)
         words = kind.words or (b"\0",)
         piece = rng.choice(
             [struct.pack("<Q", rng.choice(NUMBERS)), struct.pack("<I", rng.choice(NUMBERS) & 0xFFFFFFFF),
              rng.choice(words), rng.choice(words), rng.randbytes(span), bytes(data[at : at + span])]
         )  # fmt: skip
-        data[at : at + rng.choice([0, len(piece), span])] = piece
+        data[at : at + (len(piece) if overwrites else rng.choice([0, len(piece), span]))] = piece
     return bytes(data[: rng.randint(0, len(data))] if rng.random() < 0.1 else data)
+
+
+def _rearranged(pieces: list[bytes], words: tuple[bytes, ...], rng: random.Random) -> bytes:
+    """One to four of the pieces taken out, doubled, moved, or replaced by a word or by each other."""
+    for _ in range(rng.randint(1, 4)):
+        at, other = rng.randrange(len(pieces)), rng.randrange(len(pieces))
+        match rng.randrange(5):
+            case 0:
+                del pieces[at : at + rng.randint(1, 3)]
+            case 1:
+                pieces[at:at] = pieces[other : other + rng.randint(1, 8)]
+            case 2:
+                pieces[at], pieces[other] = pieces[other], pieces[at]
+            case 3:
+                pieces[at] = rng.choice(words)
+            case 4:
+                pieces[at] = pieces[other]
+        pieces = pieces or [b""]
+    return b"".join(pieces)
 
 
 def outcome(kind: Kind, data: bytes) -> str:
