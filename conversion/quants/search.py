@@ -5,6 +5,7 @@ array of groups is float32 `(n_groups, size)`; inside, one row per element: the 
 (ggml-quants.c: make_qx_quants with rmse_type 1, make_q3_quants, make_qkx2_quants, make_qkx3_quants, make_qp_quants.)
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +19,13 @@ GROUP_MAX_EPS = np.float32(1e-15)
 
 Lanes = npt.NDArray[np.float32]
 Numbers = npt.NDArray[np.int32]
-_ZERO = np.float32(0)
+Mask = npt.NDArray[np.bool_]
+_ZERO, _ONE = np.float32(0), np.float32(1)
+_MAGIC = np.float32(12582912.0)
+_EXACT = np.float32(4194303.0)
+"""Up to here, adding and taking off 1.5 * 2**23 rounds as ggml's nearest_int does."""
+
+_GROUPS_AT_ONCE = 1024
 
 
 class Tries(NamedTuple):
@@ -44,11 +51,19 @@ def search_scales(groups: Floats, n_max: int, weights: Floats | None = None) -> 
     weights: as groups, or None for x * x. The best of nineteen scales by weighted squared error. Quants of an all-zero
     group are 0, as in ggml.
     """
-    elements = np.ascontiguousarray(groups.T)
-    weight = elements * elements if weights is None else np.ascontiguousarray(weights.T)
-    largest = _first_largest(elements)
-    inverse = np.float32(-n_max) / largest
-    quants, sum_lx, sum_l2 = _sums(elements, weight, inverse, n_max)
+    scale, quants = np.empty(len(groups), dtype=np.float32), np.empty(groups.shape, dtype=np.uint8)
+    for part in _parts(len(groups)):
+        weight = None if weights is None else weights[part]
+        scale[part], quants[part] = _search_scales(groups[part], n_max, weight)
+    return scale, quants
+
+
+def _search_scales(groups: Floats, n_max: int, weights: Floats | None) -> tuple[Lanes, Bytes]:
+    x = np.ascontiguousarray(groups.T)
+    w = x * x if weights is None else np.ascontiguousarray(weights.T)
+    wx, largest = w * x, _first_largest(x)
+    best_inverse = np.float32(-n_max) / largest
+    sum_lx, sum_l2 = _sums(x, w, wx, best_inverse, n_max)
     scale = np.where(sum_l2 != 0, sum_lx / sum_l2, _ZERO)
     best = scale * sum_lx
     for step in range(-9, 10):
@@ -56,12 +71,13 @@ def search_scales(groups: Floats, n_max: int, weights: Floats | None = None) -> 
             continue
         # C evaluates nmax + 0.1f * step in float32, then negates and divides.
         inverse = -(np.float32(n_max) + np.float32(0.1) * np.float32(step)) / largest
-        candidate, sum_lx, sum_l2 = _sums(elements, weight, inverse, n_max)
+        sum_lx, sum_l2 = _sums(x, w, wx, inverse, n_max)
         better = (sum_l2 > 0) & (sum_lx * sum_lx > best * sum_l2)
         scale = np.where(better, sum_lx / sum_l2, scale)
         best = np.where(better, scale * sum_lx, best)
-        np.copyto(quants, candidate, where=better)
-    return _with_zero_groups(scale, quants + np.int32(n_max), np.abs(largest) < GROUP_MAX_EPS)
+        best_inverse = np.where(better, inverse, best_inverse)
+    quants = _levels(x * best_inverse, -n_max, n_max - 1) + np.float32(n_max)
+    return _with_zero_groups(scale, quants, np.abs(largest) < GROUP_MAX_EPS)
 
 
 def refine_scales(groups: Floats, n_max: int) -> tuple[Lanes, Bytes]:
@@ -69,14 +85,15 @@ def refine_scales(groups: Floats, n_max: int) -> tuple[Lanes, Bytes]:
     elements = np.ascontiguousarray(groups.T)
     weight = elements * elements
     largest = _first_largest(elements)
-    quants, sum_lx, sum_l2 = _sums(elements, weight, np.float32(-n_max) / largest, n_max)
+    quants = _levels(elements * (np.float32(-n_max) / largest), -n_max, n_max - 1)
+    sum_lx, sum_l2 = _sum(weight * elements * quants), _sum(weight * quants * quants)
     for _ in range(5):
         n_changed = 0
         for x, w, quant in zip(elements, weight, quants, strict=True):
-            lx, l2 = sum_lx - w * x * quant.astype(np.float32), sum_l2 - _w_l_l(w, quant)
-            wanted = np.clip(nearest_int(x * l2 / lx), -n_max, n_max - 1)
+            lx, l2 = sum_lx - w * x * quant, sum_l2 - w * quant * quant
+            wanted = _levels(x * l2 / lx, -n_max, n_max - 1)
             moved = (lx > 0) & (wanted != quant)
-            lx, l2 = lx + w * x * wanted.astype(np.float32), l2 + _w_l_l(w, wanted)
+            lx, l2 = lx + w * x * wanted, l2 + w * wanted * wanted
             moved &= (l2 > 0) & (lx * lx * sum_l2 > sum_lx * sum_lx * l2)
             np.copyto(quant, wanted, where=moved)
             np.copyto(sum_lx, lx, where=moved)
@@ -85,7 +102,7 @@ def refine_scales(groups: Floats, n_max: int) -> tuple[Lanes, Bytes]:
         if not n_changed:
             break
     scale = np.where(sum_l2 > 0, sum_lx / sum_l2, _ZERO)
-    return _with_zero_groups(scale, quants + np.int32(n_max), np.abs(largest) < GROUP_MAX_EPS)
+    return _with_zero_groups(scale, quants + np.float32(n_max), np.abs(largest) < GROUP_MAX_EPS)
 
 
 def search_scales_and_minima(
@@ -96,29 +113,40 @@ def search_scales_and_minima(
     The best of the tries by weighted error, squared or `absolute`; scale and minimum are fitted to the quants of each.
     The minimum found in one try is the one that the following tries start from, as in ggml. It is never negative.
     """
+    scale, minimum = np.empty(len(groups), dtype=np.float32), np.empty(len(groups), dtype=np.float32)
+    quants = np.empty(groups.shape, dtype=np.uint8)
+    for part in _parts(len(groups)):
+        found = _search_scales_and_minima(groups[part], n_max, weights[part], tries, absolute)
+        scale[part], minimum[part], quants[part] = found
+    return scale, minimum, quants
+
+
+def _search_scales_and_minima(
+    groups: Floats, n_max: int, weights: Floats, tries: Tries, absolute: bool
+) -> tuple[Lanes, Lanes, Bytes]:
     x, w = np.ascontiguousarray(groups.T), np.ascontiguousarray(weights.T)
     sum_w, sum_x = _sum(w), _sum(w * x)
-    # Of several smallest the first counts, be it +0 or -0: Q4_1 and Q5_1 store it.
-    lowest: Lanes = np.take_along_axis(x, x.argmin(axis=0)[None], axis=0)[0]
-    low: Lanes = np.where(lowest > 0, _ZERO, lowest)
-    high: Lanes = x.max(axis=0)
+    low, high = _first_lowest(x), x.max(axis=0)
+    low = np.where(low > 0, _ZERO, low)
     is_flat = high == low
-    quants = _levels(x, low, np.float32(n_max) / (high - low), n_max)
-    scale: Lanes = np.float32(1) / (np.float32(n_max) / (high - low))
-    best = _error(w, scale * quants.astype(np.float32) + low - x, absolute)
+    # An all-equal group has no range; any other keeps it from disturbing its neighbours, and it is overruled below.
+    inverse: Lanes = np.divide(np.float32(n_max), np.where(is_flat, _ONE, high - low))
+    quants = _levels((x - low) * inverse, 0, n_max)
+    scale: Lanes = np.float32(1) / inverse
+    best = _error(w, scale * quants + low - x, absolute)
     for offset in tries.offsets(n_max):
-        candidate = _levels(x, low, offset / (high - low), n_max)
-        level = candidate.astype(np.float32)
-        sum_l, sum_l2, sum_xl = _sum(w * level), _sum(w * level * level), _sum(w * level * x)
+        inverse = np.divide(offset, np.where(is_flat, _ONE, high - low))
+        level = _levels((x - low) * inverse, 0, n_max)
+        weighted = w * level
+        sum_l, sum_l2, sum_xl = _sum(weighted), _sum(weighted * level), _sum(weighted * x)
         determinant = sum_w * sum_l2 - sum_l * sum_l
         fitted_low: Lanes = np.divide(sum_l2 * sum_x - sum_l * sum_xl, determinant)
         is_above = fitted_low > 0
         fitted: Lanes = np.where(is_above, sum_xl / sum_l2, (sum_w * sum_xl - sum_x * sum_l) / determinant)
         fitted_low = np.where(is_above, _ZERO, fitted_low)
-        difference: Floats = fitted * level + fitted_low - x
-        error = _error(w, difference, absolute)
+        error = _error(w, fitted * level + fitted_low - x, absolute)
         better = (determinant > 0) & (error < best)
-        np.copyto(quants, candidate, where=better)
+        np.copyto(quants, level, where=better)
         best, scale = np.where(better, error, best), np.where(better, fitted, scale)
         low = np.where(better, fitted_low, low)
     scale, found = _with_zero_groups(scale, quants, is_flat)
@@ -178,14 +206,26 @@ def _first_largest(elements: Floats) -> Lanes:
     return largest
 
 
-def _sums(elements: Floats, weight: Floats, inverse: Lanes, n_max: int) -> tuple[Numbers, Lanes, Lanes]:
-    quants = np.clip(nearest_int(elements * inverse), -n_max, n_max - 1)
-    levels = quants.astype(np.float32)
-    return quants, _sum(weight * elements * levels), _sum(weight * levels * levels)
+def _first_lowest(elements: Floats) -> Lanes:
+    """The first of the smallest values: as in C, of two zeros the first keeps its sign."""
+    lowest: Lanes = elements[0].copy()
+    for x in elements[1:]:
+        np.copyto(lowest, x, where=x < lowest)
+    return lowest
 
 
-def _levels(x: Floats, low: Lanes, inverse: Lanes, n_max: int) -> Numbers:
-    return np.clip(nearest_int(inverse * (x - low)), 0, n_max)
+def _sums(x: Floats, w: Floats, wx: Floats, inverse: Lanes, n_max: int) -> tuple[Lanes, Lanes]:
+    level = _levels(x * inverse, -n_max, n_max - 1)
+    return _sum(wx * level), _sum(w * level * level)
+
+
+def _levels(values: Floats, lowest: int, highest: int) -> Floats:
+    """The numbers that ggml's nearest_int makes of the values, limited, as float32. May overwrite the values."""
+    if np.abs(values).max(initial=0) <= _EXACT:  # Not if there is a NaN.
+        values += _MAGIC
+        values -= _MAGIC
+        return np.clip(values, lowest, highest, out=values)
+    return np.clip(nearest_int(values), lowest, highest).astype(np.float32)
 
 
 def _error(w: Floats, difference: Floats, absolute: bool) -> Lanes:
@@ -197,10 +237,13 @@ def _sum_of_squares(w: Floats, difference: Floats) -> Lanes:
 
 
 def _sum(terms: Floats) -> Lanes:
-    """The sum over the elements, in order."""
-    total = np.zeros(terms.shape[1], dtype=np.float32)
-    for term in terms:
-        total += term
+    """The sums over the elements, from the first to the last.
+
+    numpy adds whole rows to each other, one after the other; only where a sum runs along memory does it add in pairs.
+    """
+    if terms.shape[1] == 1:
+        terms = np.add.accumulate(terms, axis=0)[-1:]
+    total: Lanes = np.add.reduce(terms, axis=0)
     return total
 
 
@@ -210,6 +253,13 @@ def _w_l_l(w: Lanes, quant: Numbers) -> Lanes:
     return product
 
 
-def _with_zero_groups(scale: Lanes, quants: Numbers, is_zero: npt.NDArray[np.bool_]) -> tuple[Lanes, Bytes]:
-    quants = np.where(is_zero, np.int32(0), quants)
-    return np.where(is_zero, _ZERO, scale), np.ascontiguousarray(quants.T).astype(np.uint8)
+def _with_zero_groups(scale: Lanes, quants: Floats | Numbers, is_zero: Mask) -> tuple[Lanes, Bytes]:
+    found: Bytes = quants.T.astype(np.uint8)
+    found[is_zero] = 0
+    return np.where(is_zero, _ZERO, scale), found
+
+
+def _parts(n_groups: int) -> Iterator[slice]:
+    """Groups that are worked on at once: so few that numpy's temporaries stay in the cache of a core."""
+    for first in range(0, n_groups, _GROUPS_AT_ONCE):
+        yield slice(first, first + _GROUPS_AT_ONCE)
