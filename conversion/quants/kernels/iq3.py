@@ -16,7 +16,10 @@ import numpy.typing as npt
 from conversion.quants.grids import grid
 from conversion.quants.iq3 import GROUP, N_GROUPS, POINT
 from conversion.quants.kernels.bits import bits_of, float_of
-from conversion.quants.kernels.compiling import helper
+from conversion.quants.kernels.compiling import inner
+from conversion.quants.kernels.lattice import nearest
+from conversion.quants.kernels.simple import at_least, at_most
+from conversion.quants.kernels.simple import nearest as nearest_ints
 from conversion.quants.kernels.vectors import (
     bits_of_all,
     chosen,
@@ -40,8 +43,6 @@ KEPT, SPARE, N_ROWS = 24, 25, 26
 """The codes of the points of a group, one per four weights; and a row for passing by."""
 
 ZERO, ONE, HALF = np.float32(0), np.float32(1), np.float32(0.5)
-_MAGIC = np.float32(12582912.0)
-
 
 Tables = tuple[npt.NDArray[np.int32], npt.NDArray[np.uint16], npt.NDArray[np.float32], npt.NDArray[np.int32]]
 
@@ -70,19 +71,13 @@ def tables(type_name: str) -> Tables:
     return entry, neighbours, levels, codes
 
 
-@helper
-def nearest_int(value: float) -> int:
-    """ggml's nearest_int, with the very bits it gives where it overflows."""
-    return (bits_of(value + _MAGIC) & 0x007FFFFF) - 0x00400000
-
-
-@helper
+@inner
 def scale_number(inverse: float, scale: float) -> int:
     """The four bits for a group's scale."""
-    return max(0, min(15, nearest_int(HALF * (inverse * scale - ONE))))
+    return max(0, min(15, nearest(HALF * (inverse * scale - ONE))))
 
 
-@helper
+@inner
 def weigh(s: Any, group: Any, weights: Any, power: float) -> None:
     """Fills the rows WEIGHT and ROOT. weights: of the group, or empty; power: the mean square of the block, doubled."""
     for j in range(GROUP):
@@ -94,7 +89,7 @@ def weigh(s: Any, group: Any, weights: Any, power: float) -> None:
         s[ROOT * ROW + j] = np.sqrt(weight)
 
 
-@helper
+@inner
 def power_of(block: Any) -> float:
     total = ZERO
     for j in range(GROUP * N_GROUPS):
@@ -102,7 +97,7 @@ def power_of(block: Any) -> float:
     return np.float32(2) * total / np.float32(GROUP * N_GROUPS)
 
 
-@helper
+@inner
 def largest_of(s: Any) -> float:
     largest = s[X * ROW]
     for j in range(1, GROUP):
@@ -110,7 +105,7 @@ def largest_of(s: Any) -> float:
     return largest
 
 
-@helper
+@inner
 def search(s: Any, numerators: Any, n_tries: int, tables: Any) -> int:
     """Finds the best try from the rows X, WEIGHT and ROOT: its number, -1 if none is any good, -2 if ggml aborts.
 
@@ -123,9 +118,9 @@ def search(s: Any, numerators: Any, n_tries: int, tables: Any) -> int:
     for j in range(GROUP):
         s[PRODUCT * ROW + j] = s[WEIGHT * ROW + j] * s[X * ROW + j]
     inverse = load_floats(s, INVERSE * ROW, 32)
-    sum_x = floats_of(bits_of_all(inverse) & numba.int32(0))
+    sum_x = floats_of(bits_of_all(inverse) & 0)
     sum_square = sum_x
-    worst = numba.int32(0)
+    worst = 0
     for k in range(N_POINTS):
         codes = _codes(inverse, s, X * ROW + k * POINT)
         store_floats(s, (ROUNDED + k) * ROW, floats_of_bits(codes))
@@ -134,9 +129,7 @@ def search(s: Any, numerators: Any, n_tries: int, tables: Any) -> int:
         worst = min(worst, min_of(codes))
         for i in range(POINT):
             j = k * POINT + i
-            level = floats_of(
-                ((codes >> numba.int32(3 * i)) & numba.int32(7)) * numba.int32(2) + numba.int32(1)
-            )
+            level = floats_of(((codes >> numba.int32(3 * i)) & 7) * 2 + 1)
             sum_x = sum_x + level * s[PRODUCT * ROW + j]
             sum_square = sum_square + level * s[WEIGHT * ROW + j] * level
     if worst < 0:
@@ -146,27 +139,23 @@ def search(s: Any, numerators: Any, n_tries: int, tables: Any) -> int:
     return _best_try(s, n_tries)
 
 
-@helper
+@inner
 def _codes(inverse: Any, s: Any, at: int) -> Any:
     """The codes that rounding gives four values, for each inverse scale."""
     return (
         _digits(inverse, s[at])
-        | _digits(inverse, s[at + 1]) << numba.int32(3)
-        | _digits(inverse, s[at + 2]) << numba.int32(6)
-        | _digits(inverse, s[at + 3]) << numba.int32(9)
+        | _digits(inverse, s[at + 1]) << 3
+        | _digits(inverse, s[at + 2]) << 6
+        | _digits(inverse, s[at + 3]) << 9
     )
 
 
-@helper
+@inner
 def _digits(inverse: Any, x: float) -> Any:
-    bits = bits_of_all((inverse * x - ONE) * HALF + _MAGIC)
-    digits = (bits & numba.int32(0x007FFFFF)) - numba.int32(0x00400000)
-    none = digits & numba.int32(0)
-    digits = chosen(digits > numba.int32(0), digits, none)
-    return chosen(digits < numba.int32(7), digits, none + numba.int32(7))
+    return at_most(at_least(nearest_ints((inverse * x - ONE) * HALF), 0), 7)
 
 
-@helper
+@inner
 def _find_points(s: Any, k: int, n_tries: int, tables: Any) -> None:
     """Fills row FOUND + k with the codes of points for row ROUNDED + k; -1 where ggml aborts.
 
@@ -176,7 +165,7 @@ def _find_points(s: Any, k: int, n_tries: int, tables: Any) -> None:
     while t < n_tries:
         window = bits_of_all(load_floats(s, (ROUNDED + k) * ROW + t, 8))
         code = bits_of(s[(ROUNDED + k) * ROW + t])
-        n_alike = first_of((window ^ code) > numba.int32(0))
+        n_alike = first_of((window ^ code) > 0)
         found = entry[code]
         if found < 0:
             window = _best_neighbours(s, k * POINT, t, -1 - found, tables)
@@ -184,13 +173,13 @@ def _find_points(s: Any, k: int, n_tries: int, tables: Any) -> None:
         t += n_alike
 
 
-@helper
+@inner
 def _best_neighbours(s: Any, at: int, t: int, listed: int, tables: Any) -> Any:
     """The codes of the nearest points to four values for WINDOW scales, the first of equally near ones; -1 for none."""
     _, neighbours, levels, codes = tables
     scales = load_floats(s, SCALE * ROW + t, 8)
-    best = (bits_of_all(scales) & numba.int32(0)) - numba.int32(1)
-    least = floats_of_bits(best & numba.int32(0x7F7FFFFF))
+    best = (bits_of_all(scales) & 0) - 1
+    least = floats_of_bits(best & 0x7F7FFFFF)
     first, count = listed >> 6, listed & 63
     x = s[X * ROW + at], s[X * ROW + at + 1], s[X * ROW + at + 2], s[X * ROW + at + 3]
     root = s[ROOT * ROW + at], s[ROOT * ROW + at + 1], s[ROOT * ROW + at + 2], s[ROOT * ROW + at + 3]
@@ -198,14 +187,14 @@ def _best_neighbours(s: Any, at: int, t: int, listed: int, tables: Any) -> Any:
         one, other = neighbours[2 * n], neighbours[2 * n + 1]
         distance = _distance(scales, levels[4 * one : 4 * one + 4], x, root)
         further = _distance(scales, levels[4 * other : 4 * other + 4], x, root)
-        best = chosen(distance < least, (best & numba.int32(0)) + codes[one], best)
+        best = chosen(distance < least, (best & 0) + codes[one], best)
         least = chosen(distance < least, distance, least)
-        best = chosen(further < least, (best & numba.int32(0)) + codes[other], best)
+        best = chosen(further < least, (best & 0) + codes[other], best)
         least = chosen(further < least, further, least)
     return best
 
 
-@helper
+@inner
 def _distance(scales: Any, levels: Any, x: Any, root: Any) -> Any:
     return (
         _cost(scales * levels[0], x[0], root[0])
@@ -215,13 +204,13 @@ def _distance(scales: Any, levels: Any, x: Any, root: Any) -> Any:
     )
 
 
-@helper
+@inner
 def _cost(values: Any, x: float, root: float) -> Any:
     difference = values - x
     return difference * root * difference
 
 
-@helper
+@inner
 def _best_try(s: Any, n_tries: int) -> int:
     best, found = ZERO, -1
     for t in range(n_tries):
@@ -231,17 +220,17 @@ def _best_try(s: Any, n_tries: int) -> int:
     return found
 
 
-@helper
+@inner
 def _code_at(s: Any, k: int, inverse: float) -> int:
     """The code that rounding gives four values."""
     code = 0
     for i in range(POINT):
-        digit = nearest_int(HALF * (inverse * s[X * ROW + k * POINT + i] - ONE))
+        digit = nearest(HALF * (inverse * s[X * ROW + k * POINT + i] - ONE))
         code |= max(0, min(7, digit)) << 3 * i
     return code
 
 
-@helper
+@inner
 def _point_at(s: Any, k: int, scale: float, tables: Any) -> int:
     """The code of the point of four values at one scale; -1 where ggml aborts. Uses the place of a try that is none."""
     code = _code_at(s, k, ONE / scale)
@@ -253,7 +242,7 @@ def _point_at(s: Any, k: int, scale: float, tables: Any) -> int:
     return bits_of(s[SPARE * ROW])
 
 
-@helper
+@inner
 def _fit(s: Any, scale: float) -> float:
     """The scale that fits the points in row KEPT best; `scale` if that cannot be said."""
     sum_x, sum_square = ZERO, ZERO
@@ -264,7 +253,7 @@ def _fit(s: Any, scale: float) -> float:
     return sum_x / sum_square if sum_square > ZERO else scale
 
 
-@helper
+@inner
 def solve(s: Any, numerators: Any, n_tries: int, tables: Any, keep_on_grid: bool) -> float:
     """The scale of a group, whose points' codes are in row KEPT then; NaN where ggml aborts.
 
@@ -292,7 +281,7 @@ def solve(s: Any, numerators: Any, n_tries: int, tables: Any, keep_on_grid: bool
     return _fit(s, scale)
 
 
-@helper
+@inner
 def _beside(s: Any, t: int, tables: Any) -> int:
     """A bit for each four values that rounding leads beside the grid."""
     bits = 0

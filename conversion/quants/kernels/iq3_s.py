@@ -8,7 +8,7 @@ from conversion.quants.grids import grid
 from conversion.quants.iq3 import BLOCK_SIZE, GROUP, N_GROUPS, POINT, tries
 from conversion.quants.iq3_s import N_TRIES_EACH_SIDE, TYPE_SIZE
 from conversion.quants.kernels.bits import bits_of, half_at, put_half
-from conversion.quants.kernels.compiling import helper, kernel
+from conversion.quants.kernels.compiling import inner, kernel
 from conversion.quants.kernels.iq3 import (
     KEPT,
     LANES,
@@ -48,7 +48,7 @@ def quantize(rows: Any, weights: Any, out: Any) -> int:
     return 0
 
 
-@helper
+@inner
 def _write_groups(s: Any, values: Any, weights: Any, scales: Any, out: Any) -> bool:
     """Fills in points and signs, those of groups that are all zero left out, and `scales`; False if ggml aborts."""
     power = power_of(values) if weights.size else ZERO
@@ -75,7 +75,7 @@ def _write_groups(s: Any, values: Any, weights: Any, scales: Any, out: Any) -> b
     return True
 
 
-@helper
+@inner
 def _write_scales(scales: Any, out: Any) -> None:
     """Fills in d and the groups' numbers, uint8 (1, TYPE_SIZE); they stay 0 if no group has a scale."""
     largest = ZERO

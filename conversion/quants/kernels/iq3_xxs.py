@@ -8,7 +8,7 @@ from conversion.quants.grids import grid
 from conversion.quants.iq3 import BLOCK_SIZE, GROUP, N_GROUPS, POINT, tries
 from conversion.quants.iq3_xxs import N_TRIES_EACH_SIDE, SIGNS, SMALLEST_MAGNITUDE, TYPE_SIZE
 from conversion.quants.kernels.bits import bits_of, half_at, put_half
-from conversion.quants.kernels.compiling import helper, kernel
+from conversion.quants.kernels.compiling import inner, kernel
 from conversion.quants.kernels.iq3 import (
     KEPT,
     LANES,
@@ -47,7 +47,7 @@ def quantize(rows: Any, weights: Any, out: Any) -> int:
     return 0
 
 
-@helper
+@inner
 def _write_groups(s: Any, values: Any, weights: Any, scales: Any, out: Any) -> bool:
     """Fills in points and signs, and `scales`; False if ggml aborts."""
     power = power_of(values) if weights.size else ZERO
@@ -70,7 +70,7 @@ def _write_groups(s: Any, values: Any, weights: Any, scales: Any, out: Any) -> b
     return True
 
 
-@helper
+@inner
 def _take_signs(s: Any, x: Any) -> int:
     """Fills the row X with magnitudes and gives the signs, seven bits for eight weights, an even number of them set."""
     signs = 0
@@ -92,7 +92,7 @@ def _take_signs(s: Any, x: Any) -> int:
     return signs
 
 
-@helper
+@inner
 def _write_scales(scales: Any, out: Any) -> None:
     """Fills in d and the groups' numbers, uint8 (1, TYPE_SIZE); all zero if no group has a scale."""
     largest = ZERO

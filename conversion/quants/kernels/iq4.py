@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from conversion.quants.iq4 import LEVELS, MIDPOINTS, SMALLEST_MAGNITUDE
-from conversion.quants.kernels.compiling import helper
+from conversion.quants.kernels.compiling import inner
 
 GROUP, LANES, PART, N_TRIES = 32, 32, 8, 15
 X, W = 0, GROUP
@@ -38,7 +38,7 @@ _NEXT = np.append(MIDPOINTS[1:], np.float32(np.inf))
 _ZERO, _ONE = np.float32(0), np.float32(1)
 
 
-@helper
+@inner
 def nearest(value: float) -> int:
     """The number of the nearest level, of two equally near ones the upper; 15 for NaN, as in ggml."""
     number = np.int32(15)
@@ -47,12 +47,12 @@ def nearest(value: float) -> int:
     return number
 
 
-@helper
+@inner
 def inverse_or_zero(scale: float) -> float:
     return _ONE / scale if scale != _ZERO else _ZERO
 
 
-@helper
+@inner
 def load(lane: Any, values: Any, weights: Any, power: float) -> None:
     """Lays a group into a lane of the rows X and W, given the scratch from that lane on.
 
@@ -70,7 +70,7 @@ def load(lane: Any, values: Any, weights: Any, power: float) -> None:
             lane[(W + j) * LANES] = weights[j] * np.sqrt(power + x * x)
 
 
-@helper
+@inner
 def write(values: Any, scale: float, nibbles: Any) -> None:
     """Fills 16 bytes with the numbers of a group's 32 elements by its scale, 0 for a group of zeros."""
     inverse = inverse_or_zero(scale)
@@ -79,7 +79,7 @@ def write(values: Any, scale: float, nibbles: Any) -> None:
         nibbles[j] = low | (high << 4)
 
 
-@helper
+@inner
 def decode(nibbles: Any, scale: float, values: Any) -> None:
     """Fills 32 values from 16 bytes."""
     for j in range(GROUP // 2):
@@ -88,7 +88,7 @@ def decode(nibbles: Any, scale: float, values: Any) -> None:
         values[GROUP // 2 + j] = scale * LEVELS[byte >> 4]
 
 
-@helper
+@inner
 def search(s: Any) -> None:
     """Finds the row SCALE from the rows X and W: the best of sixteen, 0 for a group that counts as all zero."""
     _begin(s)
@@ -100,7 +100,7 @@ def search(s: Any) -> None:
     _choose(s)
 
 
-@helper
+@inner
 def _begin(s: Any) -> None:
     """Finds LARGEST and the inverse scales; clears the sums."""
     for lane in range(LANES):
@@ -122,7 +122,7 @@ def _begin(s: Any) -> None:
         s[SUM_X * LANES + i] = _ZERO
 
 
-@helper
+@inner
 def _prepare(s: Any, element: Any, part: Any) -> None:
     """What the tries need of one element: its row of `part`. And its terms for the scale tried first."""
     for lane in range(LANES):
@@ -149,7 +149,7 @@ def _prepare(s: Any, element: Any, part: Any) -> None:
         s[(SUM_SQUARE + N_TRIES) * LANES + lane] += w * level * level
 
 
-@helper
+@inner
 def _add(s: Any, elements: Any, tried: Any) -> None:
     """Adds the terms of a part, whose elements are given, to the sums of a try, in their order."""
     for lane in range(LANES):
@@ -165,7 +165,7 @@ def _add(s: Any, elements: Any, tried: Any) -> None:
         tried[SUM_SQUARE * LANES + lane] = sum_square
 
 
-@helper
+@inner
 def _choose(s: Any) -> None:
     """The scale that explains most; the one tried first has its sums in the last rows."""
     for lane in range(LANES):

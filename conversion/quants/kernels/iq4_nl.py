@@ -6,7 +6,7 @@ import numpy as np
 
 from conversion.quants.iq4_nl import TYPE_SIZE
 from conversion.quants.kernels.bits import half_at, put_half
-from conversion.quants.kernels.compiling import helper, kernel
+from conversion.quants.kernels.compiling import inner, kernel
 from conversion.quants.kernels.iq4 import GROUP, LANES, N_ROWS, SCALE, decode, load, search, write
 
 _DOUBLED_MEAN = np.float32(2.0 / GROUP)
@@ -31,7 +31,7 @@ def quantize(rows: Any, weights: Any, out: Any) -> int:
     return 0
 
 
-@helper
+@inner
 def _power(group: Any) -> float:
     total = np.float32(0)
     for j in range(GROUP):

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 
 from conversion.quants.iq4_xs import BLOCK_SIZE, N_GROUPS, TYPE_SIZE
-from conversion.quants.kernels.bits import bits_of, half_at, put_half
-from conversion.quants.kernels.compiling import helper, kernel
+from conversion.quants.kernels.bits import half_at, put_half
+from conversion.quants.kernels.compiling import inner, kernel
 from conversion.quants.kernels.iq4 import (
     GROUP,
     LANES,
@@ -18,10 +18,10 @@ from conversion.quants.kernels.iq4 import (
     search,
     write,
 )
+from conversion.quants.kernels.lattice import nearest as nearest_int
 
 _BLOCKS = LANES // N_GROUPS  # worked on at once: each group in a lane of its own
 _DOUBLED_MEAN = np.float32(2.0 / BLOCK_SIZE)
-_MAGIC = np.float32(12582912.0)
 
 
 @kernel
@@ -46,7 +46,7 @@ def quantize(rows: Any, weights: Any, out: Any) -> int:
     return 0
 
 
-@helper
+@inner
 def _find_powers(blocks: Any, powers: Any) -> None:
     """The doubled mean square of a few blocks. A sum in order mostly waits; several at a time fill the pauses."""
     powers[:] = np.float32(0)
@@ -57,7 +57,7 @@ def _find_powers(blocks: Any, powers: Any) -> None:
         powers[block] *= _DOUBLED_MEAN
 
 
-@helper
+@inner
 def _write_block(groups: Any, scales: Any, out: Any) -> None:
     """Fills `out`, uint8 (1, TYPE_SIZE), from 8 groups and the scales found for them."""
     largest = np.float32(0)
@@ -68,16 +68,10 @@ def _write_block(groups: Any, scales: Any, out: Any) -> None:
     out[0, 2:8] = 0
     inverse = inverse_or_zero(d)
     for group in range(N_GROUPS):
-        number = _nearest_int(inverse * scales[group])
+        number = min(31, max(-32, nearest_int(inverse * scales[group])))
         out[0, 2 + group // 4] |= ((number + 32) >> 4) << (2 * (group % 4))
         out[0, 4 + group // 2] |= ((number + 32) & 15) << (4 * (group % 2))
         write(groups[group], d * np.float32(number), out[0, 8 + group * GROUP // 2 :])
-
-
-@helper
-def _nearest_int(value: float) -> int:
-    """Halves to even, held in -32 ... 31; 0 for NaN, as in ggml."""
-    return min(31, max(-32, (bits_of(value + _MAGIC) & 0x007FFFFF) - 0x00400000))
 
 
 @kernel

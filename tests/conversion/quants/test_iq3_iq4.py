@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from conversion.quants import QuantError, dequantize, quantize
 from conversion.quants.iq4 import LEVELS, MIDPOINTS, nearest
 from tests import naive_iq34 as naive
-from tests.conversion.quants.test_properties import make_rows
+from tests.conversion.quants.rows import make_rows
 
 TYPES = list(naive.QUANTIZERS)
 IMPLEMENTATIONS = ["numpy", "compiled"]
@@ -103,3 +103,31 @@ def test_values_too_large_for_a_scale_are_refused(
     ) as refused:
         quantize(values, type_name)
     assert refused.value.code == "scale-overflow"
+
+
+@pytest.mark.parametrize("type_name", ["IQ3_XXS", "IQ3_S"])
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+def test_values_on_which_ggml_aborts_are_refused(
+    type_name: str, implementation: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOLDFAST_KERNELS", implementation)
+    values = np.random.default_rng(6).normal(0, 1, (4, 512)).astype(np.float32)
+    values[2, 256:] *= np.float32(1e30)
+    with pytest.raises(QuantError, match="block 5 has values that IQ3_") as refused:
+        quantize(values, type_name)
+    assert refused.value.code == "aborts-in-ggml"
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+def test_iq3_s_moves_points_and_signs_up_behind_a_group_of_zeros(
+    implementation: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slip of ggml, whose bytes we write: points, 8 bytes a group, and signs, 4, lose the place of the zeros."""
+    monkeypatch.setenv("HOLDFAST_KERNELS", implementation)
+    values = np.random.default_rng(7).normal(0, 1, (1, 256)).astype(np.float32)
+    whole = quantize(values, "IQ3_S")[0]
+    values[0, 64:96] = 0
+    moved = quantize(values, "IQ3_S")[0]
+    points, signs = whole[2:66].reshape(8, 8), whole[74:106].reshape(8, 4)
+    assert moved[2:66].tobytes() == np.delete(points, 2, axis=0).tobytes() + bytes(8)
+    assert moved[74:106].tobytes() == np.delete(signs, 2, axis=0).tobytes() + bytes(4)
