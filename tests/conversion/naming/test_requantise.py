@@ -30,7 +30,13 @@ from tests.fixtures.requantised.models import (
 from tests.fixtures.requantised.record import COUNTS
 
 RECORDED = json.loads((Path(__file__).parents[2] / "fixtures/requantised/digests.json").read_text())
-CASES = [(model, how, kind) for model in RECORDED for how in ("plain", "weighted") for kind in FILE_TYPES]
+CASES = [
+    (model, how, kind) for model in RECORDED for how in ("plain", "weighted") for kind in RECORDED[model][how]
+]
+
+
+def test_every_file_type_was_recorded() -> None:
+    assert {kind for model in RECORDED.values() for kind in model["plain"]} == FILE_TYPES.keys()
 
 
 def opened(data: bytes) -> GgufWeights:
