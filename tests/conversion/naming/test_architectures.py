@@ -4,6 +4,7 @@ The checkpoints, the reference converter's files and transformers' logits are in
 """
 
 import hashlib
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -130,3 +131,20 @@ def test_every_family_has_a_fixture(tmp_path: Path) -> None:
     proven = {family_for(read_config(fixture.folder)).gguf_architecture for fixture in ALL}
     families = {family_for({"architectures": [name]}).gguf_architecture for name in supported()}
     assert families <= proven
+
+
+def test_every_architecture_and_every_refusal_is_on_its_page() -> None:
+    root = Path(__file__).parents[3]
+    page = (root / "docs/formats/architectures.md").read_text()
+    assert [name for name in supported() if name not in page] == []
+    naming = root / "conversion/naming"
+    families = [path for path in naming.glob("*.py") if "Family(" in path.read_text()]
+    shared = [
+        naming / f"{name}.py" for name in ("defaults", "experts", "general", "hyperparameters", "renaming")
+    ]
+    sources = "".join(
+        path.read_text() for path in [*families, *shared, *(naming / "vocabulary").glob("*.py")]
+    )
+    raised = set(re.findall(r'(?:NamingError|super\(\).__init__)\(\s*"([a-z-]+)"', sources))
+    assert len(raised) > 10
+    assert raised <= set(re.findall(r"`([a-z-]+)`", page))
