@@ -84,7 +84,7 @@ class Overrides:
 def check_type(name: str) -> str:
     """The ggml type of that name in any case, as ggml spells it; NamingError `unknown-type` otherwise."""
     kind = TYPE_BY_NAME.get(name.upper())
-    if kind is None or kind.removed:
+    if kind is None or kind.removed or kind.fork:
         raise NamingError("unknown-type", f"{name[:60]!r} is not a ggml type, such as Q4_K or F16.")
     return kind.name
 

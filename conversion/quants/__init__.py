@@ -9,6 +9,7 @@ from conversion.quants.f8_e4m3 import F8_E4M3
 from conversion.quants.f8_e5m2 import F8_E5M2
 from conversion.quants.f16 import F16
 from conversion.quants.f32 import F32
+from conversion.quants.ik import TYPES as IK_TYPES
 from conversion.quants.iq1_m import IQ1_M
 from conversion.quants.iq1_s import IQ1_S
 from conversion.quants.iq2_s import IQ2_S
@@ -79,6 +80,7 @@ TYPES: dict[str, QuantType] = {
     "IQ3_S": IQ3_S,
     "IQ4_NL": IQ4_NL,
     "IQ4_XS": IQ4_XS,
+    **IK_TYPES,
 }
 
 

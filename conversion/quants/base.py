@@ -58,7 +58,10 @@ class QuantType:
     `quantize_blocks` is None for a type that can only be read. `scale_at` lists the byte offsets of the float16 scales
     in a block: ggml refuses to write a block whose scale is not finite, and so do we; `is_invalid` finds blocks that it
     refuses for anything else. `needs_imatrix`: ggml quantises it with an importance matrix or not at all;
-    `uses_imatrix` is False where it changes nothing.
+    `uses_imatrix` is False where it changes nothing. `kernel_checks`: the compiled kernel marks NaN, infinity and what
+    does not fit by itself; where moving bytes is all there is to do, the shell's looking would take as long again.
+    `row_header`: bytes at the start of a row, before its blocks;
+    where there are some, `dequantize_blocks` gets whole rows, uint8 (n_rows, row_bytes) and float32 (n_rows, n_cols).
     """
 
     name: str
@@ -70,6 +73,8 @@ class QuantType:
     is_invalid: Refusal | None = field(default=None, repr=False)
     needs_imatrix: bool = False
     uses_imatrix: bool = True
+    kernel_checks: bool = False
+    row_header: int = 0
 
     def row_bytes(self, n_cols: int) -> int:
         """Bytes of one row; QuantError `row-not-divisible` unless blocks divide it."""
@@ -79,4 +84,4 @@ class QuantType:
                 f"rows of {n_cols} values do not divide into blocks of {self.block_size}, which {self.name} needs. "
                 "Choose a type with smaller blocks, such as F16.",
             )
-        return n_cols // self.block_size * self.type_size
+        return self.row_header + n_cols // self.block_size * self.type_size

@@ -68,10 +68,12 @@ def _quantize(kind: QuantType, rows: Floats, out: Bytes, imatrix: Floats | None,
 
 
 def _quantize_chunk(kind: QuantType, rows: Floats, weights: Floats, out: Bytes, first_row: int) -> None:
-    _check_finite(rows, first_row)
     kernel = kernels.find(kind.name, "quantize")
+    if kernel is not None and kind.kernel_checks and not kernel(rows, weights, out):
+        return
+    _check_finite(rows, first_row)
     if kernel is not None:
-        mark = kernel(rows, weights, out)
+        mark = 0 if kind.kernel_checks else kernel(rows, weights, out)
     else:
         mark = _quantize_by_numpy(kind, rows, weights, out)
     first_block = first_row * (rows.shape[1] // kind.block_size)
@@ -106,9 +108,12 @@ def _dequantize(kind: QuantType, data: Bytes, out: Floats, n_threads: int) -> No
             return
         started = time.thread_time()
         with np.errstate(all="ignore"):
-            kind.dequantize_blocks(
-                data[first:last].reshape(-1, kind.type_size), out[first:last].reshape(-1, kind.block_size)
-            )
+            if kind.row_header:
+                kind.dequantize_blocks(data[first:last], out[first:last])
+            else:
+                kind.dequantize_blocks(
+                    data[first:last].reshape(-1, kind.type_size), out[first:last].reshape(-1, kind.block_size)
+                )
         kernels.spent(kind.name, "dequantize", time.thread_time() - started)
 
     _over_chunks(work, len(out), out.shape[1], n_threads)

@@ -5,7 +5,7 @@
 
 from conversion.formats.gguf.metadata import MetadataValue, read_value
 from conversion.formats.gguf.reader import GgufHeader, read_header
-from conversion.formats.gguf.types import GGML_TYPES, TYPE_BY_ID, TYPE_BY_NAME, GgmlType, ValueType
+from conversion.formats.gguf.types import GGML_TYPES, IK_TYPES, TYPE_BY_ID, TYPE_BY_NAME, GgmlType, ValueType
 from conversion.formats.gguf.writer import (
     DEFAULT_ALIGNMENT,
     GgufLayout,
@@ -24,6 +24,7 @@ from conversion.formats.gguf.writer import (
 __all__ = [
     "DEFAULT_ALIGNMENT",
     "GGML_TYPES",
+    "IK_TYPES",
     "TYPE_BY_ID",
     "TYPE_BY_NAME",
     "GgmlType",

@@ -5,6 +5,9 @@ are those of ggml (`ggml.h: enum ggml_type`, `ggml.c: type_traits`); a test comp
 we are pinned to. Types that ggml has withdrawn stay here, marked `removed`: such files exist and are worth keeping,
 and with the right sizes their tensors can still be located and listed. Ids 4 and 5 (Q4_2, Q4_3) were withdrawn before
 GGUF existed, so no GGUF file can rightly hold them.
+
+ik_llama.cpp, a fork, has types of its own above 132. In some a row begins with a few bytes for all its
+blocks, its scale.
 """
 
 from dataclasses import dataclass
@@ -13,18 +16,26 @@ from enum import IntEnum
 
 @dataclass(frozen=True, slots=True)
 class GgmlType:
-    """One ggml type: its id in the file, its name as ggml spells it, and the size of its blocks."""
+    """One ggml type: its id in the file, its name as ggml spells it, and the size of its blocks.
+
+    removed: ggml has withdrawn it. fork: the program that alone reads it, "" for ggml. row_header: bytes before the
+    blocks of each row.
+    """
 
     id: int
     name: str
     block_size: int
     type_size: int
     removed: bool = False
+    fork: str = ""
+    row_header: int = 0
 
     def row_bytes(self, n_columns: int) -> int:
         """Bytes of one row of `n_columns` elements; the caller has checked that blocks divide it."""
-        return n_columns // self.block_size * self.type_size
+        return self.row_header + n_columns // self.block_size * self.type_size
 
+
+IK = "ik_llama.cpp"
 
 GGML_TYPES: tuple[GgmlType, ...] = (
     GgmlType(0, "F32", 1, 4),
@@ -71,8 +82,63 @@ GGML_TYPES: tuple[GgmlType, ...] = (
     GgmlType(42, "Q2_0", 64, 18),
 )
 
-TYPE_BY_ID: dict[int, GgmlType] = {kind.id: kind for kind in GGML_TYPES}
-TYPE_BY_NAME: dict[str, GgmlType] = {kind.name: kind for kind in GGML_TYPES}
+IK_TYPES: tuple[GgmlType, ...] = (
+    GgmlType(133, "Q6_0", 32, 26, fork=IK),
+    GgmlType(134, "IQ1_BN", 64, 13, fork=IK, row_header=2),
+    GgmlType(135, "IQ2_BN", 64, 16, fork=IK, row_header=4),
+    GgmlType(137, "IQ2_K", 256, 76, fork=IK),
+    GgmlType(138, "IQ3_K", 256, 110, fork=IK),
+    GgmlType(139, "IQ4_K", 256, 144, fork=IK),
+    GgmlType(140, "IQ5_K", 256, 176, fork=IK),
+    GgmlType(141, "IQ6_K", 256, 212, fork=IK),
+    GgmlType(144, "IQ4_KS", 256, 136, fork=IK, row_header=4),
+    GgmlType(145, "IQ2_KS", 256, 70, fork=IK, row_header=2),
+    GgmlType(146, "IQ4_KSS", 256, 128, fork=IK, row_header=4),
+    GgmlType(151, "Q8_KV", 32, 32, fork=IK, row_header=8),
+    GgmlType(152, "IQ5_KS", 256, 168, fork=IK, row_header=4),
+    GgmlType(153, "IQ2_KT", 256, 68, fork=IK, row_header=4),
+    GgmlType(154, "IQ3_KT", 256, 100, fork=IK, row_header=4),
+    GgmlType(155, "IQ4_KT", 256, 128, fork=IK, row_header=4),
+    GgmlType(156, "IQ3_KS", 256, 102, fork=IK, row_header=2),
+    GgmlType(157, "IQ2_KL", 256, 86, fork=IK, row_header=2),
+    GgmlType(158, "IQ1_KT", 256, 56, fork=IK, row_header=4),
+    # Rows interleaved by four, eight or sixteen for one kind of CPU: as many bytes as apart, in another order.
+    GgmlType(202, "Q4_0_R8", 32, 18, fork=IK),
+    GgmlType(206, "Q5_0_R4", 32, 22, fork=IK),
+    GgmlType(208, "Q8_0_R8", 32, 34, fork=IK),
+    GgmlType(210, "Q2_K_R4", 256, 84, fork=IK),
+    GgmlType(211, "Q3_K_R4", 256, 110, fork=IK),
+    GgmlType(212, "Q4_K_R4", 256, 144, fork=IK),
+    GgmlType(213, "Q5_K_R4", 256, 176, fork=IK),
+    GgmlType(214, "Q6_K_R4", 256, 210, fork=IK),
+    GgmlType(216, "IQ2_XXS_R4", 256, 66, fork=IK),
+    GgmlType(217, "IQ2_XS_R4", 256, 74, fork=IK),
+    GgmlType(218, "IQ3_XXS_R4", 256, 98, fork=IK),
+    GgmlType(219, "IQ1_S_R4", 32, 6, fork=IK, row_header=2),
+    GgmlType(220, "IQ4_NL_R4", 32, 18, fork=IK),
+    GgmlType(221, "IQ3_S_R4", 256, 110, fork=IK),
+    GgmlType(222, "IQ2_S_R4", 256, 82, fork=IK),
+    GgmlType(223, "IQ4_XS_R8", 256, 136, fork=IK),
+    GgmlType(229, "IQ1_M_R4", 32, 7, fork=IK, row_header=2),
+    GgmlType(230, "BF16_R16", 1, 2, fork=IK),
+    GgmlType(233, "Q6_0_R4", 32, 26, fork=IK),
+    GgmlType(335, "IQ2_BN_R4", 64, 16, fork=IK, row_header=4),
+    GgmlType(337, "IQ2_K_R4", 256, 76, fork=IK),
+    GgmlType(338, "IQ3_K_R4", 256, 110, fork=IK),
+    GgmlType(339, "IQ4_K_R4", 256, 144, fork=IK),
+    GgmlType(340, "IQ5_K_R4", 256, 176, fork=IK),
+    GgmlType(344, "IQ4_KS_R4", 256, 136, fork=IK, row_header=4),
+    GgmlType(352, "IQ5_KS_R4", 256, 168, fork=IK, row_header=4),
+    GgmlType(353, "MXFP4_R8", 32, 17, fork=IK),
+    GgmlType(397, "Q8_K_R16", 256, 258, fork=IK),
+    GgmlType(398, "Q8_KV_R8", 32, 32, fork=IK, row_header=4),
+    GgmlType(399, "Q8_K_R8", 256, 258, fork=IK),
+)
+"""What ik_llama.cpp writes and llama.cpp cannot read (ggml.h and ggml.c of ik_llama.cpp 8337e4cd3). Its I2_S shares the
+id 36 with a type that ggml has withdrawn; such files are taken for that."""
+
+TYPE_BY_ID: dict[int, GgmlType] = {kind.id: kind for kind in GGML_TYPES + IK_TYPES}
+TYPE_BY_NAME: dict[str, GgmlType] = {kind.name: kind for kind in GGML_TYPES + IK_TYPES}
 
 
 class ValueType(IntEnum):

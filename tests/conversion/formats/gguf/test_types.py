@@ -7,7 +7,8 @@ import gguf as reference
 import pytest
 import xllamacpp
 
-from conversion.formats.gguf import GGML_TYPES, TYPE_BY_ID, ValueType
+from conversion.formats.gguf import GGML_TYPES, IK_TYPES, TYPE_BY_ID, TYPE_BY_NAME, ValueType
+from conversion.quants.ik import TYPES as DECODED
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +32,7 @@ def test_ids_names_and_sizes_are_those_of_llama_cpp(llama: ctypes.CDLL) -> None:
 
 
 def test_no_type_of_llama_cpp_is_missing(llama: ctypes.CDLL) -> None:
-    highest = max(TYPE_BY_ID)
+    highest = max(kind.id for kind in GGML_TYPES)
     living = {number for number in range(highest + 1) if llama.ggml_type_size(number)}
     assert living == {kind.id for kind in GGML_TYPES if not kind.removed}
 
@@ -43,3 +44,23 @@ def test_the_gguf_package_says_the_same() -> None:
         ours = TYPE_BY_ID[int(kind)]
         assert (ours.name, ours.block_size, ours.type_size) == (kind.name, *sizes)
     assert {kind.name: int(kind) for kind in reference.GGUFValueType} == {k.name: int(k) for k in ValueType}
+
+
+def test_the_types_of_ik_llama_cpp_have_ids_and_names_of_their_own() -> None:
+    assert len(TYPE_BY_ID) == len(TYPE_BY_NAME) == len(GGML_TYPES) + len(IK_TYPES)
+    assert {kind.fork for kind in IK_TYPES} == {"ik_llama.cpp"}
+    assert all(kind.id > 132 and not kind.removed for kind in IK_TYPES)
+
+
+def test_rows_of_ik_llama_cpp_are_as_long_as_what_decodes_them_says() -> None:
+    for name, kind in DECODED.items():
+        assert TYPE_BY_NAME[name].row_bytes(1024) == kind.row_bytes(1024)
+    assert TYPE_BY_NAME["IQ4_KS"].row_bytes(1024) == 4 + 4 * 136
+
+
+def test_interleaved_rows_take_as_many_bytes_as_rows_apart() -> None:
+    """But for the 1-bit types, which have blocks of 32 and a row scale then, and Q8_K, Q8_KV, which lose their sums."""
+    for kind in IK_TYPES:
+        apart, _, rows = kind.name.rpartition("_R")
+        if rows.isdigit() and apart not in {"IQ1_S", "IQ1_M", "Q8_K", "Q8_KV"}:
+            assert kind.row_bytes(1024) == TYPE_BY_NAME[apart].row_bytes(1024)
