@@ -1,9 +1,13 @@
 """Metadata gathered by the gguf package's own setters, which know every key and its type, without writing a file."""
 
+import logging
+
 import gguf
 
 from conversion.formats.gguf import Value, ValueType
 from conversion.naming.base import NamingError
+
+logging.getLogger("gguf.gguf_writer").setLevel(logging.CRITICAL)  # a family may say a key again, more exactly
 
 
 class Collector(gguf.GGUFWriter):

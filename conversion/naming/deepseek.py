@@ -14,7 +14,7 @@ from conversion.naming.base import Config, Family, NamingError, Shapes, Target, 
 from conversion.naming.experts import stacked_experts
 from conversion.naming.hyperparameters import describe_hyperparameters, read_rope
 from conversion.naming.reading import Run, of_runs, transposed
-from conversion.naming.renaming import BUFFERS, Rename, check_shape, layer_of, renamer
+from conversion.naming.renaming import BUFFERS, Rename, check_parts, check_shape, layer_of, renamer
 
 KINDS = {"down_proj": "ffn_down_exps", "gate_proj": "ffn_gate_exps", "up_proj": "ffn_up_exps"}
 
@@ -56,6 +56,7 @@ def _split_latent(config: Config, rename: Rename, name: str, shape: tuple[int, .
     keys, values = read_count(config, "qk_nope_head_dim", 128), read_count(config, "v_head_dim", 128)
     latent = read_count(config, "kv_lora_rank", 512)
     check_shape(name, shape, (n_heads * (keys + values), latent))
+    check_parts("heads", n_heads)
     starts = [head * (keys + values) for head in range(n_heads)]
     of_keys = transposed([Run(name, start, keys) for start in starts], latent)
     of_values = of_runs([Run(name, start + keys, values) for start in starts])

@@ -67,7 +67,7 @@ def _expert(match: re.Match[str]) -> _Expert:
 def _check_members(
     members: Mapping[tuple[str, int], str], kinds: Mapping[str, str], n_experts: int, layer: int
 ) -> None:
-    expected = [(kind, number) for kind in kinds for number in range(n_experts)]
+    expected = ((kind, number) for kind in kinds for number in range(n_experts))
     missing = next(((kind, number) for kind, number in expected if (kind, number) not in members), None)
     if missing is not None:
         raise NamingError(

@@ -12,7 +12,7 @@ import gguf
 from conversion.naming.base import Config, Family, NamingError, Shapes, Target, read_count, read_number
 from conversion.naming.hyperparameters import N_LAYERS, find_count
 from conversion.naming.reading import Run, of_runs
-from conversion.naming.renaming import check_shape, renamer
+from conversion.naming.renaming import check_parts, check_shape, renamer
 
 CONTEXT = 2048
 """Not in Falcon's config; what the reference writes for all of them."""
@@ -61,6 +61,7 @@ def _qkv(config: Config, renamed: str, name: str, shape: tuple[int, ...]) -> Tar
     hidden, n_heads, groups = read_count(config, "hidden_size"), n_queries(config), n_groups(config)
     size, per_group = hidden // n_heads, n_heads // groups
     check_shape(name, shape, (groups * (per_group + 2) * size, hidden))
+    check_parts("groups of heads", groups)
     starts = [group * (per_group + 2) * size for group in range(groups)]
     queries = [Run(name, start, per_group * size) for start in starts]
     keys = [Run(name, start + per_group * size, size) for start in starts]

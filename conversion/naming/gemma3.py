@@ -57,12 +57,11 @@ def targets(config: Config, shapes: Shapes) -> list[Target]:
 
 
 def _without_unused_rows(config: Config, target: Target) -> Target:
-    n_vocab, (n_rows, n_cols) = read_count(config, "vocab_size"), target.shape
-    if n_rows <= n_vocab:
+    n_vocab, shape = read_count(config, "vocab_size"), target.shape
+    if len(shape) != 2 or shape[0] <= n_vocab:
         return target
-    return Target(
-        target.name, (n_vocab, n_cols), target.source, read=of_runs([Run(target.source, 0, n_vocab)])
-    )
+    kept = of_runs([Run(target.source, 0, n_vocab)])
+    return Target(target.name, (n_vocab, shape[1]), target.source, read=kept)
 
 
 def describe(config: Config, file_type: int, writer: gguf.GGUFWriter) -> None:

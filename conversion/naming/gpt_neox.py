@@ -11,7 +11,7 @@ import numpy as np
 from conversion.naming.base import Config, Family, Rows, Shapes, Target, read_count, read_number
 from conversion.naming.hyperparameters import full_attention, read_rope
 from conversion.naming.reading import Run, of_runs
-from conversion.naming.renaming import BUFFERS, check_shape, renamer
+from conversion.naming.renaming import BUFFERS, check_parts, check_shape, renamer
 
 QKV = ".attention.query_key_value."
 PARTS = 3
@@ -39,6 +39,7 @@ def _qkv(config: Config, renamed: str, name: str, shape: tuple[int, ...]) -> Tar
             return np.ascontiguousarray(heads.swapaxes(0, 1)).reshape(row.shape)
 
         return Target(renamed, shape, name, arrange=reorder)
+    check_parts("heads", n_heads)
     runs = [Run(name, (head * PARTS + part) * size, size) for part in range(PARTS) for head in range(n_heads)]
     return Target(renamed, shape, name, read=of_runs(runs))
 

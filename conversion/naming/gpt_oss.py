@@ -30,7 +30,7 @@ from conversion.naming.base import (
 )
 from conversion.naming.hyperparameters import describe_hyperparameters
 from conversion.naming.reading import Read, Run, rows_at_once, transposed
-from conversion.naming.renaming import Rename, renamer
+from conversion.naming.renaming import Rename, check_parts, renamer
 
 BLOCK_BYTES, CODES_PER_BLOCK = 16, 32
 MXFP4, MXFP4_FILE = "mxfp4", 38
@@ -125,6 +125,7 @@ def _plain_experts(rename: Rename, name: str, shape: tuple[int, ...]) -> list[Ta
     if len(shape) != 3:
         raise NamingError("bad-shape", f"tensor {name[:200]!r} of shape {shape} is not a stack of experts.")
     n_experts, inputs, outputs = shape
+    check_parts("experts", n_experts)
     blocks = [Run(name, expert * inputs, inputs) for expert in range(n_experts)]
     if not name.endswith("gate_up_proj"):
         read = transposed(blocks, outputs)

@@ -14,7 +14,7 @@ from conversion.naming import bert
 from conversion.naming.base import Config, Family, NamingError, Shapes, Target, read_count
 from conversion.naming.hyperparameters import N_LAYERS, find_count
 from conversion.naming.reading import Run, transposed
-from conversion.naming.renaming import check_shape, renamer
+from conversion.naming.renaming import check_parts, check_shape, renamer
 from conversion.naming.vocabulary import unigram, wordpiece
 
 CONTEXTS = {8192: 2048, 2048: 512}
@@ -56,6 +56,7 @@ def _experts(config: Config, renamed: str, name: str, shape: tuple[int, ...]) ->
     inner = find_count(config, "n_inner", "intermediate_size")
     hidden = find_count(config, "n_embd", "hidden_size")
     check_shape(name, shape, (n_experts * inner, hidden))
+    check_parts("experts", n_experts)
     if name.endswith("w1"):
         return Target(renamed, (n_experts, inner, hidden), name)
     blocks = [Run(name, expert * inner, inner) for expert in range(n_experts)]

@@ -11,12 +11,18 @@ Rename = Callable[[str], str]
 MAX_LAYERS = 512
 """llama.cpp's own limit (LLAMA_MAX_LAYERS). The map of names grows with every layer that a config claims to have."""
 
+MAX_PARTS = 65536
+"""Heads or experts of a layer that are read one by one: far beyond any model, and quickly listed."""
+
 BUFFERS = (".attention.masked_bias", ".attention.bias", ".rotary_emb.inv_freq")
 """Buffers that old checkpoints carry; ggml computes them itself."""
 
 
 def renamer(architecture: gguf.MODEL_ARCH, n_layers: int) -> Rename:
-    """A function from a checkpoint's tensor name to GGUF's; it raises NamingError `unknown-tensor`."""
+    """A function from a checkpoint's tensor name to GGUF's; it raises NamingError `unknown-tensor`.
+
+    Raises NamingError `bad-config` itself for more than MAX_LAYERS.
+    """
     check_layers(n_layers)
     names = gguf.get_tensor_name_map(architecture, n_layers)
 
@@ -53,3 +59,9 @@ def check_shape(name: str, shape: tuple[int, ...], expected: tuple[int, ...]) ->
             "bad-shape",
             f"tensor {name[:200]!r} has shape {shape}, but by config.json it should be {expected}.",
         )
+
+
+def check_parts(what: str, count: int) -> None:
+    """NamingError `bad-config` for more heads or experts than MAX_PARTS."""
+    if count > MAX_PARTS:
+        raise NamingError("bad-config", f"there seem to be {count} {what}; at most {MAX_PARTS} are read.")

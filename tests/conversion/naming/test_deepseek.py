@@ -67,3 +67,10 @@ def test_the_corrections_of_the_router_stay_f32() -> None:
     assert {tensors[f"blk.{n}.exp_probs_b.bias"][kind][0] for n in (1, 2) for kind in ("F16", "Q8_0")} == {
         "F32"
     }
+
+
+def test_more_heads_than_any_model_has_are_refused_before_they_are_listed() -> None:
+    many = CONFIG | {"num_key_value_heads": 10**8, "qk_nope_head_dim": 1, "v_head_dim": 1, "kv_lora_rank": 1}
+    with pytest.raises(NamingError, match="65536") as refused:
+        targets(many, {LATENT: (2 * 10**8, 1)})
+    assert refused.value.code == "bad-config"

@@ -49,3 +49,8 @@ def test_without_a_sentencepiece_model_the_way_out_is_said(tmp_path: Path) -> No
     with pytest.raises(NamingError, match=r"tokenizer\.model") as refused:
         vocabulary(CONFIG, tmp_path, new_collector("gemma3"))
     assert refused.value.code == "no-tokenizer"
+
+
+def test_an_embedding_that_is_no_matrix_is_left_to_the_reader_of_shapes() -> None:
+    [target] = targets(CONFIG, {"model.embed_tokens.weight": (64,)})
+    assert target.shape == (64,)
