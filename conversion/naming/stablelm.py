@@ -24,7 +24,13 @@ def settings_of(config: Config) -> dict[str, Any]:
         if full_attention(read_rope(config)).get("partial_rotary_factor")
         else {"partial_rotary_factor": 0.25}
     )
-    settings = with_defaults(config, num_key_value_heads=32, layer_norm_eps=1e-5, use_parallel_residual=False)
+    # Before transformers had the family, its configs said norm_eps, and nothing of residuals where they are parallel.
+    settings = with_defaults(
+        config,
+        num_key_value_heads=32,
+        layer_norm_eps=config.get("norm_eps", 1e-5),
+        use_parallel_residual=config.get("model_type") != "stablelm",
+    )
     return settings | rotary
 
 
