@@ -71,7 +71,10 @@ def describe(config: Config, file_type: int, writer: gguf.GGUFWriter) -> None:
             "bad-config",
             f"config.json: a NomicBERT with n_positions {positions} is not known to anyone here.",
         )
-    bert.describe({**config, "n_positions": CONTEXTS[positions]}, file_type, writer)
+    settings = {**config, "n_positions": CONTEXTS[positions]}
+    n_heads = find_count(config, "num_attention_heads", "n_head")
+    settings.setdefault("head_dim", find_count(config, "hidden_size", "n_embd") // n_heads)
+    bert.describe(settings, file_type, writer)
 
 
 def describe_files(config: Config, folder: Path, writer: gguf.GGUFWriter) -> None:
