@@ -76,12 +76,16 @@ def _place(builder: Any, data: Any, at: Any, vector: Any) -> Any:
     return builder.bitcast(builder.gep(data, [at]), vector.as_pointer())
 
 
-_IN_MEMORY = {types.float32: (floats, floats.llvm), types.uint8: (ints, _BYTES)}
+_IN_MEMORY = {
+    types.float32: (floats, floats.llvm),
+    types.int32: (ints, ints.llvm),
+    types.uint8: (ints, _BYTES),
+}
 
 
 @intrinsic
 def load(typing_context: Any, array: Any, at: Any) -> Any:
-    """The 32 numbers from array[at] on: of float32, or of uint8 as int32. Checks no bounds."""
+    """The 32 numbers from array[at] on, float32 or int32; those of uint8 as int32. Checks no bounds."""
     lanes, vector = _IN_MEMORY[array.dtype]
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:

@@ -171,6 +171,7 @@ for _function, _sign in (
     (operator.eq, "=="),
 ):
     _operator(_function, "mask", **_compare(_sign))
+_operator(operator.ne, "mask", int=lambda b, x, y: b.icmp_signed("!=", x, y))
 
 
 def _unary(element: str, result: str, emit: Callable[[Any, Any, Any], Any]) -> Any:
