@@ -51,7 +51,7 @@ def against_ggml(ggml: Ggml, kind: QuantType, rows: np.ndarray, imatrix: np.ndar
 
     if kind.quantize_blocks is not None:
         for what, weights in (("quantise", None), ("quantise with imatrix", imatrix)):
-            if weights is not None or not kind.needs_imatrix:
+            if kind.uses_imatrix if weights is not None else not kind.needs_imatrix:
                 yield what, quantizer(weights), ggml.quantizer(kind.name, rows, weights)
         data = quantize(rows, kind.name, imatrix)
     else:

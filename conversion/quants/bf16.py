@@ -30,5 +30,12 @@ def is_not_finite(blocks: Bytes) -> npt.NDArray[np.bool_]:
 
 
 BF16 = QuantType(
-    "BF16", 1, 2, quantize_blocks, dequantize_blocks, is_invalid=is_not_finite, uses_imatrix=False
+    "BF16",
+    1,
+    2,
+    quantize_blocks,
+    dequantize_blocks,
+    is_invalid=is_not_finite,
+    uses_imatrix=False,
+    kernel_checks=True,
 )

@@ -27,4 +27,13 @@ def is_not_finite(blocks: Bytes) -> npt.NDArray[np.bool_]:
     return found
 
 
-F16 = QuantType("F16", 1, 2, quantize_blocks, dequantize_blocks, is_invalid=is_not_finite, uses_imatrix=False)
+F16 = QuantType(
+    "F16",
+    1,
+    2,
+    quantize_blocks,
+    dequantize_blocks,
+    is_invalid=is_not_finite,
+    uses_imatrix=False,
+    kernel_checks=True,
+)

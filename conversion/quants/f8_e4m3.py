@@ -31,5 +31,12 @@ def is_no_number(blocks: Bytes) -> npt.NDArray[np.bool_]:
 
 
 F8_E4M3 = QuantType(
-    "F8_E4M3", 1, 1, quantize_blocks, dequantize_blocks, is_invalid=is_no_number, uses_imatrix=False
+    "F8_E4M3",
+    1,
+    1,
+    quantize_blocks,
+    dequantize_blocks,
+    is_invalid=is_no_number,
+    uses_imatrix=False,
+    kernel_checks=True,
 )

@@ -11,9 +11,7 @@ Whoever can write there can run code in every process that reads it: keep it as 
 import hashlib
 import os
 import sys
-import tempfile
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1]
@@ -37,6 +35,8 @@ def cache_folder(cpu: str) -> Path | None:
     root = cache_root()
     if root is None:
         return None
+    import tempfile
+
     folder = root / digest_of_sources() / cpu
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -66,6 +66,8 @@ def is_cached(name: str, action: str) -> bool:
 
 
 def _version(distribution: str) -> str:
+    from importlib.metadata import PackageNotFoundError, version  # 30 ms that work in numpy need not wait for
+
     try:
         return version(distribution)
     except PackageNotFoundError:

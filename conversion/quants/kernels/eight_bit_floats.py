@@ -7,18 +7,18 @@ import numpy as np
 
 from conversion.quants.eight_bit_floats import Layout
 from conversion.quants.kernels.compiling import inner
-from conversion.quants.kernels.simple import at_most
+from conversion.quants.kernels.narrowing import narrower
 from conversion.quants.kernels.vectors import (
     absolute,
     bits_of_all,
     chosen,
-    load_floats,
     store_bytes,
 )
 
 
-def encoder(layout: Layout) -> Callable[..., Any]:
-    """A function that fills uint8 with the codes of float32, one dimension each."""
+def encoder(layout: Layout, first_too_large: int) -> Callable[..., Any]:
+    """A function that fills uint8 with the codes of float32, one dimension each; it gives 1 if a magnitude has bits
+    from `first_too_large` on, and else 0."""
     shift, half = layout.shift, (1 << (layout.shift - 1)) - 1
     offset = (127 - layout.bias) << layout.mantissa_bits
     first_normal = (128 - layout.bias) << 23
@@ -26,23 +26,15 @@ def encoder(layout: Layout) -> Callable[..., Any]:
     power_bits = int(power.view(np.int32))
 
     @inner
-    def codes_of(x: Any) -> Any:
+    def put(data: np.ndarray, i: int, x: Any) -> None:
         bits = bits_of_all(x)
         magnitude = bits & 0x7FFFFFFF
         normal = ((magnitude + (((magnitude >> shift) & 1) + half)) >> shift) - offset
         subnormal = bits_of_all(absolute(x) + power) - power_bits
         codes = chosen(magnitude >= first_normal, normal, subnormal)
-        return at_most(codes, 0x7F) | ((bits >> 24) & 0x80)
+        store_bytes(data, i, codes | ((bits >> 24) & 0x80))
 
-    @inner
-    def encode(values: np.ndarray, data: np.ndarray) -> None:
-        n_vectors = values.size // 32
-        for i in range(n_vectors):
-            store_bytes(data, 32 * i, codes_of(load_floats(values, 32 * i, 32)))
-        for i in range(32 * n_vectors, values.size):
-            store_bytes(data, i, codes_of(load_floats(values, i, 1)))
-
-    return encode
+    return narrower(put, first_too_large)
 
 
 def decoder(layout: Layout) -> Callable[..., Any]:

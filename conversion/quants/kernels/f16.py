@@ -1,22 +1,30 @@
 """F16 in machine code; see conversion/quants/f16.py. Without float16 in the CPU numpy does it."""
 
+from typing import Any
+
 import numpy as np
 
 from conversion.quants.kernels.bits import HAS_FLOAT16
-from conversion.quants.kernels.compiling import kernel
-from conversion.quants.kernels.vectors import load_floats, load_halves, store_floats, store_halves
+from conversion.quants.kernels.compiling import inner, kernel
+from conversion.quants.kernels.narrowing import narrower
+from conversion.quants.kernels.vectors import load_halves, store_floats, store_halves
+
+FIRST_TOO_LARGE = 0x477FF000
+"""The bits of 65520, the smallest magnitude that rounds up to infinity."""
+
+
+@inner
+def _put(data: np.ndarray, i: int, x: Any) -> None:
+    store_halves(data, 2 * i, x)
+
+
+_narrow = narrower(_put, FIRST_TOO_LARGE)
 
 if HAS_FLOAT16:
 
     @kernel
     def quantize(rows: np.ndarray, weights: np.ndarray, out: np.ndarray) -> int:
-        values, data = rows.reshape(-1), out.reshape(-1)
-        n_vectors = values.size // 32
-        for i in range(n_vectors):
-            store_halves(data, 64 * i, load_floats(values, 32 * i, 32))
-        for i in range(32 * n_vectors, values.size):
-            store_halves(data, 2 * i, load_floats(values, i, 1))
-        return 0
+        return _narrow(rows.reshape(-1), out.reshape(-1))
 
     @kernel
     def dequantize(data: np.ndarray, out: np.ndarray) -> None:

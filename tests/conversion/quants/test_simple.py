@@ -29,7 +29,7 @@ LEVELS = {
 }  # fmt: skip
 """How many scales a value may be: a float16 scale is off by up to 2**-25 where it is subnormal."""
 
-SMALLEST = {"F8_E4M3": 2.0**-10, "F8_E5M2": 2.0**-17, "NVFP4": 6 * 2.0**-10}
+SMALLEST = {"BF16": 2.0**-133, "F8_E4M3": 2.0**-10, "F8_E5M2": 2.0**-17, "NVFP4": 6 * 2.0**-10}
 """What is smaller may become zero, for want of a scale or because its scale has no smaller number."""
 
 rows = st.builds(
