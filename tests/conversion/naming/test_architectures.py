@@ -37,7 +37,8 @@ MAX_DEVIATION, MAX_RMS_DEVIATION = 6e-3, 1e-3
 """From transformers' float32, in standard deviations of the logits; the largest of 5000 and their root mean square.
 llama.cpp keeps keys and values in F16, which rounds each by up to 2^-11, and that is what we see (RMS 2e-4 to 7e-4).
 A wrong conversion is off by about one standard deviation. Weights in MXFP4 are multiplied by activations in Q8_0, which
-is as much again; such a fixture says so by `times_the_deviation`."""
+is as much again, and latent attention caches the sum of all heads (1e-3); such a fixture says so by
+`times_the_deviation`."""
 
 Convert = Callable[[Fixture, str], bytes]
 
