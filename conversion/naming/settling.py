@@ -2,13 +2,14 @@
 
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from conversion.formats.gguf import DEFAULT_ALIGNMENT, GgufLayout, Stored, Value, plan_file, string, uint32
 from conversion.formats.imatrix import Imatrix
 from conversion.naming.base import NamingError, Target
 from conversion.naming.file_types import PLAIN, FileType, first_without_imatrix, quantised_order
+from conversion.naming.kept import n_dimensions
 from conversion.naming.mixtures import EMBEDDING, ModelFacts, category_of
 from conversion.naming.overrides import Overrides
 
@@ -59,9 +60,11 @@ def facts_of(metadata: Mapping[str, Value]) -> ModelFacts:
 def settle(metadata: dict[str, Value], targets: Sequence[Target], types: Sequence[str], wish: Wish) -> Plan:
     """The file as llama-quantize lays it out: its order of tensors, its last keys. `types` go with `targets`.
 
+    ggml counts dimensions from the last that is not 1, so that a tensor (1, 64) is written as one of 64.
     The metadata gets the version of the quantization, the file type and where an imatrix came from, at its end.
     """
-    by_name = {target.name: (target, kind) for target, kind in zip(targets, types, strict=True)}
+    shaped = [replace(target, shape=target.shape[-n_dimensions(target.shape) :]) for target in targets]
+    by_name = {target.name: (target, kind) for target, kind in zip(shaped, types, strict=True)}
     ordered = [by_name[name] for name in quantised_order(by_name)]
     for key in ("general.quantization_version", "general.file_type"):
         metadata.pop(key, None)
