@@ -8,7 +8,8 @@ MADE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 EPILOG = """\
 SRC is a folder in Hugging Face's layout, or a .safetensors, .gguf (the first of a split one), PyTorch (.bin, .pt,
-.pth) or llama2.c file. DST is a folder, or the file's own name where one file is made.
+.pth) or llama2.c file; or, with --base, the folder of a LoRA adapter, which becomes a GGUF adapter. DST is a folder,
+or the file's own name where one file is made.
 
 TYPES are file types of llama.cpp (F32, F16, BF16, Q8_0, Q6_K, Q5_K_M, Q4_K_M, IQ4_XS, ...), each a GGUF, or
 `safetensors`, `safetensors-f32`, `safetensors-f16`, `safetensors-bf16`. Several are made in one pass over the source.
@@ -46,6 +47,10 @@ def parser() -> argparse.ArgumentParser:
         "--allow-requantize", action="store_true",
         help="quantise quantised tensors again; it loses more than quantising the original once, and the file says so",
     )  # fmt: skip
+    made.add_argument("--adapter", metavar="DIR", default="", help="merge this LoRA adapter into SRC first")
+    made.add_argument(
+        "--base", metavar="DIR", default="", help="where SRC is an adapter: the folder of its base"
+    )
     made.add_argument(
         "--pre-tokenizer", metavar="NAME", default="", help="a BPE tokenizer's, where it is not recognised"
     )

@@ -35,7 +35,7 @@ def _run(options: argparse.Namespace) -> int:
 
     try:
         with (
-            sources.opened(Path(options.source)) as source,
+            sources.opened(Path(options.source), options.adapter) as source,
             planning.planned(options, source) as job,
         ):
             if not options.dry_run:

@@ -94,7 +94,12 @@ def _wish(options: argparse.Namespace, at_end: ExitStack) -> Wish:
 def _gguf(options: argparse.Namespace, source: LocalSource, name: str, wish: Wish) -> tuple[Weights, Made]:
     file_type = file_type_by_name(name)
     wish = Wish(file_type, wish.overrides, wish.imatrix, wish.is_dry_run, wish.pre_tokenizer)
-    plan, weights = _plan(source, wish, allow_requantize=options.allow_requantize)
+    if (source.folder / "adapter_config.json").is_file() and not source.is_gguf:
+        from conversion.command.adapters import plan_own_gguf
+
+        plan, weights = plan_own_gguf(source.weights, source.folder, options.base, file_type), source.weights
+    else:
+        plan, weights = _plan(source, wish, allow_requantize=options.allow_requantize)
     path = _path(options, f"{source.name}-{file_type.name}.gguf", ".gguf")
     return weights, Made(file_type.name, (Output(path, plan),), lacks=plan.lacks)
 
@@ -125,12 +130,14 @@ def _plan(source: LocalSource, wish: Wish, *, allow_requantize: bool) -> tuple[P
 
 
 def _safetensors(options: argparse.Namespace, source: LocalSource, name: str) -> tuple[Weights, Made]:
+    from conversion.formats.lora import MergedWeights
     from conversion.formats.packed import unpack
     from conversion.formats.safetensors_shards import MAX_SHARD_BYTES
     from conversion.naming.to_safetensors import plan_safetensors
 
     config = _config(source)
-    weights = unpack(source.weights, config)
+    is_merged = isinstance(source.weights, MergedWeights)
+    weights = source.weights if is_merged else unpack(source.weights, config)
     one = plan_safetensors(
         weights.entries, SAFETENSORS[name],
         tensor_names="gguf" if source.is_gguf else "", max_shard_bytes=options.max_shard_bytes or MAX_SHARD_BYTES,

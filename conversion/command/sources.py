@@ -27,8 +27,11 @@ class LocalSource:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[LocalSource]:
-    """The weights in a folder or file; its files stay open for as long. HeaderError `ck-…` and what readers raise."""
+def opened(path: Path, adapter: str = "") -> Iterator[LocalSource]:
+    """The weights in a folder or file, with an adapter merged in; its files stay open for as long.
+
+    HeaderError `ck-…`, `lora-…` and what readers raise.
+    """
     if not path.exists():
         raise HeaderError("ck-missing", f"{path} is not there")
     with ExitStack() as at_end:
@@ -48,7 +51,13 @@ def opened(path: Path) -> Iterator[LocalSource]:
 
             weights = open_weights(sources)
         folder = path if path.is_dir() else path.parent
-        yield LocalSource(weights, folder, _name(path))
+        name = _name(path)
+        if adapter:
+            from conversion.command.adapters import merged
+
+            weights = merged(weights, folder, Path(adapter), at_end)
+            name = f"{name}-{Path(adapter).resolve().name}"
+        yield LocalSource(weights, folder, name)
 
 
 def _files(folder: Path) -> list[Path]:

@@ -6,6 +6,7 @@ from conversion.formats.checkpoint import Checkpoint
 from conversion.formats.gguf.weights import GgufWeights
 from conversion.formats.layout import TensorEntry
 from conversion.formats.llama2c import Llama2cWeights
+from conversion.formats.lora import MergedWeights
 from conversion.formats.packed import UnpackedWeights, unpack
 from conversion.formats.pytorch import TorchWeights
 from conversion.formats.weights import Weights
@@ -30,8 +31,9 @@ def plan_from(
         for name, data in weights.side_files.items():
             (folder / name).write_bytes(data)
     config = read_config(folder)
-    plain = weights if _is_read_as_stored(config) else unpack(weights, config)
-    is_unpacked = isinstance(plain, UnpackedWeights)
+    is_plain = isinstance(weights, MergedWeights) or _is_read_as_stored(config)
+    plain = weights if is_plain else unpack(weights, config)
+    is_unpacked = isinstance(plain, UnpackedWeights | MergedWeights)
     return plan_gguf(_ordered(plain), folder, wish, is_unpacked=is_unpacked), plain
 
 
@@ -45,6 +47,8 @@ def _ordered(weights: Weights) -> dict[str, TensorEntry]:
 
     PyTorch's are a Checkpoint, too, but of dicts, which have an order of their own.
     """
+    if isinstance(weights, MergedWeights):
+        return {name: weights.entries[name] for name in _ordered(weights.base)}
     if isinstance(weights, UnpackedWeights) and isinstance(weights.weights, Checkpoint):
         path_of = weights.weights.path_of
         place = {name: path_of[weights.stored_as(name)] for name in weights.entries}
