@@ -28,6 +28,7 @@ import numba
 from llvmlite import binding
 
 from conversion.quants.kernels.caching import cache_folder
+from conversion.quants.kernels.naming import unmistakable
 
 _OPTIONS = {"nogil": True, "error_model": "numpy", "fastmath": False, "boundscheck": False}
 _cache_dir_lock = threading.Lock()
@@ -59,13 +60,13 @@ def kernel(function: Callable[..., Any]) -> Kernel:
 
 def helper(function: Callable[..., Any]) -> Any:
     """A function that kernels may call; it becomes part of their machine code and is never compiled by itself."""
-    return numba.njit(**_OPTIONS)(function)
+    return numba.njit(**_OPTIONS)(unmistakable(function))
 
 
 def inner(function: Callable[..., Any]) -> Any:
     """As `helper`, and a third quicker to compile where many call each other (Q4_K: 4 s instead of 6), for what Python
     never calls itself: there is no way in from Python, and trying would crash."""
-    return numba.njit(**_OPTIONS, no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
+    return numba.njit(**_OPTIONS, no_cpython_wrapper=True, no_cfunc_wrapper=True)(unmistakable(function))
 
 
 @cache

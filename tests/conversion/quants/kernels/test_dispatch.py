@@ -166,3 +166,20 @@ def test_the_cache_lies_where_the_user_says(monkeypatch: pytest.MonkeyPatch, tmp
         tmp_path / "xdg" / "holdfast" / "kernels",
         Path.home() / "Library/Caches/holdfast/kernels",
     }
+
+
+def test_kernels_that_two_processes_compiled_do_not_take_each_others_parts(tmp_path: Path) -> None:
+    """Both kernels have a part that one factory made: of the same name, and with the same number in each process."""
+    code = """
+import json, sys
+import numpy as np
+from conversion.quants import quantize
+values = np.linspace(-3, 3, 64, dtype=np.float32)[None]
+print(json.dumps({name: quantize(values, name).tobytes().hex() for name in sys.argv[1].split()}))
+"""
+    environment = {"HOLDFAST_KERNELS": "compiled", "HOLDFAST_KERNEL_CACHE": str(tmp_path)}
+    alone: dict[str, object] = {}
+    for name in ("F16", "BF16", "F8_E4M3", "F8_E5M2"):
+        alone |= run(code.replace("sys.argv[1]", repr(name)), **environment)
+    assert run(code.replace("sys.argv[1]", repr("F16 BF16 F8_E4M3 F8_E5M2")), **environment) == alone
+    assert run(code.replace("sys.argv[1]", repr("F8_E5M2 F8_E4M3 BF16 F16")), **environment) == alone
