@@ -8,9 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conversion.formats.checkpoint import Checkpoint
+from conversion.naming.file_types import FILE_TYPES
+from conversion.naming.plan import in_reference_order, plan_gguf
 from conversion.naming.reading import MAX_READ_ELEMENTS, Run, of_runs, plus_one, transposed
+from conversion.naming.slabs import file_pieces
 from tests.conversion.naming.models import open_folder
-from tests.fixtures.architectures.fixture import values, write_weights
+from tests.fixtures.architectures.fixture import Fixture, values, write_weights
 
 TENSORS = [("a", "F32", (12, 5)), ("b", "BF16", (3, 4, 6)), ("norm", "F16", (40,)), ("shift", "BF16", (40,))]
 
@@ -75,3 +78,18 @@ def test_one_is_added_in_the_precision_of_an_f16_tensor_and_in_f32_otherwise(wei
     brain = whole(weights, "shift")
     np.testing.assert_array_equal(plus_one("shift")(weights, 0, 1), brain[None] + np.float32(1))
     assert np.abs(values("norm", (40,), [["norm", 0.0, 0.01]])).max() <= 0.01
+
+
+@pytest.mark.parametrize(
+    "name", ["gpt2-tiny", "gpt-oss-tiny", "gpt-oss-plain-tiny", "deepseek-v3-tiny", "falcon-40b-tiny"]
+)
+def test_a_file_is_the_same_however_small_its_slabs_and_from_any_byte_on(tmp_path: Path, name: str) -> None:
+    folder = Fixture(name).write(tmp_path)
+    weights = open_folder(folder)
+    plan = plan_gguf(in_reference_order(weights), folder, FILE_TYPES["F16"])
+    whole_file = b"".join(piece.data for piece in file_pieces(plan, weights))
+    sliced = b"".join(piece.data for piece in file_pieces(plan, weights, slab_elements=200))
+    assert sliced == whole_file
+    start = len(whole_file) // 3 + 1
+    rest = b"".join(piece.data for piece in file_pieces(plan, weights, start, slab_elements=500))
+    assert rest == whole_file[start:]
