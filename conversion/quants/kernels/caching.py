@@ -31,9 +31,13 @@ def cache_root() -> Path | None:
 
 
 def cache_folder(cpu: str) -> Path | None:
-    """The folder for this CPU and these very sources, made and found writable; None if there can be none."""
+    """The folder for this CPU and these very sources, made and found writable; None if there can be none.
+
+    None, too, once the sources are others than when this process began, as during an upgrade in place: what it has
+    imported is then neither the old nor the new.
+    """
     root = cache_root()
-    if root is None:
+    if root is None or digest_of_files(PACKAGE) != AT_START:
         return None
     import tempfile
 
@@ -46,15 +50,23 @@ def cache_folder(cpu: str) -> Path | None:
     return folder
 
 
-@cache
-def digest_of_sources(package: Path = PACKAGE) -> str:
-    """Changes with any file of `package`, and with what compiles them. Read once a process."""
-    digest = hashlib.sha256(f"{_version('numba')} {_version('llvmlite')}\n".encode())
+def digest_of_files(package: Path) -> str:
+    """Changes with the name or content of any file of `package`; 4 ms."""
+    digest = hashlib.sha256()
     for path in sorted(package.rglob("*")):
         if path.is_file() and "__pycache__" not in path.parts:
             content = path.read_bytes()
             digest.update(f"{path.relative_to(package).as_posix()} {len(content)}\n".encode() + content)
-    return digest.hexdigest()[:32]
+    return digest.hexdigest()
+
+
+AT_START = digest_of_files(PACKAGE)
+
+
+@cache
+def digest_of_sources() -> str:
+    """Changes with any file of the package, as this process found it, and with what compiles them."""
+    return hashlib.sha256(f"{AT_START} {_version('numba')} {_version('llvmlite')}".encode()).hexdigest()[:32]
 
 
 def is_cached(name: str, action: str) -> bool:
