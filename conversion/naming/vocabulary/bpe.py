@@ -8,7 +8,13 @@ from tokenizers import AddedToken, Tokenizer
 
 from conversion.naming.base import Config, NamingError
 from conversion.naming.collecting import Collector
-from conversion.naming.vocabulary.files import looks_special, read_json, read_limited, read_vocab_size
+from conversion.naming.vocabulary.files import (
+    looks_special,
+    read_json,
+    read_limited,
+    read_vocab_size,
+    refused_by_library,
+)
 from conversion.naming.vocabulary.pretokenizers import check_stated, identify
 from conversion.naming.vocabulary.special import describe_special
 
@@ -62,22 +68,18 @@ def read_tokens(tokenizer: Tokenizer, vocab_size: int) -> tuple[list[str], list[
 def _added(tokenizer: Tokenizer, text: str, token: AddedToken) -> tuple[str, gguf.TokenType]:
     """llama.cpp takes added tokens as they appear in text; one that is normalised first is stored as it comes out."""
     if not token.normalized:
-        ids = tokenizer.encode(text, add_special_tokens=False).ids
-        text = tokenizer.decode(ids, skip_special_tokens=False)
+        with refused_by_library():
+            ids = tokenizer.encode(text, add_special_tokens=False).ids
+            text = tokenizer.decode(ids, skip_special_tokens=False)
     if token.special or looks_special(text):
         return text, gguf.TokenType.CONTROL
     return text.replace(SPACE_MARK, " "), gguf.TokenType.USER_DEFINED
 
 
 def load(folder: Path) -> Tokenizer:
-    try:
+    """The library's tokenizer of that folder; NamingError `bad-tokenizer` for what it does not take."""
+    with refused_by_library():
         return Tokenizer.from_buffer(read_limited(folder / FILE_NAME))
-    except (KeyboardInterrupt, SystemExit):
-        raise
-    except (
-        BaseException
-    ) as error:  # bare Exception for whatever the library cannot parse; a panic is not even that
-        raise NamingError("bad-tokenizer", f"{FILE_NAME} cannot be read: {str(error)[:200]}") from error
 
 
 def _check_model(described: dict[str, Any]) -> None:

@@ -1,6 +1,8 @@
 """The JSON files of a tokenizer, read with a limit."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +58,20 @@ def read_limited(path: Path) -> bytes:
             "bad-tokenizer", f"{path.name} has {size_bytes} bytes; at most {MAX_TOKENIZER_BYTES} are read."
         )
     return path.read_bytes()
+
+
+@contextmanager
+def refused_by_library() -> Iterator[None]:
+    """Whatever the tokenizers library raises within becomes NamingError `bad-tokenizer`.
+
+    It raises bare Exception for all it cannot do, and where it panics (a broken table of replacements) not even that.
+    """
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit, NamingError):
+        raise
+    except BaseException as error:
+        raise NamingError("bad-tokenizer", f"tokenizer.json cannot be used: {str(error)[:200]}") from error
 
 
 def looks_special(text: str) -> bool:

@@ -62,6 +62,7 @@ def test_a_cased_vocabulary_is_said_to_be_cased(tmp_path: Path) -> None:
         ({"pre_tokenizer": {"type": "Whitespace"}}, "unknown-pre-tokenizer"),
         ({"pre_tokenizer": None}, "unknown-pre-tokenizer"),
         ({"normalizer": PANIC}, "bad-tokenizer"),
+        ({"model": {"type": "WordPiece", "vocab": {}, "unk_token": "[UNK]"}}, "bad-tokenizer"),
     ],
 )
 def test_another_tokenizer_is_refused_and_named(tmp_path: Path, changes: dict[str, Any], code: str) -> None:
