@@ -208,12 +208,26 @@ def search_runs_of_16(strip: Any, entry: np.ndarray, points: np.ndarray, zero_be
     zero, one, none = splat(0.0), splat(1.0), splat_int(0)
     scale, best = largest / splat(5.0), zero
     first, second, first_beside, second_beside = none, none, none, none
-    for step in range(-9, 10):
-        inverse = splat(f32(5) + f32(step) * f32(0.1)) / largest
+    for step in range(-9, 11):
+        # The last round is by the scale found, for groups that were beside the grid. It is in the loop so that its code
+        # is there, and compiled, only once.
+        is_last = step == 10
+        inverse = one / scale if is_last else splat(f32(5) + f32(step) * f32(0.1)) / largest
         round_digits(strip, inverse)
-        find_points(strip, entry, points, one / inverse)
+        again, again_second = (
+            (scale > zero) & (first_beside != none),
+            (scale > zero) & (second_beside != none),
+        )
+        if is_last:
+            store(strip.codes, 0, select(again, load(strip.codes, 0), first))
+            store(strip.codes, WIDTH, select(again_second, load(strip.codes, WIDTH), second))
+        find_points(strip, entry, points, scale if is_last else one / inverse)
         sum_x, sum_square = fit(strip)
-        better = (sum_square > zero) & (sum_x * sum_x > best * sum_square)
+        better = sum_square > zero
+        if is_last:
+            better = better & (again | again_second)
+        else:
+            better = better & (sum_x * sum_x > best * sum_square)
         scale = select(better, sum_x / sum_square, scale)
         best = select(better, scale * sum_x, best)
         first, second = (
@@ -222,15 +236,7 @@ def search_runs_of_16(strip: Any, entry: np.ndarray, points: np.ndarray, zero_be
         )
         first_beside = select(better, load(strip.beside, 0), first_beside)
         second_beside = select(better, load(strip.beside, WIDTH), second_beside)
-    round_digits(strip, one / scale)
-    is_positive = scale > zero
-    again, again_second = is_positive & (first_beside != none), is_positive & (second_beside != none)
-    store(strip.codes, 0, select(again, load(strip.codes, 0), first))
-    store(strip.codes, WIDTH, select(again_second, load(strip.codes, WIDTH), second))
-    find_points(strip, entry, points, scale)
-    sum_x, sum_square = fit(strip)
-    fitted = (again | again_second) & (sum_square > zero)
-    store(strip.scale, 0, select(fitted, sum_x / sum_square, scale))
+    store(strip.scale, 0, scale)
 
 
 @inner

@@ -77,22 +77,24 @@ def _search(strip: Any, best_codes: np.ndarray) -> None:
     scale, best = _fit_to_4(strip.x, strip.weight, strip.roots), zero
     reach = scale * splat(3.0)
     store(strip.is_live, 0, select(reach <= zero, splat_int(0), load(strip.is_live, 0)))
-    for step in range(-6, 7):
-        inverse = splat(f32(5) + f32(step) * f32(0.1)) / reach
+    for step in range(-6, 8):
+        # The last round is by the scale found. It is in the loop so that its code is there, and compiled, only once.
+        is_last = step == 7
+        inverse = one / scale if is_last else splat(f32(5) + f32(step) * f32(0.1)) / reach
         round_digits(strip, inverse)
-        find_points(strip, _ENTRY, _POINTS, one / inverse)
+        if is_last:
+            _keep(best_codes, strip.codes, scale <= zero)
+        find_points(strip, _ENTRY, _POINTS, scale if is_last else one / inverse)
         sum_x, sum_square = fit(strip)
-        better = (sum_square > zero) & (sum_x * sum_x > best * sum_square)
+        better = sum_square > zero
+        if is_last:
+            better = better & (scale > zero)
+        else:
+            better = better & (sum_x * sum_x > best * sum_square)
         scale = select(better, sum_x / sum_square, scale)
         best = select(better, scale * sum_x, best)
         _keep(strip.codes, best_codes, better)
-    round_digits(strip, one / scale)
-    is_positive = scale > zero
-    _keep(strip.codes, best_codes, is_positive)
-    strip.codes[:] = best_codes
-    find_points(strip, _ENTRY, _POINTS, scale)
-    sum_x, sum_square = fit(strip)
-    store(strip.scale, 0, select(is_positive & (sum_square > zero), sum_x / sum_square, scale))
+    store(strip.scale, 0, scale)
 
 
 @inner
