@@ -64,7 +64,9 @@ def test_opening_reads_each_byte_of_the_values_once_and_keeps_none() -> None:
 def test_a_file_cut_anywhere_is_refused(form: str) -> None:
     data = FORMS[form]
     ends = {len(FORMS["binary"]) - 8 - len(DATASET), len(FORMS["binary"]) - 4 - len(DATASET)}
-    for end in range(len(data) - 31 if form == "gguf" else len(data)):  # GGUF ends in padding that nobody needs
+    for end in range(
+        len(data) - 31 if form == "gguf" else len(data)
+    ):  # GGUF ends in padding that nobody needs
         if form == "binary" and end in ends:
             continue  # what follows the entries, and what follows the number of chunks, may be absent
         with pytest.raises(HeaderError):
