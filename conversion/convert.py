@@ -20,6 +20,7 @@ from conversion.formats.errors import HeaderError
 from conversion.formats.weights import Weights
 from conversion.imatrices import NoImatrix
 from conversion.naming import NamingError
+from conversion.naming.compiling import prepare_kernels
 from conversion.naming.joint import joint_pieces
 from conversion.output import Output
 from conversion.policies import wanted_recipes
@@ -205,6 +206,7 @@ class _Conversion:
         needed = sum(output.size_bytes - output.start for output in self.outputs)
         refuse_when_full(self.store, needed, ", ".join(choice.path(self.commit) for choice in missing))
         self._save()
+        prepare_kernels(plans, weights, lambda said: self.lease.progress(0, None, said[:60]))
         write_outputs(self.lease, self.outputs, weights, self._save)
         total = sum(output.size_bytes for output in self.outputs)
         try:

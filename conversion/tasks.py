@@ -3,8 +3,20 @@
 from typing import Any
 
 from celery import shared_task
+from celery.signals import worker_ready
+from django.conf import settings
 
 from registry.work import Again, Lease, register, run_job
+
+
+@worker_ready.connect
+def _warm_kernels(sender: Any = None, **_: Any) -> None:
+    """A worker that converts gets the kernels of common types ready before somebody waits for them."""
+    queues = getattr(getattr(sender, "task_consumer", None), "queues", ())
+    if settings.HOLDFAST_WARM_KERNELS and any(queue.name == "convert" for queue in queues):
+        from conversion.quants.kernels.warming import warm_in_background
+
+        warm_in_background(settings.HOLDFAST_WARM_KERNELS)
 
 
 @shared_task(name="conversion.inspect")

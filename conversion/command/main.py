@@ -57,13 +57,15 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _make(options: argparse.Namespace, job: "Job") -> None:
-    from conversion.command import kernels, progress, writing
+    from conversion.command import progress, writing
+    from conversion.naming.compiling import prepare_kernels
 
     for output in job.outputs:
         output.path.parent.mkdir(parents=True, exist_ok=True)
     total = sum(output.plan.layout.size_bytes for output in job.outputs)
     with progress.shown(total, is_quiet=options.quiet) as (on_bytes, say):
-        kernels.prepare(job, say if not options.quiet else lambda text: None)
+        tell = say if not options.quiet else lambda text: None
+        prepare_kernels([output.plan for output in job.outputs], job.weights, tell)
         say("converting")
         writing.write_files(
             job.outputs,

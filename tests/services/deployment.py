@@ -40,6 +40,7 @@ class Deployment:
             "HOLDFAST_HEARTBEAT_SECONDS": "0.5",
             "HOLDFAST_LEASE_SECONDS": "3",
             "HOLDFAST_SWEEP_SECONDS": "1",
+            "HOLDFAST_WARM_KERNELS": "",  # seconds of compiling that few tests need
         }
         self.env |= environment
 

@@ -1,9 +1,10 @@
 """Compiled kernels, got ready before a large job; a small one is done by numpy before they would be there."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
-from conversion.command.planning import Job
+from conversion.formats.weights import Weights
+from conversion.naming.slabs import FilePlan
 from conversion.quants import kernels
 from conversion.quants.kernels.caching import is_cached
 
@@ -11,11 +12,11 @@ WORTH_LOADING, WORTH_COMPILING = 1 << 20, 1 << 23
 """Elements of one type from which on its kernel is got: a few tenths of a second, or some seconds once."""
 
 
-def prepare(job: Job, say: Callable[[str], None]) -> None:
+def prepare_kernels(plans: Iterable[FilePlan], weights: Weights, say: Callable[[str], None]) -> None:
     """Every kernel that the job is large enough for is loaded; compiling is said, for it takes seconds, once."""
     if kernels.mode() != "auto":
         return
-    wanted = _wanted(job)
+    wanted = _wanted(plans, weights)
     wanted["finite", "find_not_finite"] = sum(n for (_, action), n in wanted.items() if action == "quantize")
     for (name, action), n_elements in wanted.items():
         if not kernels.has_kernels(name):
@@ -27,12 +28,12 @@ def prepare(job: Job, say: Callable[[str], None]) -> None:
             kernels.load(name, action)
 
 
-def _wanted(job: Job) -> Counter[tuple[str, str]]:
+def _wanted(plans: Iterable[FilePlan], weights: Weights) -> Counter[tuple[str, str]]:
     """(type, "quantize" or "dequantize") -> elements to be worked on."""
     wanted: Counter[tuple[str, str]] = Counter()
-    sources = job.weights.entries
-    for output in job.outputs:
-        for target, entry in zip(output.plan.targets, output.plan.layout.entries, strict=True):
+    sources = weights.entries
+    for plan in plans:
+        for target, entry in zip(plan.targets, plan.layout.entries, strict=True):
             if target.packed is None:
                 wanted[entry.dtype, "quantize"] += target.n_elements
                 if target.source in sources:
