@@ -15,7 +15,7 @@ from conversion.naming.file_types import RULES, FileType, file_type_by_name
 from conversion.naming.overrides import Overrides
 from registry.models import Commit, Recipe
 
-CONVERTER = "holdfast-conversion/1"
+CONVERTER = "holdfast-conversion/2"
 FORMAT = "gguf"
 
 
