@@ -45,6 +45,7 @@ def test_a_matrix_is_kept_once_and_found_by_its_digest(measured: Path) -> None:
         find_imatrix(commit, "ffffffff")
 
 
+@pytest.mark.one_backend
 def test_it_changes_the_bytes_and_the_recipe_names_it(measured: Path) -> None:
     commit = sample_commit()
     row = take_in_imatrix(blob_store(), commit, measured)
@@ -58,6 +59,7 @@ def test_it_changes_the_bytes_and_the_recipe_names_it(measured: Path) -> None:
     assert artifact.path == f"base-f32-{artifact.recipe.name}.gguf"
 
 
+@pytest.mark.one_backend
 def test_a_type_that_needs_one_is_refused_without(measured: Path) -> None:
     commit = sample_commit()
     job = work_on(submit_conversion(commit, Choice.of("Q2_K_S")))

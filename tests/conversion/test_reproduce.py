@@ -66,6 +66,7 @@ def evicted(commit: Commit) -> Artifact:
     return artifact
 
 
+@pytest.mark.one_backend
 def test_twenty_artifacts_of_one_pass_are_reproduced_bit_for_bit(commit: Commit) -> None:
     artifacts = make(commit, *TWENTY)
     assert len({artifact.blob.sha256 for artifact in artifacts}) == len(TWENTY) == 20
