@@ -94,7 +94,7 @@ def _convert(source: Path, target: Path, dtype: str) -> None:
 def show_memory(parent: Path, gigabytes: float) -> None:
     """One process over a source of this size, the largest tensor of which is half of it."""
     folder = parent / "large"
-    n_rows = max(1, int(gigabytes * 1e9 / 2 / 1024 / 2 / 2))
+    n_rows = max(1, int(gigabytes * 1e9 / 2 / 2048))
     write_checkpoint(folder, 1, "BF16", n_rows)
     measured = run_process(
         holdfast(str(folder), str(parent / "large.gguf"), "--to", "Q8_0", "--threads", "2", "--force")

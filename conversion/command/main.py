@@ -1,6 +1,7 @@
 """`python -m conversion`: reads the command line, does the work, says how it went."""
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -50,6 +51,8 @@ def _run(options: argparse.Namespace) -> int:
     except (HeaderError, NamingError, QuantError, writing.WriteError) as error:
         _say(f"{error.code}: {error}")
         return FAILED
+    except BrokenPipeError:  # whoever read our stdout has seen enough, as `head` has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         _say(f"cannot-read: {error}")
         return FAILED

@@ -42,7 +42,7 @@ def opened(path: Path, adapter: str = "") -> Iterator[LocalSource]:
                 path.with_name(name) for name in shard_names(path.name) if path.with_name(name).is_file()
             ]
         else:
-            files = [path]
+            files = [path, *_tokenizer_beside(path)]
         sources = {file.name: at_end.enter_context(FileSource(file)) for file in files}
         if all(file.suffix == ".gguf" for file in files):
             weights: Weights = open_gguf(sources)
@@ -58,6 +58,18 @@ def opened(path: Path, adapter: str = "") -> Iterator[LocalSource]:
             weights = merged(weights, folder, Path(adapter), at_end)
             name = f"{name}-{Path(adapter).resolve().name}"
         yield LocalSource(weights, folder, name)
+
+
+def _tokenizer_beside(path: Path) -> list[Path]:
+    """The tokenizer that llama2.c keeps beside its checkpoint, if this is one."""
+    from conversion.formats.llama2c import HEADER_BYTES, is_llama2c
+
+    if path.suffix != ".bin":
+        return []
+    with FileSource(path) as source:
+        head = source.read(0, min(HEADER_BYTES, source.size_bytes))
+        is_one = is_llama2c(source, head)
+    return sorted(path.parent.glob("tok*.bin")) if is_one else []
 
 
 def _files(folder: Path) -> list[Path]:

@@ -171,6 +171,12 @@ def test_what_cannot_be_done_is_said_with_its_code_and_leaves_nothing(
     assert listed(sources / "out") == []
 
 
+def test_a_reader_that_has_seen_enough_is_no_error(dense: Path, tmp_path: Path) -> None:
+    command = f"{sys.executable} -m conversion {dense} {tmp_path / 'out'} --to Q8_0 --dry-run | head -1"
+    done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+
+
 def test_weights_that_are_refused_half_way_leave_no_file(checkpoint: Path, tmp_path: Path) -> None:
     path = checkpoint / "model.safetensors"
     data = bytearray(path.read_bytes())
