@@ -113,6 +113,13 @@ def rows_for(kind: QuantType, ggml: Ggml, rounds: int) -> np.ndarray:
         n_rows *= 2
 
 
+def chosen_types(names: str | None, *, smoke: bool) -> list[QuantType]:
+    """Those that were named; else all that ggml has, but one of each family for a try."""
+    if names or smoke:
+        return [TYPES[name] for name in (names or "BF16,Q8_0,Q4_1,Q4_K,IQ4_NL").split(",")]
+    return [kind for kind in TYPES.values() if kind.name in NUMBERS and kind.name != "F32"]
+
+
 def _random_blocks(kind: QuantType, n_rows: int) -> np.ndarray:
     return np.random.default_rng(2).integers(0, 256, (n_rows, kind.row_bytes(N_COLS)), dtype=np.uint8)
 
@@ -134,12 +141,7 @@ def main() -> None:
     print(
         f"rows of {N_COLS} float32, best of {rounds}; peers: {ggml.name}, gguf {gguf_version()}", flush=True
     )
-    names = (
-        options.types.split(",")
-        if options.types
-        else [name for name in TYPES if name in NUMBERS and name != "F32"]
-    )
-    for kind in (TYPES[name] for name in names):
+    for kind in chosen_types(options.types, smoke=options.smoke):
         rows = rows_for(kind, ggml, rounds)
         imatrix = np.random.default_rng(3).random(N_COLS, dtype=np.float32) + np.float32(0.01)
         if "ggml" in options.peers:

@@ -18,8 +18,8 @@ from numba import types
 from numba.extending import intrinsic
 
 from conversion.quants.kernels.compiling import inner
+from conversion.quants.kernels.vector_types import Vector
 from conversion.quants.kernels.vectors import (
-    Vector,
     absolute,
     bits_of_all,
     bits_of_mask,

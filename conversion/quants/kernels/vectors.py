@@ -7,41 +7,20 @@ one by one: no fused multiply-add, no reordering.
 
     x = load_floats(rows, at, 32)                      # rows: float32, one dimension; at: index; 32: a literal
     largest = max_of(bits_of_all(x) & 0x7FFFFFFF)      # a scalar
-    store_bytes(out, at, whole_of(x * inverse) & 15)   # the low byte of each
+    store_bytes(out, at, ints_of(x * inverse) & 15)    # the low byte of each
 
 Operators take two vectors, or a vector and a scalar on the right. Indices are trusted, as everywhere in kernels.
 """
 
-import operator
 from collections.abc import Callable
 from typing import Any
 
 import numba
 from llvmlite import ir
 from numba.core import cgutils
-from numba.core.datamodel import PrimitiveModel
-from numba.extending import intrinsic, lower_builtin, register_model, type_callable
+from numba.extending import intrinsic
 
-_ELEMENTS = {"float": ir.FloatType(), "int": ir.IntType(32), "mask": ir.IntType(1)}
-_SCALARS = {"float": numba.types.float32, "int": numba.types.int32}
-
-
-class Vector(numba.types.Type):  # type: ignore[misc]
-    """numba's type of `n` elements, each a "float", an "int" or, in a "mask", a bit."""
-
-    def __init__(self, element: str, n: int) -> None:
-        self.element, self.n = element, n
-        super().__init__(name=f"{element}x{n}")
-
-    @property
-    def llvm(self) -> Any:
-        return ir.VectorType(_ELEMENTS[self.element], self.n)
-
-
-@register_model(Vector)
-class VectorModel(PrimitiveModel):  # type: ignore[misc]
-    def __init__(self, manager: Any, kind: Vector) -> None:
-        super().__init__(manager, kind, kind.llvm)
+from conversion.quants.kernels.vector_types import SCALARS, Emit, Vector, splat
 
 
 def _pointer(context: Any, builder: Any, array_type: Any, arguments: Any, pointee: Any) -> Any:
@@ -50,17 +29,10 @@ def _pointer(context: Any, builder: Any, array_type: Any, arguments: Any, pointe
     return builder.bitcast(builder.gep(data, [arguments[1]]), ir.PointerType(pointee))
 
 
-def _splat(builder: Any, scalar: Any, n: int) -> Any:
-    kind = ir.VectorType(scalar.type, n)
-    first = builder.insert_element(ir.Constant(kind, ir.Undefined), scalar, ir.Constant(ir.IntType(32), 0))
-    return builder.shuffle_vector(first, first, ir.Constant(ir.VectorType(ir.IntType(32), n), [0] * n))
-
-
-_Emit = Callable[[Any, Any, Any], Any]
 _BYTE, _SHORT, _HALF = ir.IntType(8), ir.IntType(16), ir.HalfType()
 
 
-def _loader(element: str, stored: Any, convert: _Emit = lambda builder, vector, kind: vector) -> Any:
+def _loader(element: str, stored: Any, convert: Emit = lambda builder, vector, kind: vector) -> Any:
     """An intrinsic that loads n elements as they are `stored` and converts them; arrays need no alignment."""
 
     @intrinsic(prefer_literal=True)
@@ -77,7 +49,7 @@ def _loader(element: str, stored: Any, convert: _Emit = lambda builder, vector, 
     return load
 
 
-def _storer(stored: Any, convert: _Emit = lambda builder, vector, kind: vector) -> Any:
+def _storer(stored: Any, convert: Emit = lambda builder, vector, kind: vector) -> Any:
     """An intrinsic that converts a vector and stores its elements one after the other."""
 
     @intrinsic
@@ -119,59 +91,6 @@ store_shorts = _storer(_SHORT, lambda builder, vector, kind: builder.trunc(vecto
 
 store_halves = _storer(_HALF, lambda builder, vector, kind: builder.fptrunc(vector, kind))
 """store_halves(uint8 array, at, floats): as float16, to nearest, halves to even. Needs bits.HAS_FLOAT16."""
-
-
-def _operator(function: Any, result: str, **emitters: _Emit) -> None:
-    """`function` of two vectors, or of one and a scalar; `emitters` by the element it is for. An empty `result` means
-    a vector of the same kind."""
-
-    @type_callable(function)
-    def type_of(context: Any) -> Any:
-        def typer(left: Any, right: Any) -> Any:
-            if not isinstance(left, Vector) or left.element not in emitters:
-                return None
-            if isinstance(right, Vector):
-                operand = right if right == left else None
-            else:
-                operand = _SCALARS.get(left.element)
-            return operand and Vector(result or left.element, left.n)(left, operand)
-
-        return typer
-
-    @lower_builtin(function, Vector, numba.types.Any)
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        left, right = arguments
-        if not isinstance(signature.args[1], Vector):
-            right = _splat(builder, right, signature.args[0].n)
-        return emitters[signature.args[0].element](builder, left, right)
-
-
-def _compare(sign: str) -> dict[str, _Emit]:
-    """Of floats: false where either is NaN, as in C. Of ints: signed."""
-    return {
-        "float": lambda builder, left, right: builder.fcmp_ordered(sign, left, right),
-        "int": lambda builder, left, right: builder.icmp_signed(sign, left, right),
-    }
-
-
-_operator(operator.add, "", float=lambda b, x, y: b.fadd(x, y), int=lambda b, x, y: b.add(x, y))
-_operator(operator.sub, "", float=lambda b, x, y: b.fsub(x, y), int=lambda b, x, y: b.sub(x, y))
-_operator(operator.mul, "", float=lambda b, x, y: b.fmul(x, y), int=lambda b, x, y: b.mul(x, y))
-_operator(operator.truediv, "", float=lambda b, x, y: b.fdiv(x, y))
-_operator(operator.and_, "", int=lambda b, x, y: b.and_(x, y), mask=lambda b, x, y: b.and_(x, y))
-_operator(operator.or_, "", int=lambda b, x, y: b.or_(x, y), mask=lambda b, x, y: b.or_(x, y))
-_operator(operator.xor, "", int=lambda b, x, y: b.xor(x, y))
-_operator(operator.lshift, "", int=lambda b, x, y: b.shl(x, y))
-_operator(operator.rshift, "", int=lambda b, x, y: b.ashr(x, y))
-for _function, _sign in (
-    (operator.lt, "<"),
-    (operator.gt, ">"),
-    (operator.le, "<="),
-    (operator.ge, ">="),
-    (operator.eq, "=="),
-):
-    _operator(_function, "mask", **_compare(_sign))
-_operator(operator.ne, "mask", int=lambda b, x, y: b.icmp_signed("!=", x, y))
 
 
 def _unary(element: str, result: str, emit: Callable[[Any, Any, Any], Any]) -> Any:
@@ -252,16 +171,6 @@ def min_of(typing_context: Any, vector: Any) -> Any:
 
 
 @intrinsic
-def sum_in_order(typing_context: Any, start: Any, vector: Any) -> Any:
-    """`start` plus the floats, one after the other as a C loop adds them."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return _call(builder, "llvm.vector.reduce.fadd", ir.FloatType(), *arguments)
-
-    return numba.types.float32(numba.types.float32, vector), generate
-
-
-@intrinsic
 def first_of(typing_context: Any, mask: Any) -> Any:
     """The index of the first element that is set in the mask; the number of elements if none is."""
     n = mask.n
@@ -304,9 +213,9 @@ def all_of(typing_context: Any, scalar: Any, n: Any) -> Any:
     result = Vector("float" if scalar == numba.types.float32 else "int", n.literal_value)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return _splat(builder, arguments[0], result.n)
+        return splat(builder, arguments[0], result.n)
 
-    return result(_SCALARS[result.element], n), generate
+    return result(SCALARS[result.element], n), generate
 
 
 def _half_of(upper: bool) -> Any:
@@ -345,10 +254,10 @@ def pick(typing_context: Any, mask: Any, left: Any, right: Any) -> Any:
     result = Vector("float", mask.n)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        both = (_splat(builder, scalar, result.n) for scalar in arguments[1:])
+        both = (splat(builder, scalar, result.n) for scalar in arguments[1:])
         return builder.select(arguments[0], *both)
 
-    return result(mask, _SCALARS["float"], _SCALARS["float"]), generate
+    return result(mask, SCALARS["float"], SCALARS["float"]), generate
 
 
 @intrinsic(prefer_literal=True)
