@@ -51,8 +51,10 @@ def plan_safetensors(
     tensor_names: str = "",
     max_shard_bytes: int = MAX_SHARD_BYTES,
 ) -> PlannedCheckpoint:
-    """`model.safetensors`, or shards and an index; `tensor_names` is noted where it is given. NamingError `unreadable-type` for what nobody here can dequantise,
-    `no-tensors` for nothing."""
+    """`model.safetensors`, or shards and an index; `tensor_names` is noted where it is given.
+
+    NamingError: `unreadable-type` for what nobody here can dequantise, `no-tensors` for nothing.
+    """
     if not entries:
         raise NamingError("no-tensors", "the source holds no tensors: there is nothing to write.")
     chosen = {name: _dtype(entry, dtype) for name, entry in entries.items()}

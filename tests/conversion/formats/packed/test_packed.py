@@ -220,7 +220,7 @@ def test_nvfp4_by_its_formula() -> None:
     }
     plain = checkpoint_of(tensors, {"x.weight_scale": "F8_E4M3"})
     weights = unpack(plain, compressed("nvfp4-pack-quantized", {}))
-    magnitudes = [0, 0.5, 1, 1.5, 2, 3, 4, 6]
+    magnitudes = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0]
     values = np.array([magnitudes[code & 7] * (-1 if code & 8 else 1) for code in codes.flat], np.float32)
     by_column = plain.rows("x.weight_scale", 0, N_OUT)[:, np.arange(N_IN) // 16] / np.float32(3.5)
     assert_gives(weights, "x.weight", values.reshape(N_OUT, N_IN) * by_column)
