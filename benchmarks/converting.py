@@ -26,6 +26,7 @@ from conversion.command.writing import Output, write_files
 from conversion.formats.checkpoint import open_checkpoint
 from conversion.formats.source import FileSource
 from conversion.naming.to_safetensors import plan_safetensors
+from conversion.quants.kernels import warming as kernels
 
 COPY_BYTES = 1 << 20
 LIMIT_MB = 512
@@ -64,6 +65,8 @@ def compare_converters(folder: Path, rounds: int, n_threads: int, peers: Peers) 
 
 def compare_dtypes(parent: Path, n_layers: int, rounds: int, vocabulary: int) -> None:
     """Against the least that such a conversion has to do: read every byte of the source, write every byte it makes."""
+    kernels.warm(after for _, after in DTYPES)
+    kernels.load("finite", "find_not_finite")
     for before, after in DTYPES:
         folder = parent / f"{before}-{after}"
         write_checkpoint(folder, n_layers, before, vocabulary)

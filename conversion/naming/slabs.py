@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,10 @@ SLAB_ELEMENTS = 1 << 21
 """8 MB of float32. Two threads with their temporaries stay far below 100 MB."""
 
 N_THREADS = 2
+
+EXPONENTS: dict[str, np.unsignedinteger[Any]] = {
+    "F32": np.uint32(0x7F800000), "F16": np.uint16(0x7C00), "BF16": np.uint16(0x7F80),
+}  # fmt: skip
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -123,6 +127,8 @@ def make_slab(
     target, count = slab.target, slab.last - slab.first
     if target.packed is not None:
         return target.packed.read(weights, slab.first, count)
+    if rows is None and (stored := _as_stored(target, weights, slab)) is not None:
+        return stored
     try:
         out = scratch.blocks(count, (slab.end - slab.start) // count)
         importance = _importance(plan, slab)
@@ -135,6 +141,20 @@ def make_slab(
             f"{target.origin}, rows {slab.first} to {slab.last}, as {slab.type_name}: {error.message}",
         ) from error
     return out.data.cast("B")
+
+
+def _as_stored(target: Target, weights: Weights, slab: Slab) -> bytes | None:
+    """The slab's bytes where they are stored so already and all finite; None where they have to be made."""
+    entry = weights.entries.get(target.source)
+    if entry is None or target.arrange or target.read or entry.dtype != slab.type_name:
+        return None
+    if slab.type_name not in EXPONENTS:
+        return None
+    data = weights.read_rows(target.source, slab.first, slab.last - slab.first)
+    exponent = EXPONENTS[slab.type_name]
+    bits = np.frombuffer(data, dtype=exponent.dtype)
+    # NaN and infinity have all bits of the exponent set; the way through float32 says where they are.
+    return None if bits.size and (bits & exponent).max() == exponent else data
 
 
 def read_target(target: Target, weights: Weights, first: int, last: int, out: Rows | None = None) -> Rows:

@@ -74,8 +74,11 @@ def test_weights_that_ggml_refuses_are_refused_by_name(tmp_path: Path) -> None:
     data[entry.start : entry.start + 4] = np.float32(np.nan).tobytes()
     path.write_bytes(data)
     assert np.isfinite(values["model.layers.1.mlp.up_proj.weight"]).all()
-    with pytest.raises(QuantError, match=r"model\.layers\.1\.mlp\.up_proj\.weight.* row 0, column 0 is nan"):
-        whole(*planned(tmp_path / "bad"))
+    for name in ("Q4_0", "F32"):  # F32 is moved as it is stored, but not unseen
+        with pytest.raises(
+            QuantError, match=r"model\.layers\.1\.mlp\.up_proj\.weight.* row 0, column 0 is nan"
+        ):
+            whole(*planned(tmp_path / "bad", name))
 
 
 LAYERS = [f"model.layers.{n}.mlp.up_proj.weight" for n in range(2)]
