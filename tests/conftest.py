@@ -8,6 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings as hypothesis_settings
+
+hypothesis_settings.register_profile("ci", derandomize=True)
+if os.environ.get("CI") == "true":  # The same examples every time; exploring is for those who watch.
+    hypothesis_settings.load_profile("ci")
 
 _data = tempfile.mkdtemp(prefix="holdfast-test-")
 atexit.register(shutil.rmtree, _data, ignore_errors=True)

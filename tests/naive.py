@@ -20,7 +20,9 @@ def from_half(data: bytes) -> np.float32:
 
 
 def roundf(value: np.float32) -> int:
-    """C's roundf: halves away from zero. Python's integers are exact, so adding a half cannot go wrong."""
+    """C's roundf, then its cast to int32: halves away from zero, and INT_MIN for what no integer can be."""
+    if not math.isfinite(value):
+        return -(2**31)
     magnitude = math.floor(abs(float(value)) + 0.5)
     return -magnitude if value < 0 else magnitude
 
@@ -58,7 +60,7 @@ def q8_0_bytes(row: np.ndarray) -> bytes:
             amax = max(amax, abs(value))
         d = f32(amax / f32(127))
         inverse = f32(f32(1) / d) if d else f32(0)
-        data += half(d) + b"".join(struct.pack("<b", roundf(f32(value * inverse))) for value in block)
+        data += half(d) + b"".join(struct.pack("<B", roundf(f32(value * inverse)) & 0xFF) for value in block)
     return data
 
 

@@ -41,5 +41,5 @@ def test_a_tensor_larger_than_a_slab_is_read_to_its_end():
 
 
 def test_types_that_we_cannot_decode_are_told():
-    found = inspected(one=("IQ1_S", bytes(50), (256,)))
-    assert (found.n_read, found.unread_types) == (0, ["IQ1_S"])
+    found = inspected(one=("Q8_K", bytes(292), (256,)))
+    assert (found.n_read, found.unread_types) == (0, ["Q8_K"])
