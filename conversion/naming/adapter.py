@@ -42,7 +42,7 @@ def plan_adapter(adapter: Adapter, folder: Path, base_config: Config, file_type:
     tensors = [(target.name, target.shape, kind) for target, kind in zip(targets, types, strict=True)]
     try:
         layout = plan_file(_metadata(adapter, family, folder), tensors)
-    except (ValueError, TypeError, struct.error) as error:
+    except (ValueError, TypeError, OverflowError, struct.error) as error:
         raise NamingError("cannot-be-gguf", f"the adapter cannot be written: {str(error)[:300]}") from error
     return Plan(file_type, layout, tuple(targets))
 

@@ -85,7 +85,7 @@ def laid_out(metadata: dict[str, Value], targets: Sequence[Target], types: list[
     alignment = metadata.get("general.alignment", uint32(DEFAULT_ALIGNMENT)).value
     try:
         layout = plan_file(metadata, tensors, alignment=alignment)
-    except (ValueError, TypeError, AttributeError, struct.error) as error:
+    except (ValueError, TypeError, AttributeError, OverflowError, struct.error) as error:
         # A card or tokenizer may put a number where a text belongs, or half a surrogate pair into one.
         raise NamingError("cannot-be-gguf", f"the metadata cannot be written: {str(error)[:300]}") from error
     return Plan(wish.file_type, layout, tuple(targets), wish.imatrix, lacks)

@@ -151,3 +151,7 @@ def test_any_added_tokens(said: dict[str, Any]) -> None:
 @pytest.mark.parametrize("data", [b"", b"[]", b"7", b"null", b"{", b"\xff\xfe", b"[" * 200_000])
 def test_files_that_are_not_what_they_should_be(name: str, data: bytes) -> None:
     plan_or_refuse({name: data})
+
+
+def test_a_number_that_no_float32_holds_is_refused() -> None:
+    plan_or_refuse({"generation_config.json": b'{"temperature": 3.4028235677973366e+38}'})
