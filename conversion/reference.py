@@ -8,6 +8,7 @@ Either way the verdict is against the parent, and the report says which of the t
 from importlib.util import find_spec
 from pathlib import Path
 
+from django.conf import settings
 from django.db.models import Q
 
 from conversion.formats.checkpoint import Checkpoint
@@ -66,12 +67,17 @@ def build_reference(
         if isinstance(weights, GgufWeights) and _dtypes(weights) <= HOLDS.keys():
             _place_weights(store, commit, weights, home, on_bytes)
             return _as_it_is(commit, weights, home)
-        if isinstance(weights, Checkpoint) and all(find_spec(name) for name in TRANSFORMERS_NEEDS):
+        if isinstance(weights, Checkpoint) and _wants_transformers():
             _place_weights(store, commit, weights, home, on_bytes)
             return _by_transformers(commit, weights, home)
         return _by_llama_cpp(commit, weights, home, folder / "parent.gguf", on_bytes)
     except (HeaderError, NamingError, QuantError) as error:
         raise ReferenceUnavailable(error.code, f"{commit.repo.repo_id}: {error}") from error
+
+
+def _wants_transformers() -> bool:
+    chosen = settings.HOLDFAST_REFERENCE_ENGINE != "llama.cpp"
+    return chosen and all(find_spec(name) for name in TRANSFORMERS_NEEDS)
 
 
 def _place_weights(

@@ -20,7 +20,7 @@ import pytest
 from tests.conversion.naming.models import config, write_checkpoint
 from tests.services.deployment import Deployment
 
-KILLS = int(os.environ.get("CONVERT_KILLS", "10"))
+KILLS = int(os.environ.get("CONVERT_KILLS") or (3 if "HOLDFAST_TEST_STORE_URL" in os.environ else 10))
 SOAK_KILLS = int(os.environ.get("SOAK_CONVERT_KILLS", "100"))
 SEED = int(os.environ.get("KILL_SEED", "0")) or random.SystemRandom().randrange(1 << 30)
 LONGEST_SECONDS = 1.5  # of a worker's life after it began to convert; one file takes about as long

@@ -21,6 +21,13 @@ from tests.conversion.inference.ggufs import SAMPLES, with_metadata, with_zeros
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
+@pytest.fixture(autouse=True)
+def _engine(request, settings):
+    """Torch takes seconds to import: one test here meets it, test_transformers.py the rest."""
+    if "reference_is_named" not in request.node.name:
+        settings.HOLDFAST_REFERENCE_ENGINE = "llama.cpp"
+
+
 def validate(artifact: Artifact) -> Job:
     """The job's row after a worker ran it."""
     job = submit_validation(artifact)

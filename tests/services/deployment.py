@@ -34,14 +34,18 @@ class Deployment:
         self.folder = folder
         self.folder.mkdir(parents=True, exist_ok=True)
         self._stack = ExitStack()
-        self.env = _clean_environment() | {
-            "HOLDFAST_DATA": str(folder / "data"),
-            "HOLDFAST_BLOBS": fresh_store_url(folder),
-            "HOLDFAST_HEARTBEAT_SECONDS": "0.5",
-            "HOLDFAST_LEASE_SECONDS": "3",
-            "HOLDFAST_SWEEP_SECONDS": "1",
-            "HOLDFAST_WARM_KERNELS": "",  # seconds of compiling that few tests need
-        }
+        self.env = (
+            _clean_environment()
+            | {
+                "HOLDFAST_DATA": str(folder / "data"),
+                "HOLDFAST_BLOBS": fresh_store_url(folder),
+                "HOLDFAST_HEARTBEAT_SECONDS": "0.5",
+                "HOLDFAST_LEASE_SECONDS": "3",
+                "HOLDFAST_SWEEP_SECONDS": "1",
+                "HOLDFAST_REFERENCE_ENGINE": "llama.cpp",  # torch takes seconds to import; test_transformers.py has it
+                "HOLDFAST_WARM_KERNELS": "",  # seconds of compiling that few tests need
+            }
+        )
         self.env |= environment
 
     def __enter__(self) -> Self:
