@@ -171,7 +171,7 @@ def _fitted_d(strip: Any, lane: int, steps: np.ndarray, d: float) -> float:
 
 
 @inner
-def _pack(  # noqa: PLR0917
+def _pack(  # noqa: PLR0917 - by position, as numba inlines it best
     strip: Any, lane: int, steps: np.ndarray, is_empty: bool, d: int, block: np.ndarray
 ) -> None:
     for run in range(_PER_BLOCK):

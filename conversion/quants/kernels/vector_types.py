@@ -16,7 +16,7 @@ ELEMENTS = {"float": ir.FloatType(), "int": ir.IntType(32), "mask": ir.IntType(1
 SCALARS = {"float": numba.types.float32, "int": numba.types.int32}
 
 
-class Vector(numba.types.Type):  # type: ignore[misc]
+class Vector(numba.types.Type):  # type: ignore[misc]  # numba ships no types
     """numba's type of `n` elements, each a "float", an "int" or, in a "mask", a bit."""
 
     def __init__(self, element: str, n: int) -> None:
@@ -29,7 +29,7 @@ class Vector(numba.types.Type):  # type: ignore[misc]
 
 
 @register_model(Vector)
-class VectorModel(PrimitiveModel):  # type: ignore[misc]
+class VectorModel(PrimitiveModel):  # type: ignore[misc]  # numba ships no types
     def __init__(self, manager: Any, kind: Vector) -> None:
         super().__init__(manager, kind, kind.llvm)
 

@@ -7,8 +7,35 @@ import pytest
 from conversion.naming.base import NamingError
 from conversion.naming.overrides import Overrides, compile_pattern, parse_tensor_types
 
-SAFE = ["ffn_down", r"blk\.(0|1|2[0-9])\.", "^output.weight$", r"attn_[qkv]\.weight", "a.*b.*c", "(?:up|gate)_exps", r"\(", "[)(*]+", "x{2}"]  # fmt: skip  # noqa: E501
-UNSAFE = ["(a+)+$", "(a|a)*$", "(a|aa)+$", "(a*)*", "((a+))+", "((a|b)c)*", r"(a)\1", "(?=a)", "(?P<x>a)", ".*.*.*.*x", "(?:a?){50}", "(", "a" * 201, "*a", "[a", "\\"]  # fmt: skip  # noqa: E501
+SAFE = [
+    "ffn_down",
+    r"blk\.(0|1|2[0-9])\.",
+    "^output.weight$",
+    r"attn_[qkv]\.weight",
+    "a.*b.*c",
+    "(?:up|gate)_exps",
+    r"\(",
+    "[)(*]+",
+    "x{2}",
+]
+UNSAFE = [
+    "(a+)+$",
+    "(a|a)*$",
+    "(a|aa)+$",
+    "(a*)*",
+    "((a+))+",
+    "((a|b)c)*",
+    r"(a)\1",
+    "(?=a)",
+    "(?P<x>a)",
+    ".*.*.*.*x",
+    "(?:a?){50}",
+    "(",
+    "a" * 201,
+    "*a",
+    "[a",
+    "\\",
+]
 
 
 @pytest.mark.parametrize("pattern", SAFE)

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,7 +26,7 @@ print(json.dumps({"digest": digest, "state": kernels.state()["Q8_0"], "numba": "
 """
 
 
-def run(code: str = WORK, cwd: Path = ROOT, **environment: str) -> dict[str, object]:
+def run(code: str = WORK, cwd: Path = ROOT, **environment: str) -> dict[str, Any]:
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=cwd,
@@ -151,7 +152,7 @@ for seconds in (0.0, 60.0):
     states.append(kernels.state()["Q8_0"]["quantize"])
 print(json.dumps({"states": states}))
 """
-    first, second = run(code)["states"]  # type: ignore[misc]
+    first, second = run(code)["states"]
     assert (first, second) in {("numpy", "compiled"), ("cached", "compiled")}
 
 
