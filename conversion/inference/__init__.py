@@ -10,9 +10,11 @@
 | selftest.py, known/ | the known answers an engine must give before it may judge anything |
 | windows.py, texts/ | the evaluation texts, cut into windows of token ids |
 | fidelity.py, greedy.py | how far two models are apart; what they write |
-| limits.py, limits.json | how far they may be, by class |
+| limits.py, limits.json | how far they may be, by class and against our own requantisation |
 | tensors.py | NaN, infinity and nothing but zeros, without running anything |
+| subjects.py | what an artifact is, by its headers and its config |
 | report.py | every check with its verdict, and the verdict on the whole |
-| checks/, judge.py | the checks, and all of them in order |
+| checks/, judge.py | the checks, one a module, and all of them in order |
+| kinds/ | how each kind of artifact is run and compared |
 | table.py, __main__.py | a report as text; `python -m conversion.inference FILE` |
 """

@@ -14,6 +14,7 @@ Unlike llama.cpp, which stores the parent's logits as 16-bit numbers (5.5e-4 of 
 float32 logits here and float64 arithmetic.
 """
 
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
@@ -48,28 +49,50 @@ class Figures:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class Measured:
+    """n positions of both: the divergence, whether both prefer the same token, and ln of the right token's probability.
+
+    kld, parent and artifact are float64 (n,), same is bool (n,).
+    """
+
+    kld: Values
+    same: NDArray[np.bool_]
+    parent: Values
+    artifact: Values
+
+
+def measure(parent: Logits, artifact: Logits, next_ids: tuple[int, ...]) -> Measured:
+    """Logits (n, n_vocab) of both, finite, at the same positions; `next_ids` are the n right answers."""
+    ln_p, ln_q = log_softmax(parent), log_softmax(artifact)
+    rows, right = np.arange(len(next_ids)), list(next_ids)
+    # Rounding may give -1e-17 where both agree; the divergence itself is never negative.
+    kld = np.maximum((np.exp(ln_p) * (ln_p - ln_q)).sum(axis=1), 0.0)
+    return Measured(
+        kld, parent.argmax(axis=1) == artifact.argmax(axis=1), ln_p[rows, right], ln_q[rows, right]
+    )
+
+
 @dataclass
 class Comparison:
-    """Collects positions; `figures` may be asked at any time after the first. 40 bytes a position are kept."""
+    """Collects positions, text by text; 40 bytes a position are kept."""
 
-    _kld: list[Values] = field(default_factory=list)
-    _same: list[NDArray[np.bool_]] = field(default_factory=list)
-    _parent: list[Values] = field(default_factory=list)
-    _artifact: list[Values] = field(default_factory=list)
+    _parts: dict[str, list[Measured]] = field(default_factory=dict)
 
-    def add(self, parent: Logits, artifact: Logits, next_ids: tuple[int, ...]) -> None:
-        """Both (n, n_vocab), finite, at the same positions; `next_ids` are the n right answers."""
-        ln_p, ln_q = log_softmax(parent), log_softmax(artifact)
-        rows = np.arange(len(next_ids))
-        # Rounding may give -1e-17 where both agree; the divergence itself is never negative.
-        self._kld.append(np.maximum((np.exp(ln_p) * (ln_p - ln_q)).sum(axis=1), 0.0))
-        self._same.append(parent.argmax(axis=1) == artifact.argmax(axis=1))
-        self._parent.append(ln_p[rows, list(next_ids)])
-        self._artifact.append(ln_q[rows, list(next_ids)])
+    def add(self, part: Measured, text: str = "") -> None:
+        self._parts.setdefault(text, []).append(part)
 
-    def figures(self) -> Figures:
-        kld, same = np.concatenate(self._kld), np.concatenate(self._same)
-        parent, artifact = np.concatenate(self._parent), np.concatenate(self._artifact)
+    @property
+    def texts(self) -> list[str]:
+        return list(self._parts)
+
+    def figures(self, texts: Collection[str] | None = None) -> Figures:
+        """Of the positions of these texts, of all if None; there must be one."""
+        parts = [part for text in texts or self._parts for part in self._parts.get(text, ())]
+        kld, same = (np.concatenate([getattr(part, name) for part in parts]) for name in ("kld", "same"))
+        parent, artifact = (
+            np.concatenate([getattr(part, name) for part in parts]) for name in ("parent", "artifact")
+        )
         n = len(kld)
         return Figures(
             n_positions=n,

@@ -1,11 +1,18 @@
-"""What a model writes when it always takes the likeliest token."""
+"""What a model writes when it always takes the likeliest token, and where two models part.
+
+Two almost equal tokens decide the rest of a text: SmolLM2-135M in Q4_1 begins its answer with "The" in one engine and
+with "L" in another, both with the same file, because one of them rounds activations to 8 bits. So a quantised file is
+never judged by its text, and a lossless one only until the first token at which the parent was in doubt.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from conversion.inference.checks.trial import Trial
 from conversion.inference.fidelity import top2_margin
+from conversion.inference.report import Sample
 from conversion.inference.sandbox import Sandbox
 
 PROMPTS = ["And it came to pass", "It is a truth universally acknowledged", "The capital of France is"]
@@ -14,9 +21,10 @@ N_NEW_TOKENS = 24
 
 @dataclass(frozen=True)
 class Continuation:
-    """The tokens after a prompt, by how many nats each led the second best, and all of it as text."""
+    """The tokens after a prompt's ids, by how many nats each led the second best, and all of it as text."""
 
     prompt: str
+    ids: tuple[int, ...]
     tokens: tuple[int, ...]
     margins: tuple[float, ...]
     text: str
@@ -43,4 +51,31 @@ def continue_greedily(
         fed, extend = [token], True
     begin = 1 if ids and ids[0] == model.facts.bos_id else 0
     text = model.detokenize([*ids[begin:], *tokens])
-    return Continuation(prompt, tuple(tokens), tuple(margins), text.strip())
+    return Continuation(prompt, tuple(ids), tuple(tokens), tuple(margins), text.strip())
+
+
+def compare_texts(trial: Trial) -> list[str]:
+    """The samples are in the report; the prompts after which the texts part at a token of which the parent was sure."""
+    return [prompt for prompt in PROMPTS if _part_early(trial, prompt)]
+
+
+def _part_early(trial: Trial, prompt: str) -> bool:
+    ids = (trial.parent or trial.artifact).tokenize(prompt, special=True)
+    ours = continue_greedily(trial.artifact, prompt, ids)
+    if trial.parent is None:
+        trial.report.samples.append(Sample(prompt, "", ours.text, 0))
+        return False
+    theirs = continue_greedily(trial.parent, prompt, ids)
+    n_equal = _n_equal(ours.tokens, theirs.tokens)
+    trial.report.samples.append(Sample(prompt, theirs.text, ours.text, n_equal))
+    return _was_sure(theirs, n_equal, trial.limits.greedy_margin_nats)
+
+
+def _was_sure(theirs: Continuation, position: int, margin: float) -> bool:
+    return position < len(theirs.tokens) and theirs.margins[position] >= margin
+
+
+def _n_equal(ours: Sequence[int], theirs: Sequence[int]) -> int:
+    """How many tokens both begin with."""
+    pairs = zip(ours, theirs, strict=False)
+    return next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(ours), len(theirs)))

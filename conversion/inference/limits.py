@@ -2,13 +2,17 @@
 
 import json
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from conversion.formats.layout import TensorEntry
 from conversion.inference.fidelity import Figures
+
+if TYPE_CHECKING:
+    from conversion.inference.report import Check
 
 PATH = Path(__file__).with_name("limits.json")
 HOLDS = {
@@ -48,23 +52,52 @@ class ClassLimits:
 
 
 @dataclass(frozen=True)
+class Yardstick:
+    """How far our own plain requantisation (no imatrix, no overrides) of the same parent is from it.
+
+    `file_type` is the one whose main type is the artifact's, `converter` the version that made it. Figures on the same
+    texts by the same engine; None where the artifact is that requantisation itself.
+    """
+
+    file_type: str
+    converter: str
+    figures: Figures | None = None
+
+    @property
+    def is_itself(self) -> bool:
+        return self.figures is None
+
+    def as_json(self) -> dict[str, Any]:
+        figures = self.figures.as_json() if self.figures else None
+        return {"file_type": self.file_type, "converter": self.converter, "figures": figures}
+
+
+@dataclass(frozen=True)
 class Limits:
-    """Everything of limits.json."""
+    """Everything of limits.json. `relative`: how many times as far as the yardstick an artifact may be."""
 
     version: int
+    relative: float
     max_missed_pass_limits: int
     uniform_entropy_share: float
     tokenizer_differing_lines: float
     greedy_margin_nats: float
     classes: dict[str, ClassLimits]
 
-    def class_of(self, entries: Iterable[TensorEntry], parent_dtypes: Collection[str]) -> ClassLimits:
-        """The class of a GGUF with these tensors, made from a parent that stores these dtypes.
+    def class_of(
+        self,
+        entries: Iterable[TensorEntry],
+        parent_dtypes: Collection[str],
+        config: Mapping[str, Any] | None = None,
+    ) -> ClassLimits:
+        """The class of an artifact with these tensors, made from a parent that stores these dtypes.
 
         A file is named for the type of most of its weights in layers: `Q4_K_M` files hold some Q6_K. A
         floating-point type is lossless if it can hold every value of the parent, else a cast; so is whatever we do
         not know.
         """
+        if (packed := packed_class((config or {}).get("quantization_config"))) is not None:
+            return self.classes.get(packed, self.classes["cast"])
         kind = main_type(entries)
         if parent_dtypes and set(parent_dtypes) <= HOLDS.get(kind, set()):
             return self.classes["lossless"]
@@ -72,6 +105,25 @@ class Limits:
             if kind in limits.types:
                 return limits
         return self.classes["cast"]
+
+
+def packed_class(scheme: Any) -> str | None:
+    """The class that a checkpoint's `quantization_config` claims, None without one; it may be one we have not."""
+    if not scheme or not isinstance(scheme, Mapping):
+        return None
+    method = str(scheme.get("quant_method", ""))
+    if method == "compressed-tensors":
+        groups = scheme.get("config_groups")
+        group = next(iter(groups.values()), None) if isinstance(groups, Mapping) else None
+        weights = group.get("weights") if isinstance(group, Mapping) else None
+        scheme = weights if isinstance(weights, Mapping) else {}
+        method = "fp8" if scheme.get("type") == "float" and scheme.get("num_bits") == 8 else method
+    if "fp8" in method:
+        return "fp8"
+    if method == "bitsandbytes":
+        return "4 bit" if scheme.get("load_in_4bit") else "8 bit"
+    bits = 4 if method in ("mxfp4", "nvfp4") else scheme.get("bits", scheme.get("num_bits"))
+    return f"{bits} bit"
 
 
 def main_type(entries: Iterable[TensorEntry]) -> str:
@@ -94,3 +146,37 @@ def read_limits() -> Limits:
     }
     data.pop("sources")
     return Limits(classes=classes, **data)
+
+
+def judge_figures(
+    check: "Check", figures: Figures, limits: ClassLimits, everything: Limits, yardstick: Yardstick | None
+) -> None:
+    """The check says whether the figures are within the limits of the class and of the yardstick."""
+    missed = limits.misses(figures)
+    value, limit = figures.as_json(), vars(limits) | {"types": list(limits.types)}
+    if figures.cautious_kld > limits.kld_fail or len(missed) > everything.max_missed_pass_limits:
+        what = f"it does not say what its parent says, for a file of class {limits.name}"
+        check.fail(f"{what}: {'; '.join(missed)}", value, limit, code="too-far-from-parent")
+    elif further := further_than(figures, yardstick, everything.relative):
+        check.fail(further, value, limit | {"relative": everything.relative}, code="further-than-our-own")
+    elif missed:
+        check.warn(f"close to its parent for a file of class {limits.name}, but {missed[0]}", value, limit)
+    else:
+        kld = f"mean KLD {figures.mean_kld:.2g} ± {figures.kld_error:.1g}"
+        same = f"the same next token at {figures.top1_agreement:.1%} of {figures.n_positions:,} positions"
+        check.pass_(f"says what its parent says: {kld}, {same}", value, limit)
+
+
+def further_than(figures: Figures, yardstick: Yardstick | None, relative: float) -> str:
+    """A sentence when the artifact is more than `relative` times as far as the yardstick, beyond both errors; or ""."""
+    if yardstick is None or yardstick.figures is None:
+        return ""
+    ours = yardstick.figures
+    if figures.mean_kld - figures.kld_error <= relative * (ours.mean_kld + ours.kld_error):
+        return ""
+    times = figures.mean_kld / ours.mean_kld if ours.mean_kld else float("inf")
+    return (
+        f"it is {times:.1f} times as far from its parent as our own {yardstick.file_type} of it: mean KLD "
+        f"{figures.mean_kld:.3g} ± {figures.kld_error:.1g}, ours {ours.mean_kld:.3g} ± {ours.kld_error:.1g} "
+        f"(limit {relative:g} times)"
+    )

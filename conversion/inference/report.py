@@ -4,13 +4,15 @@
 |---|---|
 | verified | it says what its parent says, within the limits of its class |
 | loads | it loads and its logits are sane, but there was no parent to compare with |
-| partial | the tensors are sound, but this machine could not run it |
+| partial | the tensors are sound, but not all of it was run; `level` says how far it went |
 | damaged | a check failed: bytes, tensors, load, tokenizer, logits, or the distance from the parent |
 | unsupported | the engine does not know this architecture; nothing is said of the file |
 | untested | the engine is missing or broken; nothing is said of the file |
 """
 
-from collections.abc import Iterator
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -18,9 +20,11 @@ from typing import Any
 
 from conversion.inference.engine import EngineReport
 from conversion.inference.fidelity import Figures
+from conversion.inference.limits import Yardstick
+from conversion.inference.subjects import Subject
 
-SCHEMA = 1
-CHECKS = ["integrity", "container", "tensors", "load", "tokenizer", "forward", "fidelity", "greedy", "cost"]
+SCHEMA = 2
+CHECKS = ["integrity", "completeness", "tensors", "tokenizer", "load", "forward", "fidelity", "cost"]
 """In this order; after the first failure the rest is skipped."""
 
 
@@ -77,9 +81,14 @@ class Sample:
 
 @dataclass
 class Report:
-    """What was found of one artifact."""
+    """What was found of one artifact.
+
+    `level` says how far a partial verdict reaches: `tensors`, `first 4 of 80 layers`. `divergence` says how the KL
+    divergence was computed: in full, or as a lower bound from a reading.
+    """
 
     artifact: dict[str, Any]
+    subject: Subject | None = None
     parent: dict[str, Any] = field(default_factory=dict)
     checks: dict[str, Check] = field(default_factory=lambda: {name: Check(name) for name in CHECKS})
     engines: dict[str, EngineReport] = field(default_factory=dict)
@@ -87,7 +96,11 @@ class Report:
     texts: dict[str, str] = field(default_factory=dict)
     limits_version: int = 0
     limits_class: str = ""
+    level: str = ""
+    divergence: str = ""
     figures: Figures | None = None
+    by_text: dict[str, dict[str, float]] = field(default_factory=dict)
+    yardstick: Yardstick | None = None
     samples: list[Sample] = field(default_factory=list)
     seconds: float = 0.0
 
@@ -139,19 +152,50 @@ class Report:
         return str(report) if report else ""
 
     def as_json(self) -> dict[str, Any]:
-        """The whole report; the same inputs give the same JSON but for the seconds."""
-        return {
+        """The whole report; the same inputs give the same JSON but for the seconds and the cost."""
+        found: dict[str, Any] = _plain({
             "schema": SCHEMA,
             "verdict": self.verdict,
             "reason": self.reason,
+            "level": self.level or ("tensors" if self.verdict == "partial" else ""),
             "artifact": self.artifact,
+            "subject": self.subject.as_json() if self.subject else None,
             "parent": self.parent,
             "checks": [check.as_json() for check in self.checks.values()],
             "engines": {role: report.as_json() for role, report in self.engines.items()},
             "isolation": self.isolation,
             "texts": self.texts,
             "limits": {"version": self.limits_version, "class": self.limits_class},
+            "divergence": self.divergence,
             "figures": self.figures.as_json() if self.figures else None,
+            "by_text": self.by_text,
+            "yardstick": self.yardstick.as_json() if self.yardstick else None,
             "samples": [sample.as_json() for sample in self.samples],
             "seconds": round(self.seconds, 3),
-        }
+        })  # fmt: skip
+        return found
+
+
+def canonical_json(report: Mapping[str, Any]) -> bytes:
+    """The one spelling of a report; its sha256 is the report's name.
+
+    UTF-8, keys sorted by code point, no spaces, each float the shortest that reads back the same. What JSON cannot say
+    (infinity, NaN) is null, half a surrogate pair is U+FFFD.
+    """
+    text = json.dumps(
+        _plain(report), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
+    return text.encode()
+
+
+def _plain(value: Any) -> Any:
+    """The same of what JSON can say."""
+    if isinstance(value, Mapping):
+        return {_plain(str(key)): _plain(item) for key, item in value.items()}
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, Sequence | set | frozenset):
+        return [_plain(item) for item in value]
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    return value

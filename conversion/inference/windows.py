@@ -26,6 +26,11 @@ MAX_WINDOWS_PER_TEXT = 6
 limits that are three times apart."""
 
 
+MAX_POSITIONS = len(TEXTS) * MAX_WINDOWS_PER_TEXT * WINDOW_TOKENS
+WINDOW_SPEC = {"tokens": WINDOW_TOKENS, "per_text": MAX_WINDOWS_PER_TEXT, "scored": "second half"}
+"""What figures depend on besides the texts."""
+
+
 class Tokenizer(Protocol):
     def tokenize(self, text: str, *, special: bool) -> list[int]: ...
 
@@ -35,6 +40,7 @@ class Window:
     """Token ids that both models read. Position p predicts `ids[p + 1]`; scored from `first` to the last but one."""
 
     ids: tuple[int, ...]
+    text: str = ""
 
     @property
     def first(self) -> int:
@@ -67,7 +73,7 @@ def cut_windows(tokenizer: Tokenizer, facts: Facts) -> Iterator[Window]:
     size = min(WINDOW_TOKENS, facts.n_context)
     start = [facts.bos_id] if facts.adds_bos and facts.bos_id is not None else []
     step = size - len(start)
-    for text in read_texts().values():
+    for name, text in read_texts().items():
         ids = tokenizer.tokenize(text, special=False)
         for index in range(min(MAX_WINDOWS_PER_TEXT, len(ids) // step)):
-            yield Window((*start, *ids[index * step : (index + 1) * step]))
+            yield Window((*start, *ids[index * step : (index + 1) * step]), name)

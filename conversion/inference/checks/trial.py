@@ -1,16 +1,22 @@
 """What the checks of one artifact share: the file, its parent, the children that run them, and the report."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from conversion.formats.gguf import GgufHeader
 from conversion.inference.engine import EngineError
-from conversion.inference.limits import Limits, read_limits
+from conversion.inference.fidelity import Comparison
+from conversion.inference.limits import Limits, Yardstick, read_limits
 from conversion.inference.report import Check, Report
 from conversion.inference.sandbox import Sandbox
+from conversion.inference.subjects import Look, Subject
+
+if TYPE_CHECKING:
+    from conversion.inference.parents import ParentTensors
+    from conversion.inference.readings import Reading
 
 N_ATTEMPTS = 2
 """A crash is tried once more: it may have been this machine. Never more often."""
@@ -23,7 +29,11 @@ OnProgress = Callable[[str, float], None]
 class Reference:
     """The parent in a form that an engine runs, and what the report says of it.
 
-    `tokenizer` is the parent's own tokenizer file, for when `engine` would answer with the artifact's instead.
+    tokenizer: the parent's own tokenizer file, for when `engine` would answer with the artifact's instead.
+    reading: what the parent said on the texts, recorded before; then the parent is not run at all.
+    yardstick: how far our own requantisation of the parent is from it.
+    tensors: the parent's weights, by the artifact's names.
+    relation: what the artifact is to it, as a model card says: only of a quant is it asked to say the same.
     """
 
     engine: str
@@ -31,23 +41,38 @@ class Reference:
     dtypes: frozenset[str] = frozenset()
     facts: dict[str, Any] = field(default_factory=dict)
     tokenizer: Path | None = None
+    reading: "Reading | None" = None
+    yardstick: Yardstick | None = None
+    tensors: "ParentTensors | None" = None
+    relation: str = "quantized"
 
 
 @dataclass
 class Trial:
-    """One run of all checks. `header` and `artifact` are set by the check that can; children live on `stack`."""
+    """One run of all checks; children live on `stack`.
+
+    `look` and `subject` are there once integrity passed, `artifact` once load passed. `sha256` is one digest for a
+    file, or one by path for a folder. `parent` runs when there is a reference without a reading.
+    """
 
     report: Report
     path: Path
     reference: Reference | None
-    sha256: str | None
+    sha256: str | Mapping[str, str] | None
     threads: int
     on_progress: OnProgress
     stack: ExitStack
     limits: Limits = field(default_factory=read_limits)
-    header: GgufHeader = field(init=False)
+    look: Look = field(init=False)
+    subject: Subject = field(init=False)
     artifact: Sandbox = field(init=False)
     parent: Sandbox | None = None
+    comparison: Comparison = field(default_factory=Comparison)
+
+    @property
+    def header(self) -> GgufHeader | None:
+        """The GGUF's; None in another container."""
+        return self.look.header
 
     def open(self, engine: str, path: Path) -> Sandbox:
         """A child that loaded `path`. Raises EngineError; a crash was then seen twice."""

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conversion.inference.fidelity import Comparison, log_softmax, top2_margin
+from conversion.inference.fidelity import Comparison, log_softmax, measure, top2_margin
 
 
 def naive_kld(parent, artifact):
@@ -18,7 +18,7 @@ def naive_kld(parent, artifact):
 
 def compared(parent, artifact, next_ids):
     comparison = Comparison()
-    comparison.add(np.float32(parent), np.float32(artifact), tuple(next_ids))
+    comparison.add(measure(np.float32(parent), np.float32(artifact), tuple(next_ids)))
     return comparison.figures()
 
 
@@ -58,7 +58,7 @@ def test_pieces_added_one_by_one_give_the_same_figures():
     ids = tuple(range(30))
     comparison = Comparison()
     for first, last in ((0, 1), (1, 17), (17, 30)):
-        comparison.add(parent[first:last], artifact[first:last], ids[first:last])
+        comparison.add(measure(parent[first:last], artifact[first:last], ids[first:last]))
     assert comparison.figures() == compared(parent, artifact, ids)
 
 

@@ -1,3 +1,4 @@
+import json
 from itertools import pairwise
 
 import pytest
@@ -5,7 +6,15 @@ import pytest
 from conversion.formats.gguf import TYPE_BY_NAME
 from conversion.formats.layout import TensorEntry
 from conversion.inference.fidelity import Figures
-from conversion.inference.limits import main_type, read_limits
+from conversion.inference.limits import (
+    PATH,
+    Yardstick,
+    further_than,
+    judge_figures,
+    main_type,
+    read_limits,
+)
+from conversion.inference.report import Check
 from tests.conversion.inference.ggufs import header_of
 
 
@@ -44,6 +53,54 @@ def test_a_class_with_fewer_bits_may_be_further_away():
 ])  # fmt: skip
 def test_the_class_follows_the_type_and_what_the_parent_stores(dtype, parent, expected):
     assert class_of(dtype, parent) == expected
+
+
+@pytest.mark.parametrize(("scheme", "expected"), [
+    ({"quant_method": "gptq", "bits": 4}, "4 bit"), ({"quant_method": "awq", "bits": 4}, "4 bit"),
+    ({"quant_method": "gptq", "bits": 8}, "8 bit"), ({"quant_method": "fp8"}, "fp8"),
+    ({"quant_method": "bitsandbytes", "load_in_4bit": True}, "4 bit"),
+    ({"quant_method": "bitsandbytes", "load_in_8bit": True}, "8 bit"), ({"quant_method": "mxfp4"}, "4 bit"),
+    ({"quant_method": "compressed-tensors",
+      "config_groups": {"group_0": {"weights": {"num_bits": 8, "type": "float"}}}}, "fp8"),
+    ({"quant_method": "compressed-tensors",
+      "config_groups": {"group_0": {"weights": {"num_bits": 4, "type": "int"}}}}, "4 bit"),
+    ({"quant_method": "unheard-of", "bits": 7}, "cast"), ({}, "lossless"), ("not an object", "lossless"),
+])  # fmt: skip
+def test_a_packed_checkpoint_is_of_the_class_that_its_config_claims(scheme, expected):
+    entries = [entry("model.layers.0.mlp.up_proj.weight", "F32", 64, 64)]
+    found = read_limits().class_of(entries, {"F32"}, {"quantization_config": scheme})
+    assert found.name == expected
+
+
+def test_a_file_is_refused_when_it_is_further_than_our_own_beyond_both_errors():
+    ours = Yardstick("Q4_K_M", "our converter 3", figures(kld=0.010, error=0.0004))
+    assert further_than(figures(kld=0.015, error=0.0005), ours, 1.5) == ""
+    assert further_than(figures(kld=0.0160, error=0.0005), ours, 1.5) == ""  # 0.0155 is within 1.5 * 0.0104
+    said = further_than(figures(kld=0.02, error=0.0005), ours, 1.5)
+    assert said.startswith("it is 2.0 times as far from its parent as our own Q4_K_M of it: mean KLD 0.02")
+    assert further_than(figures(kld=9.0), Yardstick("Q4_K_M", "3"), 1.5) == ""
+    assert further_than(figures(kld=9.0), None, 1.5) == ""
+
+
+@pytest.mark.parametrize(("found", "yardstick", "verdict", "code"), [
+    (figures(kld=0.05), None, "pass", ""),
+    (figures(kld=0.05, top1=0.8), None, "warn", ""),
+    (figures(kld=0.05, top1=0.8, ln_ppl=0.5), None, "fail", "too-far-from-parent"),
+    (figures(kld=0.5), None, "fail", "too-far-from-parent"),
+    (figures(kld=0.05), Yardstick("Q4_0", "3", figures(kld=0.01)), "fail", "further-than-our-own"),
+    (figures(kld=0.05), Yardstick("Q4_0", "3", figures(kld=0.04)), "pass", ""),
+])  # fmt: skip
+def test_figures_are_held_against_the_class_and_then_against_our_own(found, yardstick, verdict, code):
+    check, limits = Check("fidelity"), read_limits()
+    judge_figures(check, found, limits.classes["4 bit"], limits, yardstick)
+    assert (check.verdict, check.code) == (verdict, code)
+
+
+def test_every_class_and_every_other_limit_says_where_it_comes_from():
+    data = json.loads(PATH.read_text())
+    said = set(data["sources"])
+    assert data["classes"].keys() <= said
+    assert said - data["classes"].keys() <= data.keys()
 
 
 def test_without_knowing_the_parents_types_nothing_is_called_lossless():

@@ -9,7 +9,7 @@ import pytest
 
 from conversion.inference import llama_api
 from conversion.inference.engine import EngineError
-from conversion.inference.fidelity import Comparison
+from conversion.inference.fidelity import Comparison, measure
 from conversion.inference.greedy import continue_greedily
 from conversion.inference.llama_api import (
     CONTEXT_DEFAULTS,
@@ -100,7 +100,7 @@ def test_divergence_is_within_five_percent_of_llama_cpps_own(converted, type_nam
                 parent.logits(window[:-1], first=128), artifact.logits(window[:-1], first=128), strict=True
             )
             for theirs, ours in pairs:
-                comparison.add(theirs, ours, tuple(window[129:]))
+                comparison.add(measure(theirs, ours, tuple(window[129:])))
     figures = comparison.figures()
     assert figures.n_positions == expected["n"]
     assert figures.mean_kld == pytest.approx(expected["kld"], rel=0.05)

@@ -1,9 +1,10 @@
 import json
+import math
 
 import pytest
 
 from conversion.inference.engine import EngineReport
-from conversion.inference.report import CHECKS, Report
+from conversion.inference.report import CHECKS, Report, canonical_json
 from conversion.inference.table import report_lines
 
 
@@ -15,17 +16,17 @@ def report_with(**verdicts):
     return report
 
 
-PASSED = dict.fromkeys(["container", "tensors", "load", "tokenizer", "forward"], "pass")
+PASSED = dict.fromkeys(["integrity", "completeness", "tensors", "tokenizer", "load", "forward"], "pass")
 
 
 @pytest.mark.parametrize(("checks", "verdict"), [
     ({**PASSED, "fidelity": "pass"}, "verified"),
     ({**PASSED, "fidelity": "warn"}, "verified"),
     (PASSED, "loads"),
-    ({"container": "pass", "tensors": "pass"}, "partial"),
+    ({"integrity": "pass", "tensors": "pass"}, "partial"),
     ({}, "untested"),
     ({"integrity": "fail"}, "damaged"),
-    ({"container": "fail:gguf-magic"}, "damaged"),
+    ({"integrity": "fail:gguf-magic"}, "damaged"),
     ({**PASSED, "fidelity": "fail"}, "damaged"),
     ({"tensors": "pass", "load": "fail:unsupported-architecture"}, "unsupported"),
     ({"tensors": "pass", "load": "fail:engine-crashed"}, "damaged"),
@@ -39,7 +40,7 @@ def test_the_verdict_follows_from_the_checks(checks, verdict):
 
 
 def test_the_reason_is_that_of_the_first_failure():
-    assert report_with(container="pass", tensors="fail", load="fail").reason == "tensors said fail"
+    assert report_with(integrity="pass", tensors="fail", load="fail").reason == "tensors said fail"
     assert report_with(**PASSED, fidelity="warn").reason == "fidelity said warn"
     assert report_with().reason == "nothing was tested"
 
@@ -53,3 +54,19 @@ def test_a_report_survives_json_and_becomes_lines():
     lines = list(report_lines(copied))
     assert any(line.startswith("  FAIL  fidelity") for line in lines)
     assert lines[-1].startswith("DAMAGED: fidelity said fail")
+
+
+def test_a_report_has_one_spelling_whatever_is_in_it():
+    report = report_with(**PASSED)
+    report.artifact = {"b": 1e-5, "a": math.inf, "ü": "\ud800 and 語", "n": (0.1, 2)}
+    spelled = canonical_json(report.as_json())
+    assert canonical_json(json.loads(spelled)) == spelled
+    assert (
+        b'"artifact":{"a":null,"b":1e-05,"n":[0.1,2],"\xc3\xbc":"\xef\xbf\xbd and \xe8\xaa\x9e"}' in spelled
+    )
+    assert spelled.startswith(b'{"artifact":')
+
+
+def test_a_partial_verdict_says_how_far_it_reaches():
+    assert report_with(integrity="pass", tensors="pass").as_json()["level"] == "tensors"
+    assert report_with(**PASSED).as_json()["level"] == ""

@@ -1,0 +1,139 @@
+"""Language models that predict the next token: windows of text through the artifact and its parent, side by side.
+
+One pass serves two checks: forward looks at the artifact's logits, fidelity at their distance from the parent's.
+"""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from conversion.inference.checks.trial import Reference, Trial
+from conversion.inference.engine import EngineError
+from conversion.inference.fidelity import Logits, log_softmax, measure
+from conversion.inference.greedy import compare_texts
+from conversion.inference.kinds.base import Kind
+from conversion.inference.limits import judge_figures
+from conversion.inference.report import Check
+from conversion.inference.sandbox import Sandbox
+from conversion.inference.selftest import check_engine
+from conversion.inference.windows import TEXTS, Window, cut_windows
+
+ENGINE_OF = {"GGUF": "llama.cpp", "safetensors": "transformers"}
+"""Container -> the engine that runs it."""
+
+
+def load(trial: Trial, check: Check) -> None:
+    engine = ENGINE_OF[trial.subject.container]
+    trial.report.engines["artifact"] = check_engine(engine, trial.threads)
+    trial.artifact = trial.open(engine, trial.path)
+    trial.report.isolation = trial.artifact.isolation
+    facts = trial.artifact.facts
+    name = facts.description.replace(" ?B", "")  # how llama.cpp says that it is below a billion
+    check.pass_(f"loads: {name}, {facts.n_vocab} tokens, context {facts.n_context}")
+    if trial.reference is not None:
+        _open_parent(trial, trial.reference)
+
+
+def _open_parent(trial: Trial, reference: Reference) -> None:
+    """The parent runs. An artifact is judged without its parent only if none was given."""
+    trial.on_progress("loading the parent", 0.25)
+    with trial.report.check("fidelity") as check:
+        try:
+            trial.report.engines["parent"] = check_engine(reference.engine, trial.threads)
+            trial.parent = trial.open(reference.engine, reference.path)
+        except EngineError as error:
+            # Never the artifact's fault, whatever is wrong with the parent.
+            code = error.code if error.says_nothing_of_the_file else "parent-not-run"
+            check.error(f"the parent could not be run: {error}", error.facts, code=code)
+
+
+def forward(trial: Trial, check: Check) -> None:
+    """The check is written; the distance of every scored position from the parent's is in `trial.comparison`."""
+    trial.report.texts = dict(TEXTS)
+    reader = trial.parent or trial.artifact
+    windows = list(cut_windows(reader, reader.facts))
+    _check_shapes(trial, check, windows)
+    for index, window in enumerate(windows):
+        if check.verdict == "fail":
+            return
+        trial.on_progress("comparing", 0.3 + 0.6 * index / len(windows))
+        _read_window(trial, check, window)
+    if check.verdict != "fail":
+        n = sum(window.n_scored for window in windows)
+        check.pass_(f"finite, lively logits at {n:,} positions")
+
+
+def _check_shapes(trial: Trial, check: Check, windows: list[Window]) -> None:
+    ours = trial.artifact.facts
+    theirs = (trial.parent or trial.artifact).facts
+    if ours.n_vocab != theirs.n_vocab:
+        check.fail(f"{ours.n_vocab} logits a position, but the parent gives {theirs.n_vocab}",
+                   ours.n_vocab, theirs.n_vocab, code="vocabulary-differs")  # fmt: skip
+    elif not windows or ours.n_context < len(windows[0].ids):
+        check.fail(f"a context of {ours.n_context} tokens is too short to read the texts", ours.n_context,
+                   code="context-short")  # fmt: skip
+
+
+def _read_window(trial: Trial, check: Check, window: Window) -> None:
+    if trial.parent is None:
+        for rows in _scored(trial.artifact, window):
+            _check_sane(trial, check, rows)
+        return
+    done = 0
+    for theirs, ours in zip(_scored(trial.parent, window), _scored(trial.artifact, window), strict=True):
+        _check_sane(trial, check, ours)
+        if check.verdict == "fail":
+            return
+        if not np.isfinite(theirs).all():
+            raise EngineError("parent-not-run", "the parent's logits hold NaN or infinity")
+        trial.comparison.add(measure(theirs, ours, window.next_ids[done : done + len(ours)]), window.text)
+        done += len(ours)
+
+
+def _scored(model: Sandbox, window: Window) -> Iterator[Logits]:
+    """The logits that count: from `window.first` to the last position but one."""
+    return model.logits(window.ids[:-1], first=window.first)
+
+
+def _check_sane(trial: Trial, check: Check, rows: Logits) -> None:
+    if not np.isfinite(rows).all():
+        check.fail("its logits hold NaN or infinity", code="logits-not-finite")
+        return
+    ln_p = log_softmax(rows)
+    share = float(-(np.exp(ln_p) * ln_p).sum(axis=1).mean()) / math.log(rows.shape[1])
+    limit = trial.limits.uniform_entropy_share
+    if share > limit:
+        check.fail(
+            "it has no opinion: every token is almost equally likely", share, limit, code="logits-uniform"
+        )
+    elif len(rows) > 1 and float(rows.std(axis=0).max()) == 0.0:
+        check.fail("its logits are the same at every position", code="logits-constant")
+
+
+def fidelity(trial: Trial, check: Check) -> None:
+    """The figures are held against the limits; then both write, for the eye, and a lossless file for its verdict."""
+    if trial.reference is None:
+        check.skip("there is no parent to compare with")
+    else:
+        _judge(trial, check, trial.reference)
+    trial.on_progress("writing", 0.9)
+    parted = compare_texts(trial)
+    if parted and trial.report.limits_class == "lossless" and check.verdict in ("pass", "warn"):
+        check.fail(
+            f"it lost nothing, yet continues {parted[0]!r} unlike its parent",
+            len(parted),
+            code="greedy-differs",
+        )
+
+
+def _judge(trial: Trial, check: Check, reference: Reference) -> None:
+    figures = trial.report.figures = trial.comparison.figures()
+    trial.report.divergence = "full"
+    limits = trial.limits.class_of(trial.look.weights.entries.values(), reference.dtypes, trial.look.config)
+    trial.report.limits_class = limits.name
+    yardstick = trial.report.yardstick = reference.yardstick
+    judge_figures(check, figures, limits, trial.limits, yardstick)
+
+
+DECODER = Kind(load, forward, fidelity)

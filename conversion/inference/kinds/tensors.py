@@ -1,0 +1,13 @@
+"""Weights that no engine here runs: judged by their tensors, and said so."""
+
+from conversion.inference.checks.trial import Trial
+from conversion.inference.kinds.base import Kind
+from conversion.inference.report import Check
+
+
+def _not_run(trial: Trial, check: Check) -> None:
+    check.skip("nothing here runs this kind of model: its tensors were judged")
+    trial.report.level = "tensors"
+
+
+TENSORS = Kind(_not_run, _not_run, _not_run)
