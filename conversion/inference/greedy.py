@@ -60,15 +60,24 @@ def compare_texts(trial: Trial) -> list[str]:
 
 
 def _part_early(trial: Trial, prompt: str) -> bool:
-    ids = (trial.parent or trial.artifact).tokenize(prompt, special=True)
+    theirs = _parents(trial, prompt)
+    ids = theirs.ids if theirs else trial.artifact.tokenize(prompt, special=True)
     ours = continue_greedily(trial.artifact, prompt, ids)
-    if trial.parent is None:
+    if theirs is None:
         trial.report.samples.append(Sample(prompt, "", ours.text, 0))
         return False
-    theirs = continue_greedily(trial.parent, prompt, ids)
     n_equal = _n_equal(ours.tokens, theirs.tokens)
     trial.report.samples.append(Sample(prompt, theirs.text, ours.text, n_equal))
     return _was_sure(theirs, n_equal, trial.limits.greedy_margin_nats)
+
+
+def _parents(trial: Trial, prompt: str) -> Continuation | None:
+    """What the parent writes, or once wrote; None where there is no parent."""
+    if trial.reading:
+        return next((sample for sample in trial.reading.samples if sample.prompt == prompt), None)
+    if trial.parent is None:
+        return None
+    return continue_greedily(trial.parent, prompt, trial.parent.tokenize(prompt, special=True))
 
 
 def _was_sure(theirs: Continuation, position: int, margin: float) -> bool:

@@ -184,10 +184,8 @@ def _read_window(model: Sandbox, window: Window) -> list[Said]:
 def _together(parts: list[Said]) -> Said:
     if not parts:
         raise EngineError("parent-not-run", "the parent's context is too short to read the texts")
-    fields = {name: [getattr(part, name) for part in parts] for name in vars(parts[0])}
-    return Said(
-        **{name: None if found[0] is None else np.concatenate(found) for name, found in fields.items()}
-    )
+    fields = {name: np.concatenate([getattr(part, name) for part in parts]) for name in vars(parts[0])}
+    return type(parts[0])(**fields)
 
 
 def hear(
@@ -203,7 +201,10 @@ def hear(
     if rows.shape[1] <= n_full:
         return InFull(log_sum, right, rows)
     ids = np.argpartition(rows, -n_top, axis=1)[:, -n_top:]
-    ids.sort(axis=1)  # so that of equal logits the smallest id comes first, as argmax has it
+    # Of many equal logits a partition keeps any; the preferred token is the first of them, as argmax has it.
+    left_out = (ids != best[:, None]).all(axis=1)
+    ids[left_out, 0] = best[left_out]
+    ids.sort(axis=1)
     order = np.argsort(-np.take_along_axis(rows, ids, axis=1), axis=1, kind="stable")
     ids = np.take_along_axis(ids, order, axis=1)
     masses = _class_masses(ln_p, ids, n_classes).astype(np.float32)

@@ -74,6 +74,11 @@ class Trial:
         """The GGUF's; None in another container."""
         return self.look.header
 
+    @property
+    def reading(self) -> "Reading | None":
+        """What the parent said, when it need not run."""
+        return self.reference.reading if self.reference else None
+
     def open(self, engine: str, path: Path) -> Sandbox:
         """A child that loaded `path`. Raises EngineError; a crash was then seen twice."""
         for _ in range(N_ATTEMPTS - 1):

@@ -4,16 +4,17 @@ One pass serves two checks: forward looks at the artifact's logits, fidelity at 
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from conversion.inference.checks.trial import Reference, Trial
-from conversion.inference.engine import EngineError
+from conversion.inference.engine import EngineError, Facts
 from conversion.inference.fidelity import Logits, log_softmax, measure
 from conversion.inference.greedy import compare_texts
 from conversion.inference.kinds.base import Kind
 from conversion.inference.limits import judge_figures
+from conversion.inference.readings import FULL, Reading, Said, compare
 from conversion.inference.report import Check
 from conversion.inference.sandbox import Sandbox
 from conversion.inference.selftest import check_engine
@@ -36,7 +37,10 @@ def load(trial: Trial, check: Check) -> None:
 
 
 def _open_parent(trial: Trial, reference: Reference) -> None:
-    """The parent runs. An artifact is judged without its parent only if none was given."""
+    """The parent runs, or its reading is there. An artifact is judged without its parent only if none was given."""
+    if reference.reading is not None:
+        _open_reading(trial, reference.reading)
+        return
     trial.on_progress("loading the parent", 0.25)
     with trial.report.check("fidelity") as check:
         try:
@@ -48,25 +52,36 @@ def _open_parent(trial: Trial, reference: Reference) -> None:
             check.error(f"the parent could not be run: {error}", error.facts, code=code)
 
 
+def _open_reading(trial: Trial, reading: Reading) -> None:
+    trial.report.parent["reading"] = reading.sha256
+    trial.report.engines["parent"] = reading.engine
+    if reading.texts != TEXTS:
+        trial.report.checks["fidelity"].error(
+            "the parent's reading is of other texts than those we judge by; make it anew",
+            code="reading-stale",
+        )
+
+
 def forward(trial: Trial, check: Check) -> None:
     """The check is written; the distance of every scored position from the parent's is in `trial.comparison`."""
     trial.report.texts = dict(TEXTS)
     reader = trial.parent or trial.artifact
-    windows = list(cut_windows(reader, reader.facts))
-    _check_shapes(trial, check, windows)
+    windows = trial.reading.windows if trial.reading else tuple(cut_windows(reader, reader.facts))
+    _check_shapes(trial, check, windows, (trial.reading or reader).facts)
+    done = 0
     for index, window in enumerate(windows):
         if check.verdict == "fail":
             return
         trial.on_progress("comparing", 0.3 + 0.6 * index / len(windows))
-        _read_window(trial, check, window)
+        heard = trial.reading.said[done : done + window.n_scored] if trial.reading else None
+        _read_window(trial, check, window, heard)
+        done += window.n_scored
     if check.verdict != "fail":
-        n = sum(window.n_scored for window in windows)
-        check.pass_(f"finite, lively logits at {n:,} positions")
+        check.pass_(f"finite, lively logits at {done:,} positions")
 
 
-def _check_shapes(trial: Trial, check: Check, windows: list[Window]) -> None:
+def _check_shapes(trial: Trial, check: Check, windows: Sequence[Window], theirs: Facts) -> None:
     ours = trial.artifact.facts
-    theirs = (trial.parent or trial.artifact).facts
     if ours.n_vocab != theirs.n_vocab:
         check.fail(f"{ours.n_vocab} logits a position, but the parent gives {theirs.n_vocab}",
                    ours.n_vocab, theirs.n_vocab, code="vocabulary-differs")  # fmt: skip
@@ -75,20 +90,26 @@ def _check_shapes(trial: Trial, check: Check, windows: list[Window]) -> None:
                    code="context-short")  # fmt: skip
 
 
-def _read_window(trial: Trial, check: Check, window: Window) -> None:
-    if trial.parent is None:
-        for rows in _scored(trial.artifact, window):
-            _check_sane(trial, check, rows)
-        return
+def _read_window(trial: Trial, check: Check, window: Window, heard: Said | None) -> None:
+    """`heard` is what the parent said there; without it the parent is asked now, if there is one."""
+    answers = _scored(trial.parent, window) if trial.parent and not heard else None
     done = 0
-    for theirs, ours in zip(_scored(trial.parent, window), _scored(trial.artifact, window), strict=True):
+    for ours in _scored(trial.artifact, window):
         _check_sane(trial, check, ours)
         if check.verdict == "fail":
             return
-        if not np.isfinite(theirs).all():
-            raise EngineError("parent-not-run", "the parent's logits hold NaN or infinity")
-        trial.comparison.add(measure(theirs, ours, window.next_ids[done : done + len(ours)]), window.text)
+        here = slice(done, done + len(ours))
+        if heard:
+            trial.comparison.add(compare(heard[here], ours, window.next_ids[here]), window.text)
+        elif answers:
+            trial.comparison.add(measure(_sane(next(answers)), ours, window.next_ids[here]), window.text)
         done += len(ours)
+
+
+def _sane(theirs: Logits) -> Logits:
+    if not np.isfinite(theirs).all():
+        raise EngineError("parent-not-run", "the parent's logits hold NaN or infinity")
+    return theirs
 
 
 def _scored(model: Sandbox, window: Window) -> Iterator[Logits]:
@@ -129,7 +150,7 @@ def fidelity(trial: Trial, check: Check) -> None:
 
 def _judge(trial: Trial, check: Check, reference: Reference) -> None:
     figures = trial.report.figures = trial.comparison.figures()
-    trial.report.divergence = "full"
+    trial.report.divergence = trial.reading.divergence if trial.reading else FULL
     limits = trial.limits.class_of(trial.look.weights.entries.values(), reference.dtypes, trial.look.config)
     trial.report.limits_class = limits.name
     yardstick = trial.report.yardstick = reference.yardstick
