@@ -12,6 +12,7 @@ from conversion.formats.checkpoint import open_checkpoint
 from conversion.formats.errors import HeaderError, quoted
 from conversion.formats.gguf.weights import open_gguf
 from conversion.formats.llama2c import is_llama2c, open_llama2c
+from conversion.formats.onnx import is_onnx
 from conversion.formats.source import ByteSource
 from conversion.formats.weights import Weights
 
@@ -37,7 +38,6 @@ NOT_WEIGHTS = {
     b"<!DOCTYPE": "an HTML page",
     b"<html": "an HTML page",
     b"\x89HDF": "HDF5 (Keras, TensorFlow)",
-    b"\x08\x03\x12": "ONNX",
 }
 MAX_SHOWN = 8
 SHARD_NUMBER = re.compile(r"(?<=-)\d{5}(?=-of-\d{5}\.)")
@@ -118,7 +118,8 @@ def _belonging(
 
 
 def _known_otherwise(head: bytes) -> str | None:
-    return next((what for magic, what in NOT_WEIGHTS.items() if head.startswith(magic)), None)
+    named = next((what for magic, what in NOT_WEIGHTS.items() if head.startswith(magic)), None)
+    return named or ("ONNX" if is_onnx(head) else None)
 
 
 def _listed(sources: Mapping[str, ByteSource]) -> str:

@@ -5,11 +5,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
 FOLDERS = ("conversion/formats", "conversion/command")
-PREFIXES = "st|ck|gguf|pt|l2c|im|packed|lora"
+PREFIXES = "st|ck|gguf|pt|l2c|im|packed|lora|onnx"
 LITERAL = re.compile(rf'"((?:{PREFIXES})-[a-z0-9-]+)"')
 RAISED = re.compile(r'HeaderError\(\s*"([a-z0-9-]+)"')
 OF_THE_WALKER = re.compile(r'f"\{(?:self\.)?prefix\}-([a-z0-9-]+)"|_RefusedJson\("([a-z-]+)"')
-PAGES = ("safetensors", "gguf", "pytorch", "llama2c")
+PAGES = ("safetensors", "gguf", "pytorch", "llama2c", "onnx")
 NOT_IN_AN_INDEX = {"ck-number"}  # whole numbers are asked for in safetensors headers only
 
 

@@ -1,0 +1,131 @@
+"""The weights of an ONNX file as `Weights`: by name, read by runs of rows, wherever their values lie."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from conversion.formats.errors import HeaderError, quoted
+from conversion.formats.layout import TensorEntry, row_range
+from conversion.formats.onnx.model import OnnxModel, read_model
+from conversion.formats.onnx.tensors import VARINTS, OnnxTensor, size_bytes
+from conversion.formats.onnx.wire import Wire, signed
+from conversion.formats.source import ByteSource, read_exactly
+from conversion.formats.weights import NUMPY_DTYPES, Rows, decode_rows
+
+MAX_VARINT_TENSOR_BYTES = 64 * 2**20
+"""Whole numbers as varints are shapes and indices; exporters write large tensors as raw bytes."""
+
+_BIT_PATTERNS = {"F16": "<u2", "BF16": "<u2"}
+"""Floats that int32_data holds as their bits."""
+
+
+@dataclass(frozen=True)
+class OnnxWeights:
+    """Every tensor that holds numbers, by name; texts are left out. `sources` are the ONNX file and those beside it."""
+
+    model: OnnxModel
+    path: str
+    sources: Mapping[str, ByteSource] = field(repr=False)
+    entries: dict[str, TensorEntry] = field(init=False)
+
+    def __post_init__(self) -> None:
+        kept = (tensor for tensor in self.model.tensors.values() if tensor.dtype != "STRING")
+        object.__setattr__(self, "entries", {tensor.name: _entry(tensor) for tensor in kept})
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        model = self.model
+        return {"ir_version": model.ir_version, "producer": model.producer, "opsets": dict(model.opsets)}
+
+    def read_rows(self, name: str, first: int, count: int) -> bytes:
+        """The bytes of rows `[first, first + count)` as memory has them, little-endian."""
+        return self.read_bytes(name, *row_range(self.entries[name], first, count))
+
+    def read_bytes(self, name: str, start: int, length: int) -> bytes:
+        """`length` bytes of a tensor, as memory has it, from its byte `start` on."""
+        tensor = self.model.tensors[name]
+        if tensor.place == VARINTS:
+            return self._unpacked(tensor)[start : start + length]
+        what = f"tensor {quoted(name)}"
+        return read_exactly(
+            self._source(tensor), tensor.start + start, length, code="onnx-truncated", what=what
+        )
+
+    def rows(self, name: str, first: int, count: int, out: Rows | None = None) -> Rows:
+        """The same rows as float32 (count, n_cols); `out`, where given, is filled and returned."""
+        return decode_rows(self.read_rows(name, first, count), self.entries[name], out)
+
+    def _source(self, tensor: OnnxTensor) -> ByteSource:
+        return self.sources[tensor.location or self.path]
+
+    def _unpacked(self, tensor: OnnxTensor) -> bytes:
+        """All values of a tensor that is stored as varints. HeaderError `onnx-tensor` if there are more or fewer."""
+        wire, position, end = Wire(self._source(tensor)), tensor.start, tensor.start + tensor.length
+        dtype = _BIT_PATTERNS.get(tensor.dtype, NUMPY_DTYPES.get(tensor.dtype, "<u1"))
+        values: list[int] = []
+        while position < end:
+            value, position = wire.varint(position, end)
+            values.append(signed(value))
+        array = np.array(values, np.int64).astype(dtype)
+        if array.nbytes != self.entries[tensor.name].length:
+            raise HeaderError(
+                "onnx-tensor", f"{tensor.shape} says how many there are, not {len(values)}",
+                f"tensor {quoted(tensor.name)}",
+            )  # fmt: skip
+        return array.tobytes()
+
+
+def _entry(tensor: OnnxTensor) -> TensorEntry:
+    if tensor.place == VARINTS and tensor.length > MAX_VARINT_TENSOR_BYTES:
+        raise HeaderError(
+            "onnx-tensor",
+            f"{tensor.length} bytes of varints; at most {MAX_VARINT_TENSOR_BYTES} are read",
+            f"tensor {quoted(tensor.name)}",
+        )
+    length = size_bytes(tensor.dtype, tensor.n_elements)
+    return TensorEntry(tensor.name, tensor.dtype, tensor.shape, tensor.start, length)
+
+
+def open_onnx(path: str, sources: Mapping[str, ByteSource]) -> OnnxWeights:
+    """The weights of the ONNX file `path` among these; each range checked against the file that it names.
+
+    HeaderError `onnx-external-missing` where a file is not there, `onnx-external-short` where it ends too early.
+    """
+    model = read_model(sources[path])
+    for tensor in model.tensors.values():
+        if not tensor.location:
+            continue
+        if tensor.location not in sources:
+            raise HeaderError(
+                "onnx-external-missing",
+                f"its values are in {quoted(tensor.location)}, which is not here",
+                f"tensor {quoted(tensor.name)}",
+            )
+        size = sources[tensor.location].size_bytes
+        if tensor.start + tensor.length > size:
+            raise HeaderError(
+                "onnx-external-short",
+                f"it ends at byte {tensor.start + tensor.length} of {quoted(tensor.location)}, which has {size} bytes",
+                f"tensor {quoted(tensor.name)}",
+            )
+    return OnnxWeights(model, path, sources)
+
+
+def files_beside(path: Path, model: OnnxModel) -> dict[str, Path]:
+    """Location -> file for all the weights outside; none that leads out of the folder, by a link or otherwise.
+
+    HeaderError `onnx-external-path`. A file that is not there is left out: `open_onnx` says so.
+    """
+    folder, found = path.resolve().parent, {}
+    for location in model.locations:
+        file = folder / location
+        if not file.resolve().is_relative_to(folder):
+            raise HeaderError(
+                "onnx-external-path", f"{quoted(location)} is a link that leads out of the model's folder"
+            )
+        if file.is_file():
+            found[location] = file
+    return found
