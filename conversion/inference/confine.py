@@ -6,29 +6,41 @@ after the engine is loaded, because its library and Python's modules must still 
 
 | step | what it ends | how |
 |---|---|---|
-| namespace | every network interface | `unshare(CLONE_NEWNET)`, in a new user namespace unless we are root |
-| rlimits | memory, CPU time, file size, open files, core dumps | `setrlimit` |
+| namespaces | networks, shared memory, the machine's mounts | `unshare`, in a user namespace unless root |
+| view | every path but the artifact and the interpreter's own; writing | view.py: a root of its own |
+| user | the files, processes and signals that only our user may have | an identity nobody else has, where we are root |
+| rlimits | memory, CPU time, threads, file size, open files, core dumps | `setrlimit` |
 | capabilities | what root may do | `capset` to none, no new privileges |
-| landlock | reading and writing files other than the artifact and the interpreter's own; TCP; signals | landlock(7) |
-| seccomp | sockets, new processes, exec, tracing, namespaces | a filter on system call numbers |
+| landlock | the same paths once more; TCP; signals | landlock.py |
+| filter | sockets, processes, exec, tracing, signals, mounts, memory that nobody counts | seccomp.py |
 
-RLIMIT_NPROC is not used: it counts every process and thread of a user, so that a busy desktop would make an engine
-fail for no fault of the file. The filter denies new processes and allows threads.
+RLIMIT_NPROC counts every process and thread of a user. It is used only where the user, or its user namespace, is the
+child's own: elsewhere a busy desktop would make an engine fail for no fault of the file. The filter denies new
+processes anyway, and threads end where their stacks fill the address space.
 """
 
-import ctypes
 import os
 import platform
+import re
 import resource
 import signal
 import struct
-from collections.abc import Iterable
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
+
+from conversion.inference import landlock, seccomp, view
+from conversion.inference.libc import LIBC
 
 MIB, GIB = 2**20, 2**30
+FIRST_UID = 0x7000_0000
+"""From here on identities belong to nobody: 0x70000000 to 0x7FFFFFFE in systemd's table of UIDs and GIDs."""
 
-_CLONE_NEWUSER, _CLONE_NEWNET, _CLONE_NEWIPC = 0x10000000, 0x40000000, 0x08000000
-_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP = 1, 4, 38, 22
+NOT_ISOLATED = "not isolated"
+_CLONE_NEWUSER, _CLONE_NEWNET, _CLONE_NEWIPC, _CLONE_NEWNS = 0x10000000, 0x40000000, 0x08000000, 0x00020000
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 4, 38
 _CAPABILITY_VERSION_3 = 0x20080522
 
 
@@ -41,152 +53,156 @@ class Limits:
     wall_seconds: float
     file_size_bytes: int = 1 * MIB
     n_open_files: int = 64
+    n_threads: int = 64
 
 
-def start_alone() -> dict[str, str]:
-    """First thing in the child, while it has one thread: dies with its parent, and has no network if granted."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if platform.system() != "Linux":
-        return {"network": "not isolated"}
-    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    spaces = _CLONE_NEWNET | _CLONE_NEWIPC
-    for flags in (spaces, spaces | _CLONE_NEWUSER):
-        if libc.unshare(flags) == 0:
-            return {"network": "own empty namespace"}
-    return {"network": "not isolated"}
+@dataclass(frozen=True)
+class Spaces:
+    """The namespaces of its own that this process has. `user`: it may also say what it likes in them."""
+
+    network: bool = False
+    mounts: bool = False
+    user: bool = False
 
 
-def confine(limits: Limits, readable: Iterable[str], scratch: str | None = None) -> dict[str, str]:
-    """The process can only read `readable`, write to `scratch` if there is one, and use no more than `limits`.
+def start_alone() -> Spaces:
+    """First thing in the child, while it has one thread: it dies with its parent, and is the first that the kernel
+    kills when memory ends. Has its own namespaces, as many as are granted.
+    """
+    if sys.platform != "linux":
+        return Spaces()
+    _die_with_parent()
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
+    network = _CLONE_NEWNET | _CLONE_NEWIPC
+    for kinds in (network | _CLONE_NEWNS, network):
+        for user in (0, _CLONE_NEWUSER):
+            identity = os.getuid(), os.getgid()
+            if LIBC.unshare(kinds | user) == 0:
+                mapped = not user or _keep_identity(*identity)
+                return Spaces(network=True, mounts=bool(kinds & _CLONE_NEWNS) and mapped, user=bool(user))
+    return Spaces()
+
+
+def _die_with_parent() -> None:
+    LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def _keep_identity(uid: int, gid: int) -> bool:
+    """True: the new user namespace knows us by the same numbers, so that we may own files in our own root."""
+    try:
+        Path("/proc/self/setgroups").write_text("deny")
+        Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1")
+        Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1")
+    except OSError:
+        return False
+    return True
+
+
+def confine(
+    spaces: Spaces,
+    limits: Limits,
+    artifact: Sequence[str],
+    readable: Sequence[str],
+    scratch: str = "",
+) -> dict[str, str]:
+    """The process can only read `artifact` and `readable`, write to `scratch` if there is one, within `limits`.
 
     Says what was granted.
     """
-    granted = {"limits": _set_limits(limits)}
-    if platform.system() != "Linux":
-        return granted
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
-    privileged = libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0
-    granted["capabilities"] = "none" if _drop_capabilities(libc) and not privileged else "kept"
-    granted["files"] = _restrict_files(libc, readable, scratch)
-    granted["system calls"] = _filter_calls(libc)
-    return granted
+    if sys.platform != "linux":
+        return {"network": NOT_ISOLATED, "limits": _set_limits(limits, None)}
+    readable = [path for path in readable if Path(path).exists()]
+    own_view = spaces.mounts and view.enter_view(artifact, readable, scratch)
+    uid = _become_nobody([*artifact, *readable])
+    n_threads = limits.n_threads if uid or _counts_its_own_threads(spaces) else None
+    limited = _set_limits(limits, n_threads)
+    _die_with_parent()  # a change of identity makes the kernel forget it
+    LIBC.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+    privileged = LIBC.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0
+    capabilities = "kept" if privileged or not _drop_capabilities() else "none"
+    return {
+        "network": "own empty namespace" if spaces.network else NOT_ISOLATED,
+        "user": _user(uid, spaces),
+        "limits": limited,
+        "capabilities": capabilities,
+        "files": _files(own_view, landlock.restrict_files([*artifact, *readable], scratch)),
+        "system calls": seccomp.GRANTED if seccomp.filter_calls() else "not filtered",
+    }
 
 
-def _set_limits(limits: Limits) -> str:
+def _user(uid: int, spaces: Spaces) -> str:
+    if uid:
+        return f"{uid}, nobody else's"
+    return f"{os.geteuid()}, the worker's" + (", in a user namespace" if spaces.user else "")
+
+
+def _files(own_view: bool, landlock_version: int) -> str:
+    walls = ["own view"] * own_view + [f"landlock {landlock_version}"] * (landlock_version > 0)
+    return (
+        f"{' and '.join(walls)}: only the artifact and the interpreter, for reading"
+        if walls
+        else NOT_ISOLATED
+    )
+
+
+def _become_nobody(paths: Sequence[str]) -> int:
+    """The user id that this process now has, and no other process; 0: it may not, or could not read `paths`."""
+    if os.geteuid() != 0:
+        return 0
+    uid = FIRST_UID + os.getpid()
+    try:
+        os.setgroups([])
+        os.setegid(uid)
+        os.seteuid(uid)
+        if not all(map(_can_read, paths)):
+            return 0
+        os.seteuid(0)
+        os.setresgid(uid, uid, uid)
+        os.setresuid(uid, uid, uid)
+    except OSError:
+        return 0
+    finally:
+        if os.getuid() == 0:
+            os.seteuid(0)
+            os.setegid(0)
+    return uid
+
+
+def _can_read(path: str) -> bool:
+    """Whether the identity of the moment may open it: of a folder, also every file right in it."""
+    place = Path(path)
+    try:
+        inside = [str(file) for file in place.iterdir() if file.is_file()] if place.is_dir() else []
+    except OSError:
+        return False
+    return all(os.access(file, os.R_OK, effective_ids=True) for file in (path, *inside))
+
+
+def _counts_its_own_threads(spaces: Spaces) -> bool:
+    """Since 5.14 the kernel counts the threads of a user in each user namespace apart."""
+    found = re.match(r"(\d+)\.(\d+)", platform.release())
+    return spaces.user and found is not None and (int(found[1]), int(found[2])) >= (5, 14)
+
+
+def _set_limits(limits: Limits, n_threads: int | None) -> str:
     wanted = {
         resource.RLIMIT_CORE: 0,
         resource.RLIMIT_AS: limits.address_space_bytes,
         resource.RLIMIT_CPU: limits.cpu_seconds,
         resource.RLIMIT_FSIZE: limits.file_size_bytes,
         resource.RLIMIT_NOFILE: limits.n_open_files,
-    }
+    } | ({} if n_threads is None else {resource.RLIMIT_NPROC: n_threads})
     for kind, value in wanted.items():
         hard = resource.getrlimit(kind)[1]
         allowed = value if hard == resource.RLIM_INFINITY else min(value, hard)
         # At the soft limit of CPU time comes SIGXCPU, whose name is a better verdict than SIGKILL.
         grace = 5 if kind == resource.RLIMIT_CPU and hard == resource.RLIM_INFINITY else 0
         resource.setrlimit(kind, (allowed, allowed + grace))
-    return f"{limits.address_space_bytes // MIB} MiB, {limits.cpu_seconds} CPU seconds"
+    threads = "" if n_threads is None else f", {n_threads} threads"
+    return f"{limits.address_space_bytes // MIB} MiB, {limits.cpu_seconds} CPU seconds{threads}"
 
 
-def _drop_capabilities(libc: ctypes.CDLL) -> bool:
+def _drop_capabilities() -> bool:
     header = struct.pack("Ii", _CAPABILITY_VERSION_3, 0)
-    return bool(libc.capset(header, bytes(24)) == 0)
-
-
-# --- landlock: <linux/landlock.h> -------------------------------------------------------------------------
-
-_LANDLOCK_CREATE, _LANDLOCK_ADD, _LANDLOCK_RESTRICT = 444, 445, 446  # the same number on every architecture
-_READ_FILE, _READ_FOLDER = 1 << 2, 1 << 3
-_ALL_FILE_RIGHTS = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 4: (1 << 15) - 1}
-_ALL_FILE_RIGHTS_SINCE_5 = (1 << 16) - 1
-_TCP_BIND_AND_CONNECT, _SCOPE_SOCKETS_AND_SIGNALS = 0b11, 0b11
-
-
-def _restrict_files(libc: ctypes.CDLL, readable: Iterable[str], scratch: str | None) -> str:
-    version = libc.syscall(_LANDLOCK_CREATE, None, ctypes.c_size_t(0), 1)
-    if version < 1:
-        return "not isolated"
-    rights = _ALL_FILE_RIGHTS.get(version, _ALL_FILE_RIGHTS_SINCE_5)
-    attributes = struct.pack("Q", rights)
-    attributes += struct.pack("Q", _TCP_BIND_AND_CONNECT) if version >= 4 else b""
-    attributes += struct.pack("Q", _SCOPE_SOCKETS_AND_SIGNALS) if version >= 6 else b""
-    rules = libc.syscall(_LANDLOCK_CREATE, attributes, ctypes.c_size_t(len(attributes)), 0)
-    if rules < 0:
-        return "not isolated"
-    for path in readable:
-        _allow(libc, rules, path, _READ_FILE | (_READ_FOLDER if os.path.isdir(path) else 0))  # noqa: PTH112
-    if scratch:
-        _allow(libc, rules, scratch, rights)
-    done = libc.syscall(_LANDLOCK_RESTRICT, rules, 0) == 0
-    os.close(rules)
-    return (
-        f"landlock {version}: only the artifact and the interpreter, for reading" if done else "not isolated"
-    )
-
-
-def _allow(libc: ctypes.CDLL, rules: int, path: str, rights: int) -> None:
-    try:
-        descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
-    except OSError:
-        return  # a folder that this system does not have needs no permission
-    libc.syscall(_LANDLOCK_ADD, rules, 1, struct.pack("=Qi", rights, descriptor), 0)
-    os.close(descriptor)
-
-
-# --- seccomp: <linux/seccomp.h>, <linux/filter.h> ---------------------------------------------------------
-
-_ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
-_DENIED = {
-    "x86_64": {
-        "socket": 41, "connect": 42, "bind": 49, "fork": 57, "vfork": 58, "execve": 59, "ptrace": 101,
-        "pivot_root": 155, "chroot": 161, "mount": 165, "unshare": 272, "setns": 308, "process_vm_readv": 310,
-        "process_vm_writev": 311, "bpf": 321, "execveat": 322, "userfaultfd": 323, "io_uring_setup": 425,
-    },
-    "aarch64": {
-        "pivot_root": 41, "mount": 40, "chroot": 51, "unshare": 97, "ptrace": 117, "socket": 198, "bind": 200,
-        "connect": 203, "execve": 221, "setns": 268, "process_vm_readv": 270, "process_vm_writev": 271,
-        "bpf": 280, "execveat": 281, "userfaultfd": 282, "io_uring_setup": 425,
-    },
-}  # fmt: skip
-_CLONE, _CLONE3, _CLONE_THREAD = {"x86_64": 56, "aarch64": 220}, 435, 0x10000
-_X32_CALLS = 0x40000000
-_LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
-_ALLOW, _KILL, _FAIL = 0x7FFF0000, 0x80000000, 0x00050000
-_EPERM, _ENOSYS = 1, 38
-_NUMBER_AT, _ARCHITECTURE_AT, _FIRST_ARGUMENT_AT = 0, 4, 16
-
-
-def _filter_calls(libc: ctypes.CDLL) -> str:
-    machine = platform.machine()
-    if machine not in _ARCHITECTURES:
-        return "not filtered"
-    program = _program(machine)
-    code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in program))
-    filter_ = struct.pack("HxxxxxxP", len(program), ctypes.addressof(code))
-    done = libc.prctl(_PR_SET_SECCOMP, 2, filter_, 0, 0) == 0
-    return "no sockets, no processes, no exec" if done else "not filtered"
-
-
-def _program(machine: str) -> list[tuple[int, int, int, int]]:
-    """(code, jump if true, jump if false, operand): jumps count the instructions that are skipped."""
-    program = [
-        (_LOAD, 0, 0, _ARCHITECTURE_AT),
-        (_EQUAL, 1, 0, _ARCHITECTURES[machine]),
-        (_RETURN, 0, 0, _KILL),
-        (_LOAD, 0, 0, _NUMBER_AT),
-        (_AT_LEAST, 0, 1, _X32_CALLS),
-        (_RETURN, 0, 0, _FAIL | _EPERM),
-    ]
-    for number in _DENIED[machine].values():
-        program += [(_EQUAL, 0, 1, number), (_RETURN, 0, 0, _FAIL | _EPERM)]
-    # glibc falls back from clone3, whose arguments a filter cannot see, to clone; threads stay possible.
-    program += [(_EQUAL, 0, 1, _CLONE3), (_RETURN, 0, 0, _FAIL | _ENOSYS)]
-    program += [
-        (_EQUAL, 0, 3, _CLONE[machine]),
-        (_LOAD, 0, 0, _FIRST_ARGUMENT_AT),
-        (_ANY_BIT, 1, 0, _CLONE_THREAD),
-        (_RETURN, 0, 0, _FAIL | _EPERM),
-    ]
-    return [*program, (_RETURN, 0, 0, _ALLOW)]
+    return bool(LIBC.capset(header, bytes(24)) == 0)

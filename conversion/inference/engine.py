@@ -12,12 +12,17 @@ from typing import Any, Protocol
 ENGINES = {
     "llama.cpp": "conversion.inference.llamacpp",
     "transformers": "conversion.inference.transformers",
+    "onnxruntime": "conversion.inference.onnxruntime",
     "tokenizer": "conversion.inference.vocabulary",
+    "llama.cpp vocabulary": "conversion.inference.llama_vocabulary",
+    "jinja": "conversion.inference.jinja",
+    "probe": "conversion.inference.attacks",
 }
 """Engine name -> module. The module is imported in the child only."""
 
-NEEDS_SCRATCH = frozenset({"transformers"})
-"""Engines that fail without a writable temporary folder: torch makes one while it loads. It is gone afterwards."""
+NEEDS_SCRATCH = frozenset({"transformers", "probe"})
+"""Engines that fail without a writable temporary folder: torch makes one while it loads, and the probe tries to fill
+it. It is gone afterwards."""
 
 
 MACHINES_FAULTS = frozenset(
@@ -73,6 +78,60 @@ class Facts:
     description: str = ""
 
 
+@dataclass(frozen=True)
+class Vocabulary:
+    """What a tokenizer says of itself.
+
+    `special` holds the id of each kind that it has (`bos`, `eos`, …), `adds` what it puts around a text, `ends` the
+    control tokens with which generation ends.
+    """
+
+    kind: str
+    n_tokens: int
+    special: dict[str, int] = field(default_factory=dict)
+    adds: dict[str, bool] = field(default_factory=dict)
+    ends: list[int] = field(default_factory=list)
+
+
+MAX_RENDERED_CHARACTERS = 12_000
+"""Of one conversation by a chat template: ours need some hundreds, the longest instructions known some thousands."""
+
+
+class TextModel(Protocol):
+    """What handles text without weights. An engine has those of these methods that it can have."""
+
+    facts: Facts
+
+    def describe(self) -> Vocabulary: ...
+
+    def encode(self, texts: Sequence[str], *, special: bool, parse: bool) -> list[list[int]]:
+        """The ids of each text; with `parse` the text of a special token becomes that token."""
+        ...
+
+    def decode(self, batches: Sequence[Sequence[int]]) -> list[str]:
+        """The text of each list of ids, with U+FFFD for bytes that are no UTF-8."""
+        ...
+
+    def render(
+        self, template: str, conversations: Sequence[dict[str, Any]], variables: dict[str, Any]
+    ) -> list[dict[str, Any]]:
+        """`text` of each conversation by this chat template, or `error` and `message`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """What a model of embeddings says of a text: float32 (n_rows, width), row-major, little-endian.
+
+    One row where the model pools (`pooling` says how), else one for each token. A reranker's row holds scores.
+    """
+
+    data: bytes
+    n_rows: int
+    width: int
+    pooling: str
+
+
 class Model(Protocol):
     """A loaded artifact. One at a time, one caller at a time; no cache survives a call unless it says so."""
 
@@ -94,6 +153,14 @@ class Model(Protocol):
         Starts from nothing unless `extend`, which continues the ids of the previous call. The memory is the
         engine's own and holds until the next call. Raises EngineError `decode-failed`.
         """
+        ...
+
+
+class Embedder(Model, Protocol):
+    """A model that can also turn a text into a vector."""
+
+    def embed(self, ids: Sequence[int]) -> Embedding:
+        """Of the text with these ids, special tokens among them. Raises EngineError `decode-failed`."""
         ...
 
 

@@ -1,43 +1,51 @@
 """The process border, seen from outside: one throw-away child with one engine and one artifact.
 
 Whatever a file does to the engine, this process gets an answer of bounded size or an EngineError: a crash with
-the name of the signal, a time-out, too long an answer. The child has an empty environment, its own process
-group, no terminal, and what confine.py takes from it.
+the name of the signal, a time-out, too long an answer (conversation.py). The child has an empty environment, its own
+process group, no terminal, and what confine.py takes from it; probe.py tries whether that holds.
 """
 
 import fcntl
-import json
+import math
 import mmap
 import os
-import select
+import re
 import signal
-import struct
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, fields
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NoReturn, Self
+from typing import Any, NoReturn, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from conversion.inference.confine import GIB, MIB, Limits
+from conversion.inference.conversation import Answer, Conversation, HungUp, TooLate, printable
 from conversion.inference.engine import NEEDS_SCRATCH, EngineError, EngineReport, Facts
+from conversion.inference.onnx_inputs import Feed
+from conversion.inference.passes import Passage, Passes, Streaming
 
 CHILD = Path(__file__).with_name("child.py")
 SHARED_BYTES = 8 * MIB
-MAX_ANSWER_BYTES = 1 * MIB
 MAX_STDERR_BYTES = 64 * 1024
 MAX_SUMS = 1 << 28
+MAX_OUTPUTS = 1 << 24
+"""Numbers that a network may answer at once: 64 MB."""
 START_SECONDS = 120.0
 """For the engine to be imported: torch from a cold disk takes a minute."""
+ENDING_SECONDS = 2.0
+"""For a child that has closed its pipes to be gone by itself; then it is killed."""
+MAX_VOCABULARY, MAX_CONTEXT = 2**24, 2**31 - 1
 
 _OF_THE_MACHINE = {"SIGXCPU": "engine-timeout", "SIGKILL": "engine-out-of-memory"}
 """Signals that say that a limit was reached, or that the kernel was out of memory."""
+
+_SHARD = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$")
 
 Rows = NDArray[np.float32]
 
@@ -78,9 +86,13 @@ class Sandbox:
         threads: int = 1,
         shared_bytes: int = SHARED_BYTES,
         observe: bool = False,
+        streaming: Streaming | None = None,
+        beside: Sequence[Path] = (),
     ) -> None:
         self.path, self._shared_bytes, self._observe = path, shared_bytes, observe
-        self.limits = limits or limits_for(_size_of(path), engine)
+        self._beside = tuple(beside)
+        self.streaming, self._passes = streaming, Passes(streaming)
+        self.limits = limits or limits_for(sum(map(_size_of, (path, *beside))), engine)
         self._deadline = time.monotonic() + START_SECONDS
         self._scratch = (
             tempfile.TemporaryDirectory(prefix="holdfast-engine-") if engine in NEEDS_SCRATCH else None
@@ -93,25 +105,33 @@ class Sandbox:
             raise
 
     def _load(self, engine: str, threads: int) -> None:
-        scratch = self._scratch.name if self._scratch else None
+        scratch = self._scratch.name if self._scratch else ""
         self.report = _report(
-            self._ask(do="start", engine=engine, threads=threads, scratch=scratch)["report"]
+            self._ask(do="start", engine=engine, threads=threads, scratch=scratch).object("report")
         )
         started = time.monotonic()
         self._deadline = started + self.limits.wall_seconds
-        path, limits = str(self.path.resolve()), asdict(self.limits)
-        answer = self._ask(do="load", path=path, limits=limits, observe=self._observe)
+        path, limits = self.path.resolve(), asdict(self.limits)
+        files, resident = (
+            list(map(str, [*needed_files(path), *(one.resolve() for one in self._beside)])),
+            self.streaming.resident_bytes if self.streaming else 0,
+        )
+        # Asked before the file is opened, so that no file can make the engine lie about it.
+        confined = self._ask(
+            do="confine", files=files, limits=limits, observe=self._observe, resident=resident
+        )
+        self.isolation: dict[str, str] = dict(confined)
+        self.facts = _facts(self._ask(do="load", path=str(path)))
         self.loading_seconds = time.monotonic() - started
-        self.facts = Facts(**answer["facts"])
-        self.isolation: dict[str, str] = answer["isolation"]
         if self.facts.n_vocab * 4 > self._shared_bytes:
             raise EngineError("load-refused", f"a vocabulary of {self.facts.n_vocab} tokens is too large")
 
     def _start_process(self) -> None:
         shared, self._stderr = _sealed_file(self._shared_bytes), _sealed_file(MAX_STDERR_BYTES)
         self._shared = mmap.mmap(shared, self._shared_bytes, prot=mmap.PROT_READ)
-        requests, self._requests = os.pipe()
-        self._answers, answers = os.pipe()
+        requests, to_child = os.pipe()
+        from_child, answers = os.pipe()
+        self._conversation: Conversation | None = Conversation(to_child, from_child)
         inherited = (requests, answers, shared)
         self._process = subprocess.Popen(
             [sys.executable, "-I", "-B", str(CHILD), *map(str, inherited)],
@@ -129,10 +149,10 @@ class Sandbox:
     # --- what a model can do: the same words as engine.Model ---
 
     def tokenize(self, text: str, *, special: bool) -> list[int]:
-        return list(map(int, self._ask(do="tokenize", text=text, special=special)["value"]))
+        return self._ask(do="tokenize", text=text, special=special).wholes("value")
 
     def detokenize(self, ids: Sequence[int]) -> str:
-        return str(self._ask(do="detokenize", ids=list(ids))["value"])
+        return self._ask(do="detokenize", ids=list(ids)).text("value")
 
     def is_end(self, token: int) -> bool:
         return bool(self._ask(do="is_end", token=token)["value"])
@@ -142,27 +162,77 @@ class Sandbox:
 
         A piece is a copy. Finish one call before the next.
         """
-        n_rows = int(self._ask(do="decode", ids=list(map(int, ids)), first=first, extend=extend)["rows"])
-        if n_rows != len(ids) - first:
-            self._give_up(
-                "engine-answer", f"the engine answered {n_rows} rows for {len(ids) - first} positions"
-            )
-        n_vocab = self.facts.n_vocab
-        at_once = self._shared_bytes // (n_vocab * 4)
+        passage = tuple(map(int, ids)), first
+        if self.streaming is None or extend:
+            offset = self._decode(len(ids) - first, do="decode", ids=passage[0], first=first, extend=extend)
+        else:
+            offset = self._pass_with(passage)
+        n_rows, n_vocab = len(ids) - first, self.facts.n_vocab
+        at_once = self._shared_bytes // max(4, n_vocab * 4)
         for start in range(0, n_rows, at_once):
             count = min(at_once, n_rows - start)
-            self._ask(do="rows", start=start, count=count)
+            self._ask(do="rows", start=offset + start, count=count)
             values = np.frombuffer(self._shared, np.float32, count * n_vocab)
             yield values.reshape(count, n_vocab).copy()
+
+    def foresee(self, passages: Iterable[Passage]) -> None:
+        """Says what `logits` will be asked, in that order: a streamed model reads its file once for many of them."""
+        self._passes.foresee(passages)
+
+    def _pass_with(self, passage: Passage) -> int:
+        """The first row of the passage among those that the child holds, after a pass if it does not."""
+        if passage not in self._passes.held:
+            together = self._passes.together_with(passage)
+            self._decode(self._passes.hold(together), do="decode_all", passages=together)
+        return self._passes.held[passage]
+
+    def _decode(self, n_expected: int, **request: Any) -> int:
+        n_rows = self._ask(**request).whole("rows")
+        if n_rows != n_expected:
+            self._give_up("engine-answer", f"the engine answered {n_rows} rows for {n_expected} positions")
+        return 0
+
+    def embed(self, ids: Sequence[int]) -> tuple[Rows, str]:
+        """float32 (n_rows, width) of the text with these ids, and how they were pooled: see engine.Embedding."""
+        answer = self._ask(do="embed", ids=list(map(int, ids)))
+        shape = answer.whole("n_rows"), answer.whole("width")
+        if min(shape) < 1 or math.prod(shape) * 4 > self._shared_bytes:
+            self._give_up("engine-answer", f"the engine answered vectors of shape {shape}")
+        values = np.frombuffer(self._shared, np.float32, math.prod(shape))
+        return values.reshape(shape).copy(), answer.text("pooling")[:20]
+
+    def add_adapter(self, path: Path) -> None:
+        """llama.cpp applies the GGUF adapter, one of those `beside`, from now on. EngineError `load-refused`."""
+        self._ask(do="add_adapter", path=str(path.resolve()))
+
+    def run(self, feeds: Sequence[Feed]) -> dict[str, Rows]:
+        """The outputs of a network on these inputs, by name, as float32. EngineError `decode-failed`."""
+        answer = self._ask(do="run", feeds=[feed.as_json() for feed in feeds]).objects("outputs")
+        shapes = [tuple(one.wholes("shape")) for one in answer]
+        if any(min(shape, default=0) < 0 for shape in shapes) or sum(map(math.prod, shapes)) > MAX_OUTPUTS:
+            self._give_up("engine-answer", f"the engine offers outputs of shapes {shapes[:4]}")
+        return {
+            one.text("name"): self._output(index, shape)
+            for index, (one, shape) in enumerate(zip(answer, shapes, strict=True))
+        }
+
+    def _output(self, index: int, shape: tuple[int, ...]) -> Rows:
+        n_values, at_once = math.prod(shape), self._shared_bytes // 4
+        values = np.empty(n_values, np.float32)
+        for start in range(0, n_values, at_once):
+            count = min(at_once, n_values - start)
+            self._ask(do="output_values", index=index, start=start, count=count)
+            values[start : start + count] = np.frombuffer(self._shared, np.float32, count)
+        return values.reshape(shape)
 
     def activation_sums(self) -> Iterator[tuple[str, Rows, list[int]]]:
         """Of each weight, float32 (n_matrices, n_cols) sums of squared activations and their counts of rows.
 
         Only of a sandbox that was told to `observe`.
         """
-        for one in self._ask(do="sums")["sums"]:
-            name, shape = str(one["name"]), (int(one["n_matrices"]), int(one["n_cols"]))
-            yield name, self._sum_values(name, shape), list(map(int, one["counts"]))
+        for one in self._ask(do="sums").objects("sums"):
+            name, shape = one.text("name"), (one.whole("n_matrices"), one.whole("n_cols"))
+            yield name, self._sum_values(name, shape), one.wholes("counts")
 
     def _sum_values(self, name: str, shape: tuple[int, int]) -> Rows:
         n_values, at_once = shape[0] * shape[1], self._shared_bytes // 4
@@ -175,53 +245,52 @@ class Sandbox:
             values[start : start + count] = np.frombuffer(self._shared, np.float32, count)
         return values.reshape(shape)
 
+    @property
+    def is_gone(self) -> bool:
+        return self._conversation is None or self._process.poll() is not None
+
+    def attempt(self, name: str, target: str) -> Answer:
+        """What an attack of attacks.py `got`, or what `refused` it. Only of the engine "probe"."""
+        return self._ask(do="attempt", name=name, target=target)
+
     # --- the conversation ---
 
-    def _ask(self, **request: Any) -> dict[str, Any]:
-        data = json.dumps(request).encode()
+    def _ask(self, **request: Any) -> Answer:
+        if self._conversation is None:
+            raise EngineError("engine-crashed", "the engine's process is already gone")
         try:
-            _write_all(self._requests, struct.pack("<I", len(data)) + data)
-        except BrokenPipeError:
+            return self._conversation.ask(request, self._deadline)
+        except TooLate:
+            self._give_up("engine-timeout", "the engine did not answer in time and was killed")
+        except HungUp:
             self._give_up_crashed()
-        (length,) = struct.unpack("<I", self._read(4))
-        if length > MAX_ANSWER_BYTES:
-            self._give_up(
-                "engine-answer", f"the engine answered {length} bytes; {MAX_ANSWER_BYTES} are allowed"
-            )
-        try:
-            answer: dict[str, Any] = json.loads(self._read(length))
-        except ValueError:
-            self._give_up("engine-answer", "the engine's answer is not JSON")
-        if "error" in answer:
-            raise EngineError(str(answer["error"]), str(answer["message"]), **answer.get("facts", {}))
-        return answer
-
-    def _read(self, length: int) -> bytes:
-        data = b""
-        while len(data) < length:
-            left = self._deadline - time.monotonic()
-            if left <= 0 or not select.select([self._answers], [], [], left)[0]:
-                self._give_up("engine-timeout", "the engine did not answer in time and was killed")
-            part = os.read(self._answers, length - len(data))
-            if not part:
-                self._give_up_crashed()
-            data += part
-        return data
+        except EngineError as error:
+            if error.code == "engine-answer":
+                self.close()
+            raise
 
     def _give_up_crashed(self) -> NoReturn:
-        code = self._process.wait()
-        last_words = self._last_words()
+        code, last_words = self._wait_for_end(), self._last_words()
+        if code is None:
+            self._give_up("engine-crashed", "the engine closed its pipes and was killed")
         if code >= 0:
             raise EngineError(
                 "engine-crashed", f"the engine's process ended with {code}: {last_words}", exit_code=code
             )
-        name = signal.Signals(-code).name
+        name = _signal_name(-code)
         raise EngineError(
             _OF_THE_MACHINE.get(name, "engine-crashed"),
             f"the engine crashed: {name}. {last_words}".strip(),
             signal=name,
             said=last_words,
         )
+
+    def _wait_for_end(self) -> int | None:
+        """The exit status of a child that hung up; None for one that lives on."""
+        try:
+            return self._process.wait(ENDING_SECONDS)
+        except subprocess.TimeoutExpired:
+            return None
 
     def _give_up(self, code: str, message: str) -> NoReturn:
         self.close()
@@ -232,17 +301,17 @@ class Sandbox:
         lines = [
             line.strip() for line in text.splitlines() if line.strip() and not line.startswith(("  ", "["))
         ]
-        return " · ".join(lines[-3:])[-600:]
+        return printable(" · ".join(lines[-3:])[-600:])
 
     def close(self) -> None:
         """The child and whatever it started are gone. Idempotent."""
         if self._process.poll() is None:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
-        for name in ("_requests", "_answers", "_stderr"):
-            if (descriptor := getattr(self, name)) is not None:
-                os.close(descriptor)
-                setattr(self, name, None)
+        if self._conversation is not None:
+            self._conversation.close()
+            os.close(self._stderr)
+            self._conversation = None
         if self._scratch:
             self._scratch.cleanup()
 
@@ -261,11 +330,33 @@ def _size_of(path: Path) -> int:
     return path.stat().st_size
 
 
+def needed_files(path: Path) -> list[Path]:
+    """Everything of the artifact: the path itself, all shards of a split GGUF, what the links in a folder point to."""
+    if path.is_dir():
+        targets = (file.resolve() for file in path.iterdir() if file.is_symlink())
+        return [path, *sorted({file for file in targets if file.is_file()})]
+    if found := _SHARD.search(path.name):
+        return sorted(path.parent.glob(f"{path.name[: found.start()]}-?????-of-{found[2]}.gguf"))
+    return [path]
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"  # a real-time signal has no name
+
+
+def _facts(answer: Answer) -> Facts:
+    told = answer.object("facts")
+    values = {one.name: told[one.name] for one in fields(Facts)}
+    wrong = [one.name for one in fields(Facts) if not isinstance(values[one.name], cast("type", one.type))]
+    if wrong:
+        raise EngineError("engine-answer", f"the engine's {wrong[0]} is {str(values[wrong[0]])[:60]!r}")
+    told.whole("n_vocab", 0, MAX_VOCABULARY)  # 0: a network that reads no tokens
+    told.whole("n_context", 0, MAX_CONTEXT)
+    return Facts(**values | {"description": printable(values["description"])})
+
+
 def _report(answer: dict[str, Any]) -> EngineReport:
     return EngineReport(**answer | {"cpu_features": tuple(answer["cpu_features"])})
-
-
-def _write_all(descriptor: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]

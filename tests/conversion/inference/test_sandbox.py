@@ -141,4 +141,4 @@ def test_the_child_inherits_no_environment(converted, monkeypatch):
 
 def test_the_isolation_that_was_granted_is_told(converted):
     with Sandbox("llama.cpp", converted("Q8_0")) as model:
-        assert model.isolation.keys() == {"network", "limits", "capabilities", "files", "system calls"}
+        assert model.isolation.keys() == {"network", "user", "limits", "capabilities", "files", "system calls"}
