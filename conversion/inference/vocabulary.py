@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from conversion.inference.engine import EngineError, EngineReport, Facts
+from conversion.inference.engine import EngineError, EngineReport, Facts, Vocabulary
 
 
 class SentencePieceModel:
@@ -29,6 +29,18 @@ class SentencePieceModel:
 
     def detokenize(self, ids: Sequence[int]) -> str:
         return str(self._pieces.decode(list(ids)))
+
+    def encode(self, texts: Sequence[str], *, special: bool, parse: bool) -> list[list[int]]:
+        """With `parse` as without: the library never takes text for a special token."""
+        return [self.tokenize(text, special=special) for text in texts]
+
+    def decode(self, batches: Sequence[Sequence[int]]) -> list[str]:
+        return [self.detokenize(ids) for ids in batches]
+
+    def describe(self) -> Vocabulary:
+        found = {name: getattr(self._pieces, f"{name}_id")() for name in ("bos", "eos", "unk", "pad")}
+        special = {name: token for name, token in found.items() if token >= 0}
+        return Vocabulary("SentencePiece", self.facts.n_vocab, special)
 
     def is_end(self, token: int) -> bool:
         return bool(token == self._pieces.eos_id())
@@ -54,6 +66,23 @@ class TokenizersModel:
 
     def detokenize(self, ids: Sequence[int]) -> str:
         return str(self._tokenizer.decode(list(ids)))
+
+    def encode(self, texts: Sequence[str], *, special: bool, parse: bool) -> list[list[int]]:
+        self._tokenizer.encode_special_tokens = not parse
+        try:
+            return [one.ids for one in self._tokenizer.encode_batch(list(texts), add_special_tokens=special)]
+        finally:
+            self._tokenizer.encode_special_tokens = False
+
+    def decode(self, batches: Sequence[Sequence[int]]) -> list[str]:
+        return list(
+            map(str, self._tokenizer.decode_batch(list(map(list, batches)), skip_special_tokens=False))
+        )
+
+    def describe(self) -> Vocabulary:
+        """Special ids are not in the file, but what it puts around a text shows."""
+        kind = type(self._tokenizer.model).__name__
+        return Vocabulary(kind, self.facts.n_vocab)
 
     def is_end(self, token: int) -> bool:
         return False

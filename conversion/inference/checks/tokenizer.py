@@ -1,54 +1,229 @@
-"""The artifact's tokenizer loses nothing of the evaluation texts and gives the ids that its parent's gives."""
+"""The artifact's tokenizer loses nothing, gives the ids that its parent's gives, and its chat template is the parent's.
 
-from conversion.inference.checks.trial import Trial, record
+Before any weight is loaded: llama.cpp reads the vocabulary alone. Texts are the lines of the evaluation texts and the
+awkward strings of strings.py. What the same engine says of a parent's GGUF must be the same in everything; a library's
+answer only on plain text, for llama.cpp and the libraries part on stray spaces and control characters in any file.
+"""
+
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from conversion.formats.errors import HeaderError
+from conversion.inference import strings
+from conversion.inference.chat_comparison import Speakers, compare_templates, templates_of
+from conversion.inference.checks.trial import Reference, Trial, record
 from conversion.inference.engine import EngineError
-from conversion.inference.report import Check
-from conversion.inference.sandbox import Sandbox
-from conversion.inference.windows import read_texts
+from conversion.inference.findings import Findings
+from conversion.inference.readings import text_lines
+from conversion.inference.special_tokens import compare_special, expected_special
+from conversion.inference.tokenization import (
+    CONTAINERS,
+    Disagreement,
+    Voice,
+    compare,
+    compare_known,
+    is_plain,
+    open_voices,
+    round_trip,
+)
+from conversion.inference.tokenizer_tables import compare_tables, read_tables
+
+MAX_AWKWARD_SHARE = 0.25
+"""Of the strings that are not plain: more than any two engines that we know differ on, for a sound file."""
+
+EMBEDDINGS = ("token_embd.weight", "model.embed_tokens.weight")
+
+
+@dataclass
+class Asked:
+    """What is compared: our containers, the parent's, and the texts."""
+
+    trial: Trial
+    findings: Findings
+    ours: Voice
+    theirs: list[Voice]
+    texts: list[str] = field(default_factory=lambda: [*text_lines(), *strings.read_strings()])
+
+    @property
+    def reference(self) -> Reference | None:
+        return self.trial.reference
 
 
 def check_tokenizer(trial: Trial) -> None:
-    with trial.report.check("tokenizer") as check:
-        if trial.subject.kind != "decoder":
-            check.skip("it has none that an engine reads")
-            return
+    trial.on_progress("reading the tokenizer", 0.15)
+    with trial.report.check("tokenizer") as check, ExitStack() as stack:
         try:
-            _compare(trial, check)
+            findings = _find(trial, stack)
         except EngineError as error:
             record(check, error)
+            return
+        except HeaderError as error:
+            check.fail(f"its tokenizer cannot be read: {error}", code=error.code)
+            return
+        if findings is None:
+            check.skip("it has no tokenizer")
+        else:
+            findings.write(check)
 
 
-def _compare(trial: Trial, check: Check) -> None:
-    lines = [line for text in read_texts().values() for line in text.splitlines() if line.strip()]
-    ours = [trial.artifact.tokenize(line, special=False) for line in lines]
-    texts = [trial.artifact.detokenize(ids) for ids in ours]
-    lost = [line for line, text in zip(lines, texts, strict=True) if line.split() != text.split()]
-    if lost:
-        check.fail(f"{len(lost)} of {len(lines)} lines do not survive encoding: {lost[0][:60]!r}", len(lost),
-                   code="tokenizer-lossy")  # fmt: skip
-    elif own := _parents_tokenizer(trial):
-        theirs = [own.tokenize(line, special=False) for line in lines]
-        differing = [line for line, a, b in zip(lines, ours, theirs, strict=True) if a != b]
-        _judge(trial, check, differing, len(lines))
+def _find(trial: Trial, stack: ExitStack) -> Findings | None:
+    findings = Findings()
+    ours = open_voices(trial.path, "the artifact's", stack) if _has_tokenizer(trial) else []
+    if not ours:
+        if trial.header is None or trial.reference is None:
+            return None
+        findings.fail("it is to be compared with a parent, and has no tokenizer", "tokenizer-missing")
+        return findings
+    trial.report.texts = {**trial.report.texts, strings.NAME: strings.SHA256}
+    asked = Asked(trial, findings, ours[0], _parents_voices(trial, findings, stack))
+    _check_rows(asked)
+    _check_survival(asked)
+    for voice in asked.theirs:
+        _compare_with(asked, voice)
+    for voice in ours[1:]:
+        _compare_own(asked, voice)
+    _compare_stated(asked)
+    if not findings.failures:
+        _compare_templates(asked)
+    return findings
+
+
+def _has_tokenizer(trial: Trial) -> bool:
+    header = trial.header
+    return header is None or header.get("tokenizer.ggml.model", "none") not in ("no_vocab", "none")
+
+
+def _parents_voices(trial: Trial, findings: Findings, stack: ExitStack) -> list[Voice]:
+    """Every container that the parent holds; whatever is wrong with one is no fault of the artifact."""
+    voices: list[Voice] = []
+    for path in _parents_paths(trial.reference):
+        try:
+            voices += open_voices(path, "the parent's", stack)
+        except EngineError as error:
+            findings.warn(f"the parent's tokenizer in {path.name} was not read: {error.message}")
+    for voice in voices:
+        trial.report.engines[f"parent's {voice.name}"] = voice.sandbox.report
+    return voices
+
+
+def _parents_paths(reference: Reference | None) -> list[Path]:
+    """The parent as it runs, if that is a GGUF, and the folder of its own files."""
+    if reference is None:
+        return []
+    runs = [reference.path] if reference.path.is_file() else []
+    folder = _parents_folder(reference)
+    return runs + ([folder] if folder else [])
+
+
+def _parents_folder(reference: Reference | None) -> Path | None:
+    if reference is None:
+        return None
+    if reference.tokenizer is not None:
+        return reference.tokenizer.parent
+    return reference.path if reference.path.is_dir() else None
+
+
+def _check_rows(asked: Asked) -> None:
+    """Every token has a row of weights; a GGUF has no row without a token, as llama.cpp demands."""
+    entries = asked.trial.look.weights.entries
+    rows = next((entries[name].shape[0] for name in EMBEDDINGS if name in entries), None)
+    n_tokens = asked.findings.value["n_tokens"] = asked.ours.vocabulary.n_tokens
+    if rows is not None and (rows < n_tokens or (rows > n_tokens and not asked.ours.is_library)):
+        asked.findings.fail(f"{n_tokens} tokens, but {rows} rows of embeddings", "vocabulary-differs")
+
+
+def _check_survival(asked: Asked) -> None:
+    """Texts come back, or come to rest after one turn; a line of prose or code that does not is a loss."""
+    trip = round_trip(asked.ours, asked.texts)
+    value = asked.findings.value["round_trip"] = {"texts": trip.n_texts, "unchanged": trip.n_lossless}
+    lost = [text for text in trip.unstable if is_plain(text)]
+    value["lost"] = len(lost)
+    if len(lost) > asked.trial.limits.tokenizer_differing_lines * trip.n_texts:
+        words = (
+            f"{len(lost)} of {trip.n_texts} texts do not survive encoding, the first of them {lost[0][:60]!r}"
+        )
+        asked.findings.fail(words, "tokenizer-lossy")
     else:
-        check.pass_(f"{len(lines)} lines survive encoding and decoding; there is no parent's tokenizer")
+        asked.findings.approve(f"{trip.n_lossless} of {trip.n_texts} texts survive unchanged")
 
 
-def _parents_tokenizer(trial: Trial) -> Sandbox | None:
-    if trial.reference is None or trial.reference.tokenizer is None:
-        return trial.parent
-    own = trial.open("tokenizer", trial.reference.tokenizer)
-    trial.report.engines["parent's tokenizer"] = own.report
-    return own
-
-
-def _judge(trial: Trial, check: Check, differing: list[str], n_lines: int) -> None:
-    share, limit = len(differing) / n_lines, trial.limits.tokenizer_differing_lines
-    if not differing:
-        check.pass_(f"the ids of all {n_lines} lines are those of the parent's tokenizer", share, limit)
+def _compare_with(asked: Asked, voice: Voice) -> None:
+    """One container of the parent. What the same engine says of it must be the same in everything."""
+    if voice.is_library or asked.ours.is_library:
+        _judge_library(asked, voice)
         return
-    what = f"{len(differing)} of {n_lines} lines have other ids than the parent's tokenizer gives"
-    if share > limit:
-        check.fail(f"{what}: {differing[0][:60]!r}", share, limit, code="tokenizer-differs")
+    found = compare(asked.ours, voice, asked.texts)
+    _note(asked, voice.name, found)
+    if found.n_differing:
+        asked.findings.fail(found.words, "tokenizer-differs")
     else:
-        check.warn(f"{what}: {differing[0][:60]!r}", share, limit)
+        asked.findings.approve(f"all have the ids of the parent's {voice.name}")
+    compare_special(asked.ours.vocabulary, voice.vocabulary, asked.findings)
+    for difference in compare_tables(read_tables(asked.ours.path), read_tables(voice.path)):
+        if difference.breaks_text:
+            asked.findings.fail(f"its tokenizer is not its parent's: {difference.words}", "tokenizer-differs")
+        else:
+            asked.findings.warn(f"its tokenizer is not quite its parent's: {difference.words}")
+
+
+def _judge_library(asked: Asked, voice: Voice) -> None:
+    plain = [text for text in asked.texts if is_plain(text)]
+    awkward = [text for text in asked.texts if not is_plain(text)]
+    found, odd = compare(asked.ours, voice, plain), compare(asked.ours, voice, awkward)
+    _note(asked, voice.name, found, odd)
+    _judge_shares(asked, f"the parent's {voice.name}", found, odd)
+
+
+def _judge_shares(asked: Asked, whose: str, plain: Disagreement, awkward: Disagreement) -> None:
+    if plain.share > asked.trial.limits.tokenizer_differing_lines or awkward.share > MAX_AWKWARD_SHARE:
+        asked.findings.fail(plain.words or awkward.words, "tokenizer-differs")
+    elif plain.n_differing:
+        asked.findings.warn(plain.words)
+    else:
+        asked.findings.approve(f"{plain.n_texts} plain texts have the ids of {whose}")
+
+
+def _compare_own(asked: Asked, voice: Voice) -> None:
+    """The artifact's own containers agree: which one is read depends on the client."""
+    found = compare(asked.ours, voice, [text for text in asked.texts if is_plain(text)])
+    if found.n_differing:
+        asked.findings.warn(f"its own tokenizers differ: {found.words}")
+
+
+def _compare_stated(asked: Asked) -> None:
+    """What is known of the parent without one of its tokenizers in llama.cpp: a recording, and its settings."""
+    reference = asked.reference
+    if reference is not None and reference.reading is not None and not asked.theirs:
+        known = reference.reading.strings
+        plain = compare_known(asked.ours, known, asked.texts)
+        _note(asked, "reading", plain)
+        _judge_shares(asked, "the parent, as recorded", plain, Disagreement(0, 0))
+    folder = _parents_folder(reference)
+    if folder is not None and all(voice.is_library for voice in asked.theirs) and not asked.ours.is_library:
+        stated = expected_special(folder, asked.ours.vocabulary)
+        if stated is not None:
+            compare_special(asked.ours.vocabulary, stated, asked.findings)
+
+
+def _note(asked: Asked, name: str, *found: Disagreement) -> None:
+    value = asked.findings.value.setdefault("differing", {})
+    value[name] = sum(one.n_differing for one in found)
+
+
+def _compare_templates(asked: Asked) -> None:
+    try:
+        own = templates_of(asked.trial.path)
+    except EngineError as error:
+        asked.findings.fail(f"its chat templates cannot be read: {error.message}", error.code)
+        return
+    parents: dict[str, str] | None = None
+    folder = _parents_folder(asked.reference)
+    try:
+        if folder is not None and any((folder / name).exists() for name in CONTAINERS):
+            parents = templates_of(folder)
+        elif asked.reference is not None and asked.reference.path.is_file():
+            parents = templates_of(asked.reference.path)
+    except (EngineError, HeaderError) as error:
+        asked.findings.warn(f"its parent's chat templates were not read: {error}")
+    compare_templates(own, parents, Speakers(asked.ours, asked.theirs, asked.findings))
