@@ -15,12 +15,18 @@ from conversion.inference.engine import EngineError
 from conversion.inference.greedy import continue_greedily
 from conversion.inference.judge import Reference, judge
 from conversion.inference.limits import HOLDS
+from conversion.inference.probe import main as try_to_escape
 from conversion.inference.sandbox import Sandbox
 from conversion.inference.table import report_lines
 
 
 def main() -> int:
-    options = _parser().parse_args()
+    parser = _parser()
+    options = parser.parse_args()
+    if options.probe:
+        return try_to_escape()
+    if options.file is None:
+        parser.error("FILE is needed, or --probe")
     for path in (options.file, options.parent):
         if path is not None and not path.exists():
             sys.stderr.write(f"{path}: no such file\n")
@@ -40,11 +46,14 @@ def main() -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m conversion.inference", description=__doc__)
-    parser.add_argument("file", type=Path, metavar="FILE", help="a GGUF file")
+    parser.add_argument("file", type=Path, nargs="?", metavar="FILE", help="a GGUF file")
     parser.add_argument("--parent", type=Path, help="what it was made from: a GGUF, or a checkpoint's folder")
     parser.add_argument("--prompt", metavar="TEXT", help="continue this text instead of judging the file")
     parser.add_argument("--tokens", type=int, default=24, help="how many tokens to add (24)")
     parser.add_argument("--threads", type=int, default=1, help="threads of the engine (1)")
+    parser.add_argument(
+        "--probe", action="store_true", help="only try to get out of the sandbox on this machine"
+    )
     parser.add_argument("--json", action="store_true", help="JSON on standard output")
     return parser
 

@@ -37,7 +37,9 @@ ROOT = Path(__file__).resolve().parents[2]
 MAX_MESSAGE_BYTES = 1 << 20
 
 if __name__ == "__main__":
-    os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", HF_HUB_OFFLINE="1")
+    os.environ.update(
+        OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", RAYON_NUM_THREADS="1", HF_HUB_OFFLINE="1"
+    )
     # ggml's abort would start a debugger for a backtrace, which the sandbox forbids: then its signal is another one.
     os.environ["GGML_NO_BACKTRACE"] = "1"
     sys.path.insert(0, str(ROOT))

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from conversion.inference.confine import MIB, NOT_ISOLATED, Limits
 from conversion.inference.engine import EngineError
@@ -69,6 +70,13 @@ class Outcome:
     @property
     def succeeded(self) -> list[Attempt]:
         return [attempt for attempt in self.attempts if attempt.succeeded]
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "isolation": self.isolation,
+            "missing": self.missing,
+            "attempts": [vars(attempt) for attempt in self.attempts],
+        }
 
     @property
     def missing(self) -> dict[str, str]:
@@ -255,6 +263,12 @@ def outcome_lines(outcome: Outcome) -> Iterator[str]:
         yield f"THE SANDBOX DOES NOT HOLD: {len(outcome.succeeded)} of {n} attempts succeeded: {names}"
     else:
         yield f"The sandbox holds: none of {n} attempts succeeded."
+
+
+def main() -> int:
+    outcome = probe()
+    sys.stdout.write("\n".join(outcome_lines(outcome)) + "\n")
+    return 1 if outcome.succeeded else 0
 
 
 # --- targets -----------------------------------------------------------------------------------------------

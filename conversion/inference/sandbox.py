@@ -9,7 +9,6 @@ import fcntl
 import math
 import mmap
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -29,6 +28,7 @@ from conversion.inference.conversation import Answer, Conversation, HungUp, TooL
 from conversion.inference.engine import NEEDS_SCRATCH, EngineError, EngineReport, Facts
 from conversion.inference.onnx_inputs import Feed
 from conversion.inference.passes import Passage, Passes, Streaming
+from conversion.inference.subjects import SHARD
 
 CHILD = Path(__file__).with_name("child.py")
 SHARED_BYTES = 8 * MIB
@@ -45,7 +45,6 @@ MAX_VOCABULARY, MAX_CONTEXT = 2**24, 2**31 - 1
 _OF_THE_MACHINE = {"SIGXCPU": "engine-timeout", "SIGKILL": "engine-out-of-memory"}
 """Signals that say that a limit was reached, or that the kernel was out of memory."""
 
-_SHARD = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$")
 
 Rows = NDArray[np.float32]
 
@@ -335,8 +334,8 @@ def needed_files(path: Path) -> list[Path]:
     if path.is_dir():
         targets = (file.resolve() for file in path.iterdir() if file.is_symlink())
         return [path, *sorted({file for file in targets if file.is_file()})]
-    if found := _SHARD.search(path.name):
-        return sorted(path.parent.glob(f"{path.name[: found.start()]}-?????-of-{found[2]}.gguf"))
+    if found := SHARD.fullmatch(path.name):
+        return sorted(path.parent.glob(f"{found[1]}-*-of-*{found[2]}"))
     return [path]
 
 
