@@ -13,10 +13,11 @@ from conversion.naming.base import Config, Family, NamingError, Target
 from conversion.naming.collecting import collected, new_collector
 from conversion.naming.file_types import Asked, FileType, choose_types, converter_types
 from conversion.naming.general import describe_general
+from conversion.naming.renaming import BUFFERS
 from conversion.naming.settling import QUANTIZATION_VERSION, Plan, Wish, facts_of, laid_out, settle
 from conversion.naming.vocabulary import describe_vocabulary
 
-__all__ = ["SIDE_FILES", "Plan", "Wish", "in_reference_order", "plan_gguf", "read_config"]
+__all__ = ["SIDE_FILES", "Plan", "Wish", "in_reference_order", "parse_config", "plan_gguf", "read_config"]
 
 MAX_CONFIG_BYTES = 10_000_000
 READABLE = ("F32", "F16", "BF16", "F64")
@@ -71,8 +72,15 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise NamingError("bad-config", "the checkpoint has no config.json, so its architecture is unknown.")
     if path.stat().st_size > MAX_CONFIG_BYTES:
         raise NamingError("bad-config", f"config.json is longer than {MAX_CONFIG_BYTES} bytes.")
+    return parse_config(path.read_bytes())
+
+
+def parse_config(data: bytes) -> dict[str, Any]:
+    """A config.json's bytes as a dict; NamingError `bad-config` if they are too many or no object."""
+    if len(data) > MAX_CONFIG_BYTES:
+        raise NamingError("bad-config", f"config.json is longer than {MAX_CONFIG_BYTES} bytes.")
     try:
-        config = json.loads(path.read_bytes())
+        config = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise NamingError("bad-config", f"config.json is not JSON: {error}") from error
     if not isinstance(config, dict):
@@ -94,7 +102,7 @@ def _check_weights(
             "cannot be converted yet. Convert the checkpoint they were made from.",
         )
     for entry in entries.values():
-        if entry.dtype not in READABLE:
+        if entry.dtype not in READABLE and not entry.name.endswith(BUFFERS):
             raise NamingError(
                 "unsupported-dtype",
                 f"tensor {entry.name[:200]!r} is {entry.dtype}; only {', '.join(READABLE)} can be converted yet.",

@@ -1,12 +1,14 @@
 """Ways to read a target's rows where they are not simply the rows of one tensor: runs, transposes, shifted norms.
 
-Each function returns what `Target.read` wants: (weights, first row, count) to float32 (count, n_cols). Only the rows
-asked for are read, or for a transpose one column range of the source at a time; so a slab stays as small as it was.
+Each is what `Target.read` wants: (weights, first row, count) to float32 (count, n_cols). Only the rows asked for are
+read, or for a transpose one column range of the source at a time; so a slab stays as small as it was. They are data,
+so that what a family does to a tensor can also be undone (`restoring`).
 """
 
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate
 
 import numpy as np
@@ -32,22 +34,67 @@ class Run:
     step: int = 1
 
 
-def of_runs(runs: Sequence[Run]) -> Read:
-    """The runs one after the other: heads sorted by what they are, rows left out, every other row."""
-    ends = list(accumulate(run.count for run in runs))
+@dataclass(frozen=True)
+class Runs:
+    """A `Read` that gives runs of rows, one after the other."""
 
-    def read(weights: Weights, first: int, count: int) -> Rows:
+    runs: tuple[Run, ...]
+
+    def __call__(self, weights: Weights, first: int, count: int) -> Rows:
+        ends = self._ends
         parts, row = [], first
         while row < first + count:
             number = bisect_right(ends, row)
-            run = runs[number]
+            run = self.runs[number]
             start = row - (ends[number] - run.count)
             taken = min(run.count - start, first + count - row)
             parts.append(_strided(weights, run, start, taken))
             row += taken
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
-    return read
+    @cached_property
+    def _ends(self) -> list[int]:
+        return list(accumulate(run.count for run in self.runs))
+
+
+@dataclass(frozen=True)
+class Transposed:
+    """A `Read` that gives columns of blocks of rows as rows; see `transposed`."""
+
+    blocks: tuple[Run, ...]
+    n_cols: int
+    step: int = 1
+    offset: int = 0
+
+    def __call__(self, weights: Weights, first: int, count: int) -> Rows:
+        parts, row = [], first
+        while row < first + count:
+            number, start = divmod(row, self.n_cols)
+            taken = min(self.n_cols - start, first + count - row)
+            begin = self.offset + self.step * start
+            columns = slice(begin, begin + self.step * (taken - 1) + 1, self.step)
+            parts.append(_columns(weights, self.blocks[number], columns))
+            row += taken
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+@dataclass(frozen=True)
+class Shifted:
+    """A `Read` that adds `by` to every value of a tensor, in its own precision if that is F16."""
+
+    source: str
+    by: int
+
+    def __call__(self, weights: Weights, first: int, count: int) -> Rows:
+        rows = weights.rows(self.source, first, count) + np.float32(self.by)
+        if weights.entries[self.source].dtype == "F16":
+            return rows.astype(np.float16).astype(np.float32)
+        return rows
+
+
+def of_runs(runs: Sequence[Run]) -> Runs:
+    """The runs one after the other: heads sorted by what they are, rows left out, every other row."""
+    return Runs(tuple(runs))
 
 
 def _strided(weights: Weights, run: Run, start: int, count: int) -> Rows:
@@ -55,24 +102,13 @@ def _strided(weights: Weights, run: Run, start: int, count: int) -> Rows:
     return weights.rows(run.source, first, (count - 1) * run.step + 1)[:: run.step]
 
 
-def transposed(blocks: Sequence[Run], n_cols: int, *, step: int = 1, offset: int = 0) -> Read:
+def transposed(blocks: Sequence[Run], n_cols: int, *, step: int = 1, offset: int = 0) -> Transposed:
     """Columns `offset`, `offset + step`, … of each block of rows, one block after the other, as rows.
 
     `n_cols` of them are taken of each block: row r of the target is column `offset + step * (r % n_cols)` of block
     r // n_cols. Blocks have a `step` of 1.
     """
-
-    def read(weights: Weights, first: int, count: int) -> Rows:
-        parts, row = [], first
-        while row < first + count:
-            number, start = divmod(row, n_cols)
-            taken = min(n_cols - start, first + count - row)
-            columns = slice(offset + step * start, offset + step * (start + taken - 1) + 1, step)
-            parts.append(_columns(weights, blocks[number], columns))
-            row += taken
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-    return read
+    return Transposed(tuple(blocks), n_cols, step, offset)
 
 
 def rows_at_once(n_rows: int, n_cols: int) -> int:
@@ -91,13 +127,6 @@ def _columns(weights: Weights, block: Run, columns: slice) -> Rows:
     return out
 
 
-def plus_one(source: str) -> Read:
+def plus_one(source: str) -> Shifted:
     """The tensor with 1 added to every value, in the tensor's own precision if that is F16, as the reference adds."""
-
-    def read(weights: Weights, first: int, count: int) -> Rows:
-        rows = weights.rows(source, first, count) + np.float32(1)
-        if weights.entries[source].dtype == "F16":
-            return rows.astype(np.float16).astype(np.float32)
-        return rows
-
-    return read
+    return Shifted(source, 1)

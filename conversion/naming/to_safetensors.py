@@ -1,13 +1,14 @@
-"""Weights of any container as safetensors: same names, same shapes, plain dtypes; in shards where they are large.
+"""Weights of any container as safetensors: plain dtypes, in shards where they are large.
 
-Tensors that are F32, F16, BF16 or F64 become the dtype asked for, or stay as they are where none is; whole numbers and
-booleans always stay. What is quantised (GGUF's types, FP8) is dequantised: to the dtype asked for, or to F32, which
-holds every value exactly. What the quantization lost does not come back, so such a file says in its metadata:
-`holdfast.dequantised_from` names the types, and `holdfast.tensor_names` says whose names they are.
+Tensors keep their names and shapes, or, made from a GGUF, get Hugging Face's again (`restoring`). Those that are F32,
+F16, BF16 or F64 become the dtype asked for, or stay as they are where none is; whole numbers and booleans always stay.
+What is quantised (GGUF's types, FP8) is dequantised: to the dtype asked for, or to F32, which holds every value
+exactly. What the quantization lost does not come back, so such a file says in its metadata: `holdfast.dequantised_from`
+names the types, and `holdfast.tensor_names` says whose names they are.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from conversion.formats.gguf.types import TYPE_BY_NAME
 from conversion.formats.layout import FileLayout, TensorEntry
@@ -48,26 +49,32 @@ def plan_safetensors(
     entries: Mapping[str, TensorEntry],
     dtype: str = "",
     *,
+    targets: Sequence[Target] | None = None,
     tensor_names: str = "",
     max_shard_bytes: int = MAX_SHARD_BYTES,
 ) -> PlannedCheckpoint:
     """`model.safetensors`, or shards and an index; `tensor_names` is noted where it is given.
 
-    NamingError: `unreadable-type` for what nobody here can dequantise, `no-tensors` for nothing.
+    `targets` are the tensors to write, each with its `source` among the entries; every entry as it is where there are
+    none. NamingError: `unreadable-type` for what nobody here can dequantise, `no-tensors` for nothing.
     """
     if not entries:
         raise NamingError("no-tensors", "the source holds no tensors: there is nothing to write.")
-    chosen = {name: _dtype(entry, dtype) for name, entry in entries.items()}
-    lost = tuple(sorted({entry.dtype for entry in entries.values() if _is_quantised(entry.dtype)}))
+    wanted = [_as_it_is(entry) for entry in entries.values()] if targets is None else targets
+    by_name = {target.name: target for target in wanted}
+    sources = {target.name: entries[target.source] for target in wanted}
+    lost = tuple(sorted({entry.dtype for entry in sources.values() if _is_quantised(entry.dtype)}))
     said = dict(METADATA)
     if lost:
         said[DEQUANTISED_FROM] = ", ".join(lost)
     if tensor_names:
         said[TENSOR_NAMES] = tensor_names
-    planned = [(name, entry.shape, chosen[name]) for name, entry in entries.items()]
+    planned = [(target.name, target.shape, _dtype(sources[target.name], dtype)) for target in wanted]
     layout = plan_checkpoint(planned, said, max_shard_bytes=max_shard_bytes)
     files = {
-        path: SafetensorsPlan(one, tuple(_target(entries[entry.name], entry.dtype) for entry in one.entries))
+        path: SafetensorsPlan(
+            one, tuple(_moved(by_name[entry.name], sources[entry.name], entry.dtype) for entry in one.entries)
+        )
         for path, one in layout.files.items()
     }
     return PlannedCheckpoint(files, layout.index, lost)
@@ -90,12 +97,17 @@ def _dtype(entry: TensorEntry, wanted: str) -> str:
     return wanted or "F32"
 
 
-def _target(entry: TensorEntry, dtype: str) -> Target:
-    shape = entry.shape or (1,)
-    if dtype != entry.dtype:
-        return Target(entry.name, shape, entry.name)
+def _as_it_is(entry: TensorEntry) -> Target:
+    return Target(entry.name, entry.shape, entry.name)
+
+
+def _moved(target: Target, entry: TensorEntry, dtype: str) -> Target:
+    """The target; its bytes are moved untouched where it is a tensor of that dtype already."""
+    seen = replace(target, shape=target.shape or (1,))
+    if dtype != entry.dtype or target.read is not None or target.arrange is not None:
+        return seen
 
     def read(weights: Weights, first: int, count: int) -> bytes:
         return weights.read_rows(entry.name, first, count)
 
-    return Target(entry.name, shape, entry.name, packed=Packed(dtype, read))
+    return replace(seen, packed=Packed(dtype, read))

@@ -1,4 +1,4 @@
-"""tokenizer.bin of llama2.c, and the SentencePiece model it was made from, as far as it can be known.
+"""tokenizer.bin of llama2.c as the pieces of the SentencePiece model it was made from, as far as they can be known.
 
 Layout, little-endian: int32 length of the longest token; then for each id float32 score, int32 length, bytes. llama2.c
 writes spaces where SentencePiece has `▁`, and puts line breaks around `<s>` and `</s>`; both are undone here.
@@ -7,32 +7,16 @@ writes spaces where SentencePiece has `▁`, and puts line breaks around `<s>` a
 
 import re
 import struct
-from dataclasses import dataclass
 
 from conversion.formats.errors import HeaderError
+from conversion.formats.sentencepiece import BYTE, CONTROL, NORMAL, SPACE_MARK, UNKNOWN, Piece
 from conversion.formats.source import ByteSource, read_exactly
 
 MAX_TOKENIZER_BYTES = 64 * 1024 * 1024
 MAX_TOKEN_BYTES = 4096
-SPACE_MARK = "\u2581"
 UNKNOWN_ID, CONTROL_IDS = 0, (1, 2)
-NORMAL, UNKNOWN, CONTROL, BYTE = 1, 2, 3, 6
-"""Types of pieces, as sentencepiece_model.proto numbers them."""
-
-_TRAINER_SPEC = b"\x12\x05" + b"\x18\x02" + b"\x98\x02\x01"
-"""Field 2: `model_type` (3) is BPE, `byte_fallback` (35) is true."""
-
-_NORMALIZER_SPEC = b"\x1a\x0c" + b"\x0a\x08identity" + b"\x20\x00"
-"""Field 3: `name` (1) is identity, `remove_extra_whitespaces` (4) is false."""
 
 _BYTE = re.compile(r"<0x[0-9A-F]{2}>")
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    text: str
-    score: float
-    type: int
 
 
 def read_pieces(source: ByteSource, vocab_size: int) -> list[Piece]:
@@ -62,17 +46,6 @@ def read_pieces(source: ByteSource, vocab_size: int) -> list[Piece]:
     return pieces
 
 
-def sentencepiece_model(pieces: list[Piece]) -> bytes:
-    """The pieces as a `tokenizer.model`: a `ModelProto` with what Llama's own says of training and normalizing."""
-    model = bytearray()
-    for piece in pieces:
-        text = piece.text.encode()
-        message = b"\x0a" + _varint(len(text)) + text + b"\x15" + struct.pack("<f", piece.score)
-        message += b"\x18" + _varint(piece.type)
-        model += b"\x0a" + _varint(len(message)) + message
-    return bytes(model) + _TRAINER_SPEC + _NORMALIZER_SPEC
-
-
 def _piece(number: int, score: float, data: bytes) -> Piece:
     try:
         text = data.decode("utf-8")
@@ -85,11 +58,3 @@ def _piece(number: int, score: float, data: bytes) -> Piece:
     if _BYTE.fullmatch(text):
         return Piece(text, score, BYTE)
     return Piece(text.replace(" ", SPACE_MARK), score, NORMAL)
-
-
-def _varint(number: int) -> bytes:
-    out = bytearray()
-    while number > 127:
-        out.append(number & 127 | 128)
-        number >>= 7
-    return bytes([*out, number])

@@ -16,7 +16,8 @@ import numpy.typing as npt
 from conversion.formats.errors import HeaderError, quoted
 from conversion.formats.layout import TensorEntry, row_range
 from conversion.formats.llama2c.header import Header, Place, is_llama2c, places, read_header
-from conversion.formats.llama2c.tokenizer import read_pieces, sentencepiece_model
+from conversion.formats.llama2c.tokenizer import read_pieces
+from conversion.formats.sentencepiece import sentencepiece_model
 from conversion.formats.source import ByteSource, read_exactly
 from conversion.formats.weights import Rows, decode_rows, n_columns
 
@@ -112,6 +113,14 @@ def open_llama2c(sources: Mapping[str, ByteSource]) -> Llama2cWeights:
     }
     metadata = {"llama2c.version": header.version, "llama2c.group_size": header.group_size}
     return Llama2cWeights(entries, metadata, side_files, header, source, {p.name: p for p in placed})
+
+
+def read_entries(source: ByteSource) -> tuple[TensorEntry, ...]:
+    """The tensors of a checkpoint as they are stored: F32, or I8, whose bytes go on with the scales of its groups."""
+    placed = places(read_header(source), source.size_bytes)
+    return tuple(
+        TensorEntry(p.name, "I8" if p.group_size else "F32", p.shape, p.start, p.stored_bytes) for p in placed
+    )
 
 
 def hugging_face_config(header: Header) -> dict[str, Any]:
