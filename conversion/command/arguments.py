@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 MADE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
+UNITS = {"M": 10**6, "G": 10**9}
+
 EPILOG = """\
 SRC is a folder in Hugging Face's layout, or a .safetensors, .gguf (the first of a split one), PyTorch (.bin, .pt,
 .pth) or llama2.c file; or, with --base, the folder of a LoRA adapter, which becomes a GGUF adapter. DST is a folder,
@@ -13,6 +15,7 @@ or the file's own name where one file is made.
 
 TYPES are file types of llama.cpp (F32, F16, BF16, Q8_0, Q6_K, Q5_K_M, Q4_K_M, IQ4_XS, ...), each a GGUF, or
 `safetensors`, `safetensors-f32`, `safetensors-f16`, `safetensors-bf16`. Several are made in one pass over the source.
+Safetensors of a GGUF have Hugging Face's names, config.json and tokenizer again where its architecture can be restored.
 
 Files get their names when all of them are whole; a run that fails or is interrupted leaves nothing.
 
@@ -62,6 +65,22 @@ def parser() -> argparse.ArgumentParser:
         help="safetensors files of at most N bytes of tensors",
     )
     made.add_argument(
+        "--keep-names", action="store_true", help="safetensors of a GGUF keep the names that GGUF has"
+    )
+    cutting = made.add_argument_group("a GGUF in several files, as for llama-gguf-split")
+    limits = cutting.add_mutually_exclusive_group()
+    limits.add_argument(
+        "--split-max-size",
+        metavar="N(M|G)",
+        type=size_bytes,
+        default=0,
+        help="bytes of tensors in a part, e.g. 2G",
+    )
+    limits.add_argument("--split-max-tensors", metavar="N", type=int, default=0, help="tensors in a part")
+    cutting.add_argument(
+        "--no-tensor-first-split", action="store_true", help="the first part has metadata alone"
+    )
+    made.add_argument(
         "--threads", metavar="N", type=int, default=os.cpu_count() or 1, help="default: all cores"
     )
     made.add_argument("--force", action="store_true", help="replace files that are there")
@@ -78,6 +97,16 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     options.types = [part for part in dict.fromkeys(name.strip() for name in options.to.split(",")) if part]
     if not options.types:
         made.error("--to needs at least one file type, such as Q4_K_M")
-    if options.threads < 1 or options.max_shard_bytes < 0:
-        made.error("--threads must be at least 1, --max-shard-bytes positive")
+    if options.threads < 1 or options.max_shard_bytes < 0 or options.split_max_tensors < 0:
+        made.error("--threads must be at least 1, --max-shard-bytes and --split-max-tensors positive")
+    if options.no_tensor_first_split and not (options.split_max_size or options.split_max_tensors):
+        made.error("--no-tensor-first-split goes with --split-max-size or --split-max-tensors")
     return options
+
+
+def size_bytes(text: str) -> int:
+    """`300M` or `2G`, in thousands as llama-gguf-split counts."""
+    number, unit = text[:-1], text[-1:]
+    if unit not in UNITS or not number.isdecimal() or not int(number):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 300M or 2G")
+    return int(number) * UNITS[unit]

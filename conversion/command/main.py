@@ -39,6 +39,8 @@ def _run(options: argparse.Namespace) -> int:
             sources.opened(Path(options.source), options.adapter) as source,
             planning.planned(options, source) as job,
         ):
+            for said in dict.fromkeys(line for made in job.made for line in made.said):
+                _say(said)
             if not options.dry_run:
                 _make(options, job)
             if options.json:

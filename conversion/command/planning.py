@@ -1,7 +1,6 @@
 """From what was asked to files planned to the last byte."""
 
 import argparse
-import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -23,12 +22,13 @@ SAFETENSORS = {
 
 @dataclass(frozen=True)
 class Made:
-    """What one of the asked types becomes: big files planned, small ones beside them ready."""
+    """What one of the asked types becomes: big files planned, small ones beside them ready, and what is to be said."""
 
     type_name: str
     outputs: tuple[Output, ...]
     small_files: dict[Path, bytes] = field(default_factory=dict)
     lacks: tuple[str, str] | None = None
+    said: tuple[str, ...] = ()
 
     @property
     def size_bytes(self) -> int:
@@ -101,7 +101,18 @@ def _gguf(options: argparse.Namespace, source: LocalSource, name: str, wish: Wis
     else:
         plan, weights = _plan(source, wish, allow_requantize=options.allow_requantize)
     path = _path(options, f"{source.name}-{file_type.name}.gguf", ".gguf")
-    return weights, Made(file_type.name, (Output(path, plan),), lacks=plan.lacks)
+    return weights, Made(file_type.name, _parts(options, path, plan), lacks=plan.lacks)
+
+
+def _parts(options: argparse.Namespace, path: Path, plan: Plan) -> tuple[Output, ...]:
+    """The one file, or the parts that it is cut into."""
+    if not options.split_max_size and not options.split_max_tensors:
+        return (Output(path, plan),)
+    from conversion.naming.splitting import Split, split_plan
+
+    split = Split(options.split_max_size, options.split_max_tensors, options.no_tensor_first_split)
+    parts = split_plan(plan, path.name.removesuffix(".gguf"), split)
+    return tuple(Output(path.with_name(name), part) for name, part in parts.items())
 
 
 def _plan(source: LocalSource, wish: Wish, *, allow_requantize: bool) -> tuple[Plan, Weights]:
@@ -130,54 +141,20 @@ def _plan(source: LocalSource, wish: Wish, *, allow_requantize: bool) -> tuple[P
 
 
 def _safetensors(options: argparse.Namespace, source: LocalSource, name: str) -> tuple[Weights, Made]:
-    from conversion.formats.lora import MergedWeights
-    from conversion.formats.packed import unpack
     from conversion.formats.safetensors_shards import MAX_SHARD_BYTES
-    from conversion.naming.to_safetensors import plan_safetensors
+    from conversion.naming.checkpoints import plan_checkpoint
 
-    config = _config(source)
-    is_merged = isinstance(source.weights, MergedWeights)
-    weights = source.weights if is_merged else unpack(source.weights, config)
-    one = plan_safetensors(
-        weights.entries, SAFETENSORS[name],
-        tensor_names="gguf" if source.is_gguf else "", max_shard_bytes=options.max_shard_bytes or MAX_SHARD_BYTES,
+    one = plan_checkpoint(
+        source.weights, source.folder, SAFETENSORS[name], keep_names=options.keep_names,
+        max_shard_bytes=options.max_shard_bytes or MAX_SHARD_BYTES,
     )  # fmt: skip
-    target = Path(options.target)
-    if len(options.types) == 1 and len(one.files) == 1 and target.suffix == ".safetensors":
-        return weights, Made(name, tuple(Output(target, plan) for plan in one.files.values()))
+    files, target = one.planned.files, Path(options.target)
+    if len(options.types) == 1 and len(files) == 1 and target.suffix == ".safetensors":
+        return one.weights, Made(name, tuple(Output(target, plan) for plan in files.values()), said=one.said)
     folder = target if len(options.types) == 1 else target / f"{source.name}-{name}"
-    small = _beside(source, config, SAFETENSORS[name], folder)
-    if one.index:
-        small[folder / "model.safetensors.index.json"] = one.index
-    return weights, Made(name, tuple(Output(folder / path, plan) for path, plan in one.files.items()), small)
-
-
-def _config(source: LocalSource) -> dict[str, object]:
-    if source.is_gguf or not (source.folder / "config.json").is_file():
-        return {}
-    from conversion.naming.plan import read_config
-
-    return read_config(source.folder)
-
-
-def _beside(source: LocalSource, config: dict[str, object], dtype: str, folder: Path) -> dict[Path, bytes]:
-    """The small files a loader needs; config.json no longer speaks of a packing that is undone."""
-    if not config:
-        return {}
-    from conversion.naming.plan import SIDE_FILES
-
-    small = {
-        folder / name: (source.folder / name).read_bytes()
-        for name in SIDE_FILES
-        if (source.folder / name).is_file()
-    }
-    names = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
-    changed = {key: value for key, value in config.items() if key != "quantization_config"}
-    for key in {"dtype", "torch_dtype"} & changed.keys():
-        changed[key] = names.get(dtype, changed[key])
-    if changed != config:
-        small[folder / "config.json"] = json.dumps(changed, indent=2, ensure_ascii=False).encode() + b"\n"
-    return small
+    small = {folder / path: data for path, data in one.small.items()}
+    outputs = tuple(Output(folder / path, plan) for path, plan in files.items())
+    return one.weights, Made(name, outputs, small, said=one.said)
 
 
 def _path(options: argparse.Namespace, name: str, suffix: str) -> Path:

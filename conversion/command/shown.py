@@ -21,6 +21,8 @@ def _object(made: Made, *, with_tensors: bool) -> dict[str, Any]:
         ],
         "tensor_types": _counted(made),
     }
+    if made.said:
+        shown["said"] = list(made.said)
     if made.lacks:
         shown["needs_imatrix"] = {"tensor": made.lacks[0], "type": made.lacks[1]}
     if with_tensors:

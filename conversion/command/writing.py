@@ -2,9 +2,11 @@
 
 Every byte's place is known beforehand, so each thread reads a slab, makes it for every file that wants it, and writes
 it where it belongs; nothing waits for its turn. Files are made under a temporary name beside their own, read again as
-a reader would, and only when all are whole each gets its name. A failed or interrupted run leaves nothing.
+a reader would, and only when all are whole and on the disk each gets its name. A failed or interrupted run leaves
+nothing; a machine that loses power leaves no file under its own name that is less than whole.
 """
 
+import errno
 import os
 import shutil
 import threading
@@ -25,6 +27,7 @@ SLAB_ELEMENTS = 1 << 18
 """1 MB of float32, the chunk of the kernels: it stays in the cache of one core from reading to writing."""
 
 POLL_SECONDS = 0.1
+NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 
 
 class WriteError(Exception):
@@ -44,7 +47,7 @@ class Output:
 
     @property
     def partial(self) -> Path:
-        return self.path.with_name(f".{self.path.name}.{os.getpid()}.partial")
+        return _partial_of(self.path)
 
 
 def write_files(
@@ -71,10 +74,26 @@ def write_files(
             _partial_of(path).write_bytes(data)
         for output in outputs:
             _check(output.partial, output.plan.layout)
-        for output in outputs:
-            output.partial.replace(output.path)
-        for path in small:
+        paths = [*(output.path for output in outputs), *small]
+        for path in paths:
+            flush(_partial_of(path))
+        for path in paths:
             _partial_of(path).replace(path)
+        for folder in dict.fromkeys(path.parent for path in paths):
+            flush(folder)
+
+
+def flush(path: Path) -> None:
+    """What was written to the file, or the names in the folder, survives a loss of power. WriteError `write-failed`."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        code = "no-space" if error.errno in NO_SPACE else "write-failed"
+        raise WriteError(code, f"{path.name} cannot be made durable: {error}. Run again.") from error
 
 
 def _partial_of(path: Path) -> Path:
@@ -172,7 +191,7 @@ class _Crew:
                 with self.lock:
                     self.done_bytes += made
         except OSError as error:
-            code = "no-space" if error.errno in {28, 122} else "write-failed"
+            code = "no-space" if error.errno in NO_SPACE else "write-failed"
             self.fault = WriteError(code, f"{error}. What was written was removed.")
         except BaseException as error:  # handed to the thread that waits, and raised there
             self.fault = error

@@ -40,11 +40,12 @@ def plan_adapter(adapter: Adapter, folder: Path, base_config: Config, file_type:
     targets = [part for target in _of_base(adapter, family, base_config) for part in _parts(adapter, target)]
     types = [_type_of(target, file_type) for target in targets]
     tensors = [(target.name, target.shape, kind) for target, kind in zip(targets, types, strict=True)]
+    metadata = _metadata(adapter, family, folder)
     try:
-        layout = plan_file(_metadata(adapter, family, folder), tensors)
+        layout = plan_file(metadata, tensors)
     except (ValueError, TypeError, OverflowError, struct.error) as error:
         raise NamingError("cannot-be-gguf", f"the adapter cannot be written: {str(error)[:300]}") from error
-    return Plan(file_type, layout, tuple(targets))
+    return Plan(file_type, layout, tuple(targets), metadata=metadata)
 
 
 def _of_base(adapter: Adapter, family: Family, base_config: Config) -> list[Target]:

@@ -19,7 +19,7 @@ QUANTIZATION_VERSION = 2
 
 @dataclass(frozen=True)
 class Plan:
-    """The file to be: its layout, and what fills each entry, in the same order.
+    """The file to be: its layout, what fills each entry, in the same order, and the metadata in its header.
 
     `lacks` is a tensor, with its type, that llama-quantize makes with an imatrix or not at all, where there is none:
     such a plan can be shown, not carried out.
@@ -30,6 +30,7 @@ class Plan:
     targets: tuple[Target, ...]
     imatrix: Imatrix | None = None
     lacks: tuple[str, str] | None = None
+    metadata: Mapping[str, Value] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def laid_out(metadata: dict[str, Value], targets: Sequence[Target], types: list[
     except (ValueError, TypeError, AttributeError, OverflowError, struct.error) as error:
         # A card or tokenizer may put a number where a text belongs, or half a surrogate pair into one.
         raise NamingError("cannot-be-gguf", f"the metadata cannot be written: {str(error)[:300]}") from error
-    return Plan(wish.file_type, layout, tuple(targets), wish.imatrix, lacks)
+    return Plan(wish.file_type, layout, tuple(targets), wish.imatrix, lacks, metadata)
 
 
 def _check_imatrix(targets: Sequence[Target], types: list[str], wish: Wish) -> tuple[str, str] | None:
