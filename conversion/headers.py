@@ -5,7 +5,7 @@ read again by every inspection: a later program may know a dtype that this one d
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -13,22 +13,53 @@ from typing import Any
 from django.db import transaction
 
 from conversion.card import jsonable
-from conversion.formats import gguf, safetensors
+from conversion.formats import gguf, llama2c, pytorch, safetensors
 from conversion.formats.errors import HeaderError
-from conversion.formats.gguf import GgufHeader, MetadataValue, ValueType
+from conversion.formats.gguf import MetadataValue, ValueType
 from conversion.formats.layout import TensorEntry
-from conversion.formats.safetensors import SafetensorsHeader
+from conversion.formats.opening import LLAMA2C, PYTORCH, kind_of
 from conversion.formats.source import ByteSource, RangeSource
 from mirror.blobs import BlobStore
 from mirror.blobs.keys import blob_key
 from registry.models import Blob, Header, Tensor
 from registry.work import Lease
 
-FORMATS = {".safetensors": "safetensors", ".gguf": "gguf"}
-READERS: dict[str, Callable[[ByteSource], SafetensorsHeader | GgufHeader]] = {
-    "safetensors": safetensors.read_header,
-    "gguf": gguf.read_header,
+Metadata = Mapping[str, str | MetadataValue]
+
+
+def _read_safetensors(source: ByteSource) -> tuple[tuple[TensorEntry, ...], Metadata]:
+    header = safetensors.read_header(source)
+    return header.entries, header.metadata
+
+
+def _read_gguf(source: ByteSource) -> tuple[tuple[TensorEntry, ...], Metadata]:
+    header = gguf.read_header(source)
+    return header.entries, header.metadata
+
+
+def _read_pytorch(source: ByteSource) -> tuple[tuple[TensorEntry, ...], Metadata]:
+    return pytorch.read_entries(source), {}
+
+
+def _read_llama2c(source: ByteSource) -> tuple[tuple[TensorEntry, ...], Metadata]:
+    header = llama2c.read_header(source)
+    return llama2c.read_entries(source), {"llama2c.version": str(header.version)}
+
+
+READERS: dict[str, Callable[[ByteSource], tuple[tuple[TensorEntry, ...], Metadata]]] = {
+    "safetensors": _read_safetensors,
+    "gguf": _read_gguf,
+    "pytorch": _read_pytorch,
+    "llama2c": _read_llama2c,
 }
+NAMED = {".safetensors": "safetensors", ".gguf": "gguf", ".pt": "pytorch", ".pth": "pytorch"}
+"""Endings that mean one format, whatever the bytes are: what is not one is a refused header."""
+
+UNNAMED = (".bin", ".ckpt")
+"""Endings that anything may have; the first bytes decide, and most such files have no header."""
+
+KINDS = {PYTORCH: "pytorch", LLAMA2C: "llama2c"}
+PICKLES = tuple(bytes((0x80, protocol)) for protocol in range(2, 6))
 ROWS_PER_INSERT = 2_000
 MAX_METADATA_CHARACTERS = 1_000_000
 """Of one header, as JSON in its row; what is beyond is left out and said to be."""
@@ -47,9 +78,25 @@ class Reading:
     refused: HeaderError | None = None
 
 
-def format_of(path: str) -> str | None:
-    """The format whose header a file of this name should have, or None."""
-    return next((name for ending, name in FORMATS.items() if path.lower().endswith(ending)), None)
+def may_have_header(path: str) -> bool:
+    """Whether a file of this name may hold tensors; what trainers save beside them does not."""
+    name = path.rpartition("/")[2]
+    return path.lower().endswith((*NAMED, *UNNAMED)) and not name.startswith(pytorch.NOT_WEIGHTS)
+
+
+def format_of(path: str, source: ByteSource) -> str | None:
+    """The format whose header the file should have, by its name or else by its first bytes; None for neither.
+
+    A few small reads. A llama2.c checkpoint may have any ending that PyTorch's have.
+    """
+    if not may_have_header(path):
+        return None
+    named = next((name for ending, name in NAMED.items() if path.lower().endswith(ending)), None)
+    if named in ("safetensors", "gguf"):
+        return named
+    found = KINDS.get(kind_of(path, source) or "")
+    is_pickle = source.read(0, min(2, source.size_bytes)) in PICKLES
+    return found or ("pytorch" if is_pickle else named)
 
 
 def blob_source(store: BlobStore, blob: Blob) -> ByteSource:
@@ -76,13 +123,13 @@ def inspect_blob(lease: Lease, store: BlobStore, blob: Blob, format_name: str) -
 def read_blob(source: ByteSource, format_name: str) -> Reading:
     """What the header says, or why it was refused; errors of the store pass through."""
     try:
-        header = READERS[format_name](source)
+        entries, metadata = READERS[format_name](source)
     except HeaderError as refused:
         return Reading(format_name, refused=refused)
-    return Reading(format_name, header.entries, summarised(header.metadata))
+    return Reading(format_name, entries, summarised(metadata))
 
 
-def summarised(metadata: dict[str, str] | dict[str, MetadataValue]) -> dict[str, Any]:
+def summarised(metadata: Metadata) -> dict[str, Any]:
     """Metadata as JSON of bounded size: long arrays as type, length and first few, long texts cut."""
     kept: dict[str, Any] = {}
     room, n_left_out = MAX_METADATA_CHARACTERS, 0

@@ -18,7 +18,7 @@ from conversion.formats import gguf
 from conversion.formats.checkpoint import INDEX_SUFFIX, open_checkpoint
 from conversion.formats.errors import HeaderError
 from conversion.formats.gguf import GgufHeader
-from conversion.headers import blob_source, format_of, inspect_blob
+from conversion.headers import blob_source, format_of, inspect_blob, may_have_header
 from conversion.lineage import adopt_children, record_declared
 from mirror.blobs import BlobStore
 from mirror.blobs.errors import StoreError
@@ -32,7 +32,7 @@ AGENT = "holdfast inspection"
 NO_SINGLE_CHECKPOINT = {"ck-empty", "ck-ambiguous"}
 """Not a fault: a repo may hold no safetensors at its top, or several models side by side."""
 
-_SPLIT_GGUF = re.compile(r"-\d{5}-of-(\d{5})\.gguf$", re.IGNORECASE)
+_SHARD = re.compile(r"-\d{5}-of-(\d{5})(\.gguf|\.bin)$", re.IGNORECASE)
 
 
 def inspect_commit(lease: Lease) -> dict[str, Any] | Again | None:
@@ -62,8 +62,9 @@ def _read_headers(lease: Lease, store: BlobStore, commit: Commit) -> bool:
         if lease.should_stop():
             return False
         lease.progress(n_bytes, commit.size_bytes, "read")
-        header = inspect_blob(lease, store, file.blob, format_of(file.path) or "")
-        if header.error_code:
+        format_name = format_of(file.path, blob_source(store, file.blob))
+        header = inspect_blob(lease, store, file.blob, format_name) if format_name else None
+        if header is not None and header.error_code:
             _note_refusal(
                 lease,
                 commit,
@@ -77,9 +78,9 @@ def _read_headers(lease: Lease, store: BlobStore, commit: Commit) -> bool:
 
 
 def weight_files(commit: Commit) -> list[File]:
-    """The files whose headers we read, by path, each with its blob. One query."""
+    """The files that may have a header, by path, each with its blob. One query."""
     files = commit.files.select_related("blob").order_by("path")
-    return [file for file in files if format_of(file.path)]
+    return [file for file in files if may_have_header(file.path)]
 
 
 def _record(lease: Lease, store: BlobStore, commit: Commit) -> dict[str, Any]:
@@ -125,8 +126,9 @@ def _gguf_header(store: BlobStore, files: list[File]) -> GgufHeader | None:
 def _chosen_weights(store: BlobStore, files: list[File]) -> tuple[list[File], HeaderError | None]:
     """The files whose tensors are the model, and what is wrong with the checkpoint they should form.
 
-    The checkpoint at the top of the commit if it has one; else every safetensors file, each blob once; else the GGUF
-    file, with its parts if it is split, that has the most parameters: the others are the same model in other types.
+    The checkpoint at the top of the commit if it has one; else every safetensors file, each blob once; else of the GGUF
+    files, or else of PyTorch's, or else of llama2.c's, the one that has the most parameters, with its parts if it is
+    split: the others are the same model in other types.
     """
     problem = None
     try:
@@ -137,14 +139,15 @@ def _chosen_weights(store: BlobStore, files: list[File]) -> tuple[list[File], He
         # A header's own fault has been noted with its file already.
         problem = error if error.code.startswith("ck-") and error.code not in NO_SINGLE_CHECKPOINT else None
     once = {file.blob_id: file for file in files if _is_readable(file, "safetensors")}
-    return list(once.values()) or _largest_gguf(files), problem
+    largest = (_largest(files, name) for name in ("gguf", "pytorch", "llama2c"))
+    return list(once.values()) or next(filter(None, largest), []), problem
 
 
-def _largest_gguf(files: list[File]) -> list[File]:
+def _largest(files: list[File], format_name: str) -> list[File]:
     models: dict[str, list[File]] = {}
     for file in files:
-        if _is_readable(file, "gguf"):
-            models.setdefault(_SPLIT_GGUF.sub(r"-of-\1", file.path), []).append(file)
+        if _is_readable(file, format_name):
+            models.setdefault(_SHARD.sub(r"-of-\1\2", file.path), []).append(file)
     return max(
         models.values(), key=lambda parts: sum(file.blob.header.parameter_count for file in parts), default=[]
     )

@@ -5,6 +5,15 @@ opcodes), `archive` (the zip), `file` (zip or legacy), `state_dict` (names), `we
 """
 
 from conversion.formats.pytorch.file import SNIFF_BYTES, TorchFile, is_pytorch, read_file
-from conversion.formats.pytorch.weights import TorchWeights, open_pytorch
+from conversion.formats.pytorch.weights import NOT_WEIGHTS, TorchWeights, open_pytorch, read_entries
 
-__all__ = ["SNIFF_BYTES", "TorchFile", "TorchWeights", "is_pytorch", "open_pytorch", "read_file"]
+__all__ = [
+    "NOT_WEIGHTS",
+    "SNIFF_BYTES",
+    "TorchFile",
+    "TorchWeights",
+    "is_pytorch",
+    "open_pytorch",
+    "read_entries",
+    "read_file",
+]

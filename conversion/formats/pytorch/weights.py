@@ -79,16 +79,27 @@ def open_pytorch(sources: Mapping[str, ByteSource]) -> TorchWeights:
     aliases: dict[str, str] = {}
 
     def read(path: str) -> Iterable[TensorEntry]:
-        opened = file.read_file(sources[path])
-        tensors = state_dict.flattened(opened.value)
+        found, tensors = _read(sources[path])
         views.update(tensors)
         aliases.update(state_dict.aliases(tensors))
-        return [_entry(name, view, opened.places[view.storage.key][0]) for name, view in tensors.items()]
+        return found
 
     entries, path_of = gathered(paths, weight_map, read)
     unlisted = tuple(name for name in entries if weight_map is not None and name not in weight_map)
     chosen = {path: sources[path] for path in paths}
     return TorchWeights(entries, path_of, paths, {"format": "pt"}, unlisted, chosen, views, aliases)
+
+
+def read_entries(source: ByteSource) -> tuple[TensorEntry, ...]:
+    """The tensors of one file, be it a whole checkpoint or a shard; nothing in it is executed."""
+    return tuple(_read(source)[0])
+
+
+def _read(source: ByteSource) -> tuple[list[TensorEntry], dict[str, View]]:
+    opened = file.read_file(source)
+    tensors = state_dict.flattened(opened.value)
+    entries = [_entry(name, view, opened.places[view.storage.key][0]) for name, view in tensors.items()]
+    return entries, tensors
 
 
 def _entry(name: str, view: View, storage_start: int) -> TensorEntry:
