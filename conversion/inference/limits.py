@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from conversion.formats.layout import TensorEntry
+from conversion.inference.embeddings import VectorLimits
 from conversion.inference.fidelity import Figures
+from conversion.inference.outputs import NetworkLimits
 
 if TYPE_CHECKING:
     from conversion.inference.report import Check
@@ -82,6 +84,8 @@ class Limits:
     uniform_entropy_share: float
     tokenizer_differing_lines: float
     greedy_margin_nats: float
+    networks: NetworkLimits
+    vectors: dict[str, VectorLimits]
     classes: dict[str, ClassLimits]
 
     def class_of(
@@ -145,7 +149,9 @@ def read_limits() -> Limits:
         for name, values in data.pop("classes").items()
     }
     data.pop("sources")
-    return Limits(classes=classes, **data)
+    vectors = {name: VectorLimits(**values) for name, values in data.pop("vectors").items()}
+    networks = NetworkLimits(**data.pop("networks"))
+    return Limits(classes=classes, vectors=vectors, networks=networks, **data)
 
 
 def judge_figures(
@@ -162,9 +168,7 @@ def judge_figures(
     elif missed:
         check.warn(f"close to its parent for a file of class {limits.name}, but {missed[0]}", value, limit)
     else:
-        kld = f"mean KLD {figures.mean_kld:.2g} ± {figures.kld_error:.1g}"
-        same = f"the same next token at {figures.top1_agreement:.1%} of {figures.n_positions:,} positions"
-        check.pass_(f"says what its parent says: {kld}, {same}", value, limit)
+        check.pass_(f"says what its parent says: {figures}", value, limit)
 
 
 def further_than(figures: Figures, yardstick: Yardstick | None, relative: float) -> str:

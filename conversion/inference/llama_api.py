@@ -1,4 +1,4 @@
-"""llama.cpp's C interface as the pinned wheel exports it: two parameter structs, one batch, twenty functions.
+"""llama.cpp's C interface as the pinned wheel exports it: two parameter structs, one batch, some forty functions.
 
 The structs are passed by value, so that a layout that is wrong by one field reads garbage or writes out of
 bounds. They follow `include/llama.h` of the build in `PINNED`; before anything is loaded `open_library`
@@ -117,6 +117,9 @@ CONTEXT_DEFAULTS = {
     "ctx_other": None,
 }  # fmt: skip
 
+SPECIAL_TOKENS = ("bos", "eos", "eot", "sep", "pad", "mask", "fim_pre", "fim_suf", "fim_mid")
+ADDED_TOKENS = ("bos", "eos", "sep")
+
 _POINTER, _IDS = c_void_p, POINTER(c_int32)
 FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "llama_backend_init": (None, []),
@@ -132,14 +135,26 @@ FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "llama_model_has_encoder": (c_bool, [_POINTER]),
     "llama_model_desc": (c_int32, [_POINTER, c_char_p, c_size_t]),
     "llama_vocab_n_tokens": (c_int32, [_POINTER]),
-    "llama_vocab_bos": (c_int32, [_POINTER]),
-    "llama_vocab_get_add_bos": (c_bool, [_POINTER]),
+    "llama_vocab_type": (c_int32, [_POINTER]),
+    **{f"llama_vocab_{name}": (c_int32, [_POINTER]) for name in SPECIAL_TOKENS},
+    **{f"llama_vocab_get_add_{name}": (c_bool, [_POINTER]) for name in ADDED_TOKENS},
     "llama_vocab_is_eog": (c_bool, [_POINTER, c_int32]),
+    "llama_vocab_is_control": (c_bool, [_POINTER, c_int32]),
     "llama_tokenize": (c_int32, [_POINTER, c_char_p, c_int32, _IDS, c_int32, c_bool, c_bool]),
     "llama_detokenize": (c_int32, [_POINTER, _IDS, c_int32, c_char_p, c_int32, c_bool, c_bool]),
+    "llama_token_to_piece": (c_int32, [_POINTER, c_int32, c_char_p, c_int32, c_int32, c_bool]),
     "llama_batch_init": (Batch, [c_int32, c_int32, c_int32]),
+    "llama_batch_free": (None, [Batch]),
+    "llama_free": (None, [_POINTER]),
     "llama_decode": (c_int32, [_POINTER, Batch]),
     "llama_get_logits": (_POINTER, [_POINTER]),
+    "llama_get_embeddings": (_POINTER, [_POINTER]),
+    "llama_get_embeddings_seq": (_POINTER, [_POINTER, c_int32]),
+    "llama_adapter_lora_init": (_POINTER, [_POINTER, c_char_p]),
+    "llama_set_adapters_lora": (c_int32, [_POINTER, POINTER(c_void_p), c_size_t, POINTER(c_float)]),
+    "llama_pooling_type": (c_int32, [_POINTER]),
+    "llama_model_n_embd_out": (c_int32, [_POINTER]),
+    "llama_model_n_cls_out": (c_uint32, [_POINTER]),
     "llama_get_memory": (_POINTER, [_POINTER]),
     "llama_memory_clear": (None, [_POINTER, c_bool]),
 }  # fmt: skip

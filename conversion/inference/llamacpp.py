@@ -13,11 +13,20 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from conversion.inference.engine import EngineError, EngineReport, Facts
-from conversion.inference.llama_api import LOG_ERROR, PACKAGE, PINNED, LogCallback, open_library
+from conversion.inference.engine import Embedding, EngineError, EngineReport, Facts
+from conversion.inference.llama_api import (
+    LOG_ERROR,
+    PACKAGE,
+    PINNED,
+    ContextParams,
+    LogCallback,
+    open_library,
+)
+from conversion.inference.llama_embeddings import LlamaEmbedder
 
 if TYPE_CHECKING:
     from conversion.inference.activations import Observer
+    from conversion.inference.paging import Pager
 
 MAX_WINDOW = 512
 """Tokens of one call, and the context of every model we open: longer texts are judged by windows."""
@@ -75,21 +84,32 @@ class LlamaCpp:
                 "engine-mismatch", f"{PACKAGE} {version} is installed, but {PINNED} is the one we tested"
             )
 
-    def load(self, path: str, observer: "Observer | None" = None) -> "LlamaModel":
-        """The model in the GGUF at `path`; refuses what is not a decoder. An observer sees every activation.
+    def load(self, path: str, observer: "Observer | None" = None, pager: "Pager | None" = None) -> "LlamaModel":
+        """The model in the GGUF at `path`; refuses what is not a decoder. An observer sees every activation, and with
+        a pager the weights need not fit into memory.
 
         Raises EngineError `load-refused` or `unsupported-architecture`, with what llama.cpp logged.
         """
+        model = self.open(path)
+        if self.library.llama_model_has_encoder(model):
+            raise EngineError("unsupported-architecture", "encoder-decoder models are not judged yet")
+        if pager is None:
+            return LlamaModel(self, model, observer)
+        from conversion.inference.streaming import StreamedModel
+
+        return StreamedModel(self, model, pager)
+
+    def open(self, path: str, *, vocabulary_only: bool = False) -> int:
+        """llama.cpp's model of the GGUF at `path`, or of its vocabulary alone. Raises EngineError as `load` does."""
         params = self.library.llama_model_default_params()
         params.n_gpu_layers = NO_GPU_LAYERS
         params.load_mode = LOAD_MODE_MMAP
         params.use_extra_bufts = False
+        params.vocab_only = vocabulary_only
         model = self.library.llama_model_load_from_file(path.encode(), params)
         if not model:
             raise _refused(self.log.take_errors())
-        if self.library.llama_model_has_encoder(model):
-            raise EngineError("unsupported-architecture", "encoder-decoder models are not judged yet")
-        return LlamaModel(self, model, observer)
+        return int(model)
 
 
 def _cpu_features(info: str) -> tuple[str, ...]:
@@ -110,12 +130,13 @@ class LlamaModel:
     """A model and one context of at most `MAX_WINDOW` positions. Freed with the process."""
 
     def __init__(self, engine: LlamaCpp, model: int, observer: "Observer | None" = None) -> None:
-        self.engine, self.library, self._model, self._observer = engine, engine.library, model, observer
+        self.engine, self.library, self.handle, self._observer = engine, engine.library, model, observer
         self._vocab = self.library.llama_model_get_vocab(model)
         self.facts = self._read_facts()
-        self._context = self._open_context()
-        self._batch = self.library.llama_batch_init(self.window, 0, 1)
+        self._context = self.open_context()
+        self.batch = self.library.llama_batch_init(self.window, 0, 1)
         self._position = 0
+        self._embedder: LlamaEmbedder | None = None
 
     @property
     def window(self) -> int:
@@ -124,9 +145,9 @@ class LlamaModel:
     def _read_facts(self) -> Facts:
         bos = self.library.llama_vocab_bos(self._vocab)
         text = ctypes.create_string_buffer(200)
-        self.library.llama_model_desc(self._model, text, len(text))
+        self.library.llama_model_desc(self.handle, text, len(text))
         n_vocab = self.library.llama_vocab_n_tokens(self._vocab)
-        n_context = self.library.llama_model_n_ctx_train(self._model)
+        n_context = self.library.llama_model_n_ctx_train(self.handle)
         if n_vocab < 1 or n_context < 1:
             raise EngineError("load-refused", f"vocabulary of {n_vocab} and context of {n_context} tokens")
         return Facts(
@@ -137,15 +158,19 @@ class LlamaModel:
             description=text.value.decode("utf-8", "replace"),
         )
 
-    def _open_context(self) -> int:
+    def open_context(self, *, embeddings: bool = False) -> int:
         params = self.library.llama_context_default_params()
+        params.embeddings = embeddings
         params.n_ctx = params.n_batch = params.n_ubatch = self.window
         params.n_outputs_max = params.n_outputs_max_per_seq = self.window
         params.n_threads = params.n_threads_batch = self.engine.threads
         params.flash_attn_type = FLASH_ATTENTION_OFF
         if self._observer is not None:
             params.cb_eval = ctypes.cast(self._observer.callback, ctypes.c_void_p)
-        context = self.library.llama_init_from_model(self._model, params)
+        return self._made_context(params)
+
+    def _made_context(self, params: ContextParams) -> int:
+        context = self.library.llama_init_from_model(self.handle, params)
         if not context:
             errors = self.engine.log.take_errors()
             raise EngineError("load-refused", "llama.cpp could not make a context: " + " · ".join(errors))
@@ -175,9 +200,9 @@ class LlamaModel:
         if not extend:
             self.library.llama_memory_clear(self.library.llama_get_memory(self._context), True)
             self._position = 0
-        self._check_ids(ids, first)
-        self._fill_batch(ids, first)
-        code = self.library.llama_decode(self._context, self._batch)
+        self.check_ids(ids, first, self._position)
+        self.fill_batch(ids, first, self._position)
+        code = self.library.llama_decode(self._context, self.batch)
         rows = self.library.llama_get_logits(self._context)
         if code != 0 or not rows:
             errors = " · ".join(self.engine.log.take_errors())
@@ -186,22 +211,36 @@ class LlamaModel:
         values = (c_float * ((len(ids) - first) * self.facts.n_vocab)).from_address(rows)
         return memoryview(values).cast("B")
 
-    def _check_ids(self, ids: Sequence[int], first: int) -> None:
-        if not 0 <= first < len(ids) or self._position + len(ids) > self.window:
+    def embed(self, ids: Sequence[int]) -> Embedding:
+        if self._embedder is None:
+            self._embedder = LlamaEmbedder(self)
+        return self._embedder.embed(ids)
+
+    def add_adapter(self, path: str) -> None:
+        """The LoRA adapter in the GGUF at `path` is applied to all that follows. EngineError `load-refused`."""
+        adapter = self.library.llama_adapter_lora_init(self.handle, path.encode())
+        if not adapter:
+            raise _refused(self.engine.log.take_errors())
+        adapters, scales = (ctypes.c_void_p * 1)(adapter), (c_float * 1)(1.0)
+        if self.library.llama_set_adapters_lora(self._context, adapters, 1, scales) != 0:
+            raise EngineError("load-refused", "llama.cpp loads the adapter but does not apply it")
+
+    def check_ids(self, ids: Sequence[int], first: int = 0, position: int = 0) -> None:
+        if not 0 <= first < len(ids) or position + len(ids) > self.window:
             raise EngineError(
-                "decode-failed", f"{len(ids)} tokens at {self._position} do not fit a window of {self.window}"
+                "decode-failed", f"{len(ids)} tokens at {position} do not fit a window of {self.window}"
             )
         if min(ids) < 0 or max(ids) >= self.facts.n_vocab:
             raise EngineError(
                 "decode-failed", f"a token id is outside the vocabulary of {self.facts.n_vocab}"
             )
 
-    def _fill_batch(self, ids: Sequence[int], first: int) -> None:
-        batch = self._batch
+    def fill_batch(self, ids: Sequence[int], first: int = 0, position: int = 0) -> None:
+        batch = self.batch
         batch.n_tokens = len(ids)
         for index, token in enumerate(ids):
             batch.token[index] = token
-            batch.pos[index] = self._position + index
+            batch.pos[index] = position + index
             batch.n_seq_id[index] = 1
             batch.seq_id[index][0] = 0
             batch.logits[index] = index >= first

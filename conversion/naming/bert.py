@@ -17,7 +17,7 @@ from conversion.naming.renaming import BUFFERS, renamer
 from conversion.naming.vocabulary import wordpiece
 from conversion.naming.vocabulary.files import read_json, read_list
 
-LEFT_OUT = ("embeddings.position_ids", "pooler.dense.weight", "pooler.dense.bias")
+LEFT_OUT = ("pooler.dense.weight", "pooler.dense.bias")
 HEADS = ("cls.predictions", "cls.seq_relationship", "lm_head.")
 
 POOLING_KEYS = {

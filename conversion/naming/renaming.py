@@ -14,7 +14,7 @@ MAX_LAYERS = 512
 MAX_PARTS = 65536
 """Heads or experts of a layer that are read one by one: far beyond any model, and quickly listed."""
 
-BUFFERS = (".attention.masked_bias", ".attention.bias", ".rotary_emb.inv_freq")
+BUFFERS = (".attention.masked_bias", ".attention.bias", ".rotary_emb.inv_freq", ".position_ids")
 """Buffers that old checkpoints carry; ggml computes them itself."""
 
 

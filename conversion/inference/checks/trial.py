@@ -1,6 +1,6 @@
 """What the checks of one artifact share: the file, its parent, the children that run them, and the report."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +33,8 @@ class Reference:
     reading: what the parent said on the texts, recorded before; then the parent is not run at all.
     yardstick: how far our own requantisation of the parent is from it.
     tensors: the parent's weights, by the artifact's names.
+    is_plain: the artifact is our own conversion without an importance matrix, so its bytes can be told beforehand.
+    base: what an adapter is added to, where `path` is the adapter that it was made of.
     relation: what the artifact is to it, as a model card says: only of a quant is it asked to say the same.
     """
 
@@ -44,12 +46,16 @@ class Reference:
     reading: "Reading | None" = None
     yardstick: Yardstick | None = None
     tensors: "ParentTensors | None" = None
+    is_plain: bool = False
     relation: str = "quantized"
+    base: Path | None = None
 
 
 @dataclass
 class Trial:
     """One run of all checks; children live on `stack`.
+
+    `kept` is what the steps of a kind hand on to the next.
 
     `look` and `subject` are there once integrity passed, `artifact` once load passed. `sha256` is one digest for a
     file, or one by path for a folder. `parent` runs when there is a reference without a reading.
@@ -68,6 +74,7 @@ class Trial:
     artifact: Sandbox = field(init=False)
     parent: Sandbox | None = None
     comparison: Comparison = field(default_factory=Comparison)
+    kept: dict[str, Any] = field(default_factory=dict)
 
     @property
     def header(self) -> GgufHeader | None:
@@ -79,15 +86,18 @@ class Trial:
         """What the parent said, when it need not run."""
         return self.reference.reading if self.reference else None
 
-    def open(self, engine: str, path: Path) -> Sandbox:
-        """A child that loaded `path`. Raises EngineError; a crash was then seen twice."""
+    def open(self, engine: str, path: Path, beside: Sequence[Path] = ()) -> Sandbox:
+        """A child that loaded `path`, and may read what is `beside` it. EngineError; a crash was then seen twice."""
         for _ in range(N_ATTEMPTS - 1):
             try:
-                return self.stack.enter_context(Sandbox(engine, path, threads=self.threads))
+                return self._opened(engine, path, beside)
             except EngineError as error:
                 if error.code != "engine-crashed":
                     raise
-        return self.stack.enter_context(Sandbox(engine, path, threads=self.threads))
+        return self._opened(engine, path, beside)
+
+    def _opened(self, engine: str, path: Path, beside: Sequence[Path]) -> Sandbox:
+        return self.stack.enter_context(Sandbox(engine, path, threads=self.threads, beside=beside))
 
 
 def record(check: Check, error: EngineError) -> None:

@@ -1,0 +1,160 @@
+"""ONNX networks of any purpose: run on inputs made for them, and compared with another version or with their weights.
+
+The parent may be another ONNX file of the same network, run on the same inputs; or a checkpoint, whose weights must be
+in the file, value for value. What exporters fold, fuse or cut up is then not found, and nothing is held against it.
+"""
+
+import numpy as np
+
+from conversion.formats.onnx import OnnxWeights, Port, files_beside
+from conversion.inference.checks.trial import Trial
+from conversion.inference.engine import EngineError
+from conversion.inference.kinds.base import Kind
+from conversion.inference.onnx_inputs import Feed, feeds_to_try, has_free_dimensions
+from conversion.inference.onnx_selftest import check_onnxruntime
+from conversion.inference.outputs import OutputFigures, Outputs, compare_outputs, differing_shapes
+from conversion.inference.report import Check
+from conversion.inference.same_values import find_same_values
+from conversion.inference.sandbox import Sandbox
+from conversion.inference.subjects import Look, look_at
+
+ENGINE = "onnxruntime"
+MAX_LISTED = 50
+
+
+def load(trial: Trial, check: Check) -> None:
+    trial.report.engines["artifact"] = check_onnxruntime(trial.threads)
+    trial.artifact = _open(trial, trial.look)
+    trial.report.isolation = trial.artifact.isolation
+    model = _weights(trial.look).model
+    trial.report.artifact |= {
+        "opsets": {domain or "ai.onnx": version for domain, version in model.opsets.items()},
+        "operators": dict(model.operators.most_common(MAX_LISTED)),
+        "external_data": list(model.locations[:MAX_LISTED]),
+        "inputs": [_shown(port) for port in model.inputs[:MAX_LISTED]],
+        "outputs": [_shown(port) for port in model.outputs[:MAX_LISTED]],
+    }
+    check.pass_(f"loads: {model.operators.total()} nodes, {trial.artifact.facts.description}")
+
+
+def _weights(look: Look) -> OnnxWeights:
+    if not isinstance(look.weights, OnnxWeights):
+        raise EngineError("load-refused", f"{look.path.name} is not an ONNX file")
+    return look.weights
+
+
+def _open(trial: Trial, look: Look) -> Sandbox:
+    beside = files_beside(look.path, _weights(look).model)
+    return trial.open(ENGINE, look.path, beside=list(beside.values()))
+
+
+def _shown(port: Port) -> str:
+    if port.shape is None:
+        return f"{port.name}: no tensor"
+    return f"{port.name}: {port.dtype} [{', '.join(str(one) or '?' for one in port.shape)}]"
+
+
+def forward(trial: Trial, check: Check) -> None:
+    """The check is written; the feeds that fit and what came of them are kept for the next one."""
+    model = _weights(trial.look).model
+    found = _first_that_fits(trial, model.inputs)
+    if found is None:
+        return _say_why_not(trial, check, model.inputs)
+    feeds, outputs = found
+    trial.kept.update(feeds=feeds, ours=outputs)
+    named = {name: values for name, values in outputs.items() if not np.isfinite(values).all()}
+    n_values = sum(values.size for values in outputs.values())
+    if named:
+        check.fail(f"NaN or infinity in its output {next(iter(named))!r:.80}", code="outputs-not-finite")
+    elif not n_values:
+        check.fail("it gives no values at all", code="outputs-empty")
+    else:
+        given = ", ".join(f"{feed.name} {list(feed.shape)}" for feed in feeds[:8])
+        check.pass_(f"{n_values:,} finite values in {len(outputs)} outputs of {given}"[:300], n_values)
+    return None
+
+
+def _first_that_fits(trial: Trial, inputs: list[Port]) -> tuple[tuple[Feed, ...], Outputs] | None:
+    """The first feeds that the network can work with, and its outputs. What it said of the last others is kept."""
+    for feeds in feeds_to_try(inputs):
+        try:
+            return feeds, trial.artifact.run(feeds)
+        except EngineError as error:
+            if error.code != "decode-failed":
+                raise
+            trial.kept["said"] = str(error)
+    return None
+
+
+def _say_why_not(trial: Trial, check: Check, inputs: list[Port]) -> None:
+    """Sizes that the graph leaves open may be none that we tried; a network with none open has no excuse."""
+    said = trial.kept.get("said", "")
+    if said and not has_free_dimensions(inputs):
+        check.fail(f"it fails on inputs of the shapes that it asks for: {said}"[:400], code="decode-failed")
+    elif said:
+        check.skip(f"none of the sizes that were tried for its free dimensions fit: {said}"[:400])
+    else:
+        check.skip("it reads texts or sequences, which nobody here makes up")
+    trial.report.level = "tensors"
+
+
+def fidelity(trial: Trial, check: Check) -> None:
+    if trial.reference is None:
+        check.skip("there is no parent to compare with")
+        return
+    look = look_at(trial.reference.path, trial.stack)
+    if isinstance(look.weights, OnnxWeights):
+        _compare_runs(trial, check, look)
+    else:
+        _compare_weights(trial, check, look)
+
+
+def _compare_runs(trial: Trial, check: Check, parent: Look) -> None:
+    if "ours" not in trial.kept:
+        check.skip("it was not run, so there is nothing to compare")
+        return
+    wanted = {port.name for port in _weights(parent).model.inputs}
+    given = {feed.name for feed in trial.kept["feeds"]}
+    if wanted - given:
+        check.skip(
+            f"its parent asks for inputs that it does not have: {', '.join(sorted(wanted - given)[:5])}"
+        )
+        return
+    try:
+        theirs = _open(trial, parent).run(trial.kept["feeds"])
+    except EngineError as error:
+        code = error.code if error.says_nothing_of_the_file else "parent-not-run"
+        check.error(f"the parent could not be run: {error}", error.facts, code=code)
+        return
+    if differing := differing_shapes(theirs, trial.kept["ours"]):
+        check.fail(f"its outputs are not its parent's: {'; '.join(differing[:3])}", code="outputs-differ")
+    else:
+        _judge(trial, check, compare_outputs(theirs, trial.kept["ours"]))
+
+
+def _judge(trial: Trial, check: Check, figures: OutputFigures) -> None:
+    limits, value = trial.limits.networks, figures.as_json()
+    what = f"relative deviation {figures.relative:.2g} in {figures.worst!r:.60}"
+    if figures.relative > limits.relative_fail:
+        check.fail(f"it does not compute what its parent computes: {what}", value, vars(limits).copy(),
+                   code="too-far-from-parent")  # fmt: skip
+    elif figures.relative > limits.relative_pass:
+        check.warn(f"close to its parent, but {what}", value, vars(limits).copy())
+    else:
+        check.pass_(f"computes what its parent computes: {what}", value, vars(limits).copy())
+
+
+def _compare_weights(trial: Trial, check: Check, parent: Look) -> None:
+    found = find_same_values(parent.weights, trial.look.weights)
+    n = found.n_found + len(found.not_found)
+    if found.n_found and not found.not_found:
+        check.pass_(f"all {n} weights of its parent are in it, value for value", found.as_json())
+    else:
+        check.skip(
+            f"{found.n_found} of {n} weights of its parent are in it value for value; exporters change the others, so "
+            "that nothing follows"
+        )
+        check.value = found.as_json()
+
+
+ONNX = Kind(load, forward, fidelity)

@@ -1,0 +1,139 @@
+"""ONNX Runtime: runs an ONNX file on given inputs. Optional.
+
+Settings are fixed so that two runs on one machine give the same figures: one thread unless told otherwise, one operator
+after the other, no arena that keeps memory, graph optimisations that keep the meaning only. No custom operators are
+ever registered, no execution provider but the processor's. Where the package onnx is installed its checker and its
+shape inference look at the file first.
+"""
+
+import importlib.metadata
+from collections.abc import Sequence
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from conversion.inference.engine import EngineError, EngineReport, Facts
+from conversion.inference.onnx_inputs import Feed, values_of
+
+UNKNOWN = ("is not a registered function/op", "NOT_IMPLEMENTED", "Unsupported model IR version", "No Op registered",
+           "No opset import for domain", "only *guarantees* support")  # fmt: skip
+NO_MEMORY = ("bad_alloc", "Failed to allocate memory", "annot allocate memory")
+SEVERITY_FATAL = 4
+MAX_SAID = 600
+
+
+class OnnxRuntime:
+    """The engine."""
+
+    def __init__(self, threads: int) -> None:
+        import onnxruntime  # type: ignore[import-untyped]
+
+        self.onnxruntime, self.threads = onnxruntime, threads
+        # The checker is imported now: afterwards the sandbox lets nothing but code be read.
+        self.checker = _checker()
+        versions = [
+            f"{name} {importlib.metadata.version(name)}" for name in ("onnx",) if self.checker is not None
+        ]
+        self.report = EngineReport(
+            "onnxruntime",
+            "onnxruntime",
+            importlib.metadata.version("onnxruntime"),
+            library_version=", ".join(["ONNX Runtime " + onnxruntime.__version__, *versions]),
+            threads=threads,
+        )
+
+    def load(self, path: str) -> "OnnxSession":
+        """The network in the ONNX file at `path`. Raises EngineError in the runtime's own words."""
+        note = self._check(path)
+        runtime = self.onnxruntime
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads = self.threads
+        options.inter_op_num_threads = 1
+        options.execution_mode = runtime.ExecutionMode.ORT_SEQUENTIAL
+        options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        options.enable_cpu_mem_arena = options.enable_mem_pattern = False
+        options.log_severity_level = SEVERITY_FATAL
+        try:
+            session = runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # the runtime's exceptions share no base but Exception
+            raise _refused("load-refused", "ONNX Runtime refused to load it", error) from error
+        return OnnxSession(session, note)
+
+    def _check(self, path: str) -> str:
+        """What the checker found, in words for the report. EngineError `load-refused`: the file is not valid ONNX.
+
+        A type or shape that its inference cannot settle is only said: strict inference knows less than runtimes do.
+        """
+        if self.checker is None:
+            return "not checked by onnx, which is not installed"
+        try:
+            self.checker.check_model(path, full_check=True)
+        except self.checker.ValidationError as error:
+            raise _refused("load-refused", "onnx's checker refused it", error) from error
+        except Exception as error:  # InferenceError, and whatever comes of domains that onnx does not know
+            return f"onnx's shape inference: {str(error)[:200]}"
+        return "valid by onnx's checker"
+
+
+def _checker() -> Any:
+    if find_spec("onnx") is None:
+        return None
+    import onnx.checker
+    import onnx.shape_inference
+
+    return onnx.checker
+
+
+def _refused(code: str, what: str, error: Exception) -> EngineError:
+    said = str(error)[:MAX_SAID]
+    if any(words in said for words in NO_MEMORY):
+        return EngineError("engine-out-of-memory", f"{what}: {said}")
+    if any(words in said for words in UNKNOWN) or type(error).__name__ == "NotImplemented":
+        return EngineError("unsupported-architecture", f"{what}: {said}")
+    return EngineError(code, f"{what}: {said}")
+
+
+class OnnxSession:
+    """A loaded network. It has no tokens: what an engine.Model says of those is refused."""
+
+    def __init__(self, session: Any, note: str) -> None:
+        self._session = session
+        inputs, outputs = session.get_inputs(), session.get_outputs()
+        description = f"{len(inputs)} inputs, {len(outputs)} outputs, {note}"
+        self.facts = Facts(0, 0, None, adds_bos=False, description=description)
+
+    def run(self, feeds: Sequence[Feed]) -> list[tuple[str, NDArray[Any]]]:
+        """The outputs that hold numbers, by name, in the graph's order. EngineError `decode-failed`."""
+        wanted = {one.name for one in self._session.get_inputs()}
+        given = {feed.name: values_of(feed) for feed in feeds if feed.name in wanted}
+        names = [one.name for one in self._session.get_outputs()]
+        try:
+            found = self._session.run(names, given)
+        except Exception as error:  # as above
+            raise _refused("decode-failed", "ONNX Runtime could not run it", error) from error
+        pairs = zip(names, found, strict=True)
+        return [
+            (name, one) for name, one in pairs if isinstance(one, np.ndarray) and one.dtype.kind in "fiub"
+        ]
+
+    def tokenize(self, text: str, *, special: bool) -> list[int]:
+        raise _no_tokens()
+
+    def detokenize(self, ids: Sequence[int]) -> str:
+        raise _no_tokens()
+
+    def is_end(self, token: int) -> bool:
+        raise _no_tokens()
+
+    def logits(self, ids: Sequence[int], *, first: int, extend: bool) -> memoryview:
+        raise _no_tokens()
+
+
+def _no_tokens() -> EngineError:
+    return EngineError("decode-failed", "this network reads numbers, not tokens")
+
+
+def start(threads: int) -> OnnxRuntime:
+    return OnnxRuntime(threads)
