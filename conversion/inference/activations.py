@@ -54,6 +54,24 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
 }
 
 
+def bind_nodes(library: Any) -> None:
+    """The functions that read a node of the graph are typed."""
+    for name, (result, arguments) in _FUNCTIONS.items():
+        function = getattr(library, name)
+        function.restype, function.argtypes = result, arguments
+
+
+def check_layout(library: Any, pointer: Any) -> None:
+    """What the library's own functions say of a tensor is where we think it is; EngineError `engine-mismatch`."""
+    node = pointer.contents
+    name_at = ctypes.addressof(node) + Tensor.name.offset
+    n_elements = int(np.prod(node.ne, dtype=object))
+    if (library.ggml_get_name(pointer), library.ggml_nelements(pointer)) != (name_at, n_elements):
+        raise EngineError(
+            "engine-mismatch", "this build's tensors are laid out in a way that we do not know"
+        )
+
+
 @dataclass
 class Sums:
     """Of one weight: float32 (n_matrices, n_cols), and how many rows went into each matrix."""
@@ -71,9 +89,7 @@ class Observer:
     fault: EngineError | None = None
 
     def __post_init__(self) -> None:
-        for name, (result, arguments) in _FUNCTIONS.items():
-            function = getattr(self.library, name)
-            function.restype, function.argtypes = result, arguments
+        bind_nodes(self.library)
         self.callback = EvalCallback(self._called)
         self._proven = False
 
@@ -86,27 +102,14 @@ class Observer:
         try:
             node = pointer.contents
             if not self._proven:
-                self._prove_layout(pointer)
+                check_layout(self.library, pointer)
+                self._proven = True
             return self._wants(node) if ask else self._take(node)
         except EngineError as error:
             self.fault = self.fault or error
         except (ValueError, MemoryError) as error:
             self.fault = self.fault or EngineError("decode-failed", f"activations could not be read: {error}")
         return False
-
-    def _prove_layout(self, pointer: Any) -> None:
-        """What the library's own functions say of a tensor is where we think it is."""
-        node = pointer.contents
-        name_at = ctypes.addressof(node) + Tensor.name.offset
-        n_elements = int(np.prod(node.ne, dtype=object))
-        if (self.library.ggml_get_name(pointer), self.library.ggml_nelements(pointer)) != (
-            name_at,
-            n_elements,
-        ):
-            raise EngineError(
-                "engine-mismatch", "this build's tensors are laid out in a way that we do not know"
-            )
-        self._proven = True
 
     def _wants(self, node: Tensor) -> bool:
         operation = self._operation(node)

@@ -1,10 +1,13 @@
 """Verdicts on real weights: the healthy ones pass, every planted fault is found, whatever it does to the engine."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from conversion.inference.engine import EngineError
 from conversion.inference.judge import Reference, judge
+from conversion.inference.limits import Yardstick
 from conversion.inference.sandbox import Sandbox
 from tests.conversion.inference.ggufs import (
     BASE,
@@ -54,7 +57,13 @@ def test_classes_are_in_the_order_of_their_bits(converted, parent):
 
 def test_the_report_names_everything_that_its_figures_depend_on(converted, parent):
     report = judge(converted("Q8_0"), parent).as_json()
-    assert report["texts"].keys() == {"kjv.txt", "austen.txt"}
+    assert report["texts"].keys() == {"kjv.txt", "austen.txt", "code.txt", "languages.txt"}
+    assert report["by_text"].keys() == report["texts"].keys()
+    assert (
+        report["figures"]["n_positions"]
+        == 1524
+        == sum(report["by_text"][text]["n_positions"] for text in ("kjv.txt", "austen.txt"))
+    )
     engine = report["engines"]["artifact"]
     assert engine["package"] == "xllamacpp"
     assert len(engine["library_sha256"]) == 64
@@ -122,7 +131,10 @@ def test_a_changed_byte_is_found_by_the_digest(converted, tmp_path):
 
 def test_one_nan_in_one_tensor_is_damage(converted, tmp_path):
     report = judge(with_nan(converted("Q8_0"), tmp_path / "nan.gguf", "blk.1.ffn_up.weight"))
-    assert (report.verdict, report.reason) == ("damaged", "NaN or infinity in blk.1.ffn_up.weight")
+    assert (report.verdict, report.reason) == (
+        "damaged",
+        "blk.1.ffn_up.weight: NaN at 32 of 131,072 values",
+    )
 
 
 def test_a_zeroed_layer_is_not_verified(converted, parent, tmp_path):
@@ -149,6 +161,27 @@ def test_the_quant_of_a_gentle_fine_tune_is_not_that_of_the_base(converted, pare
     report = judge(converted("Q8_0", "ft-gentle-bf16"), parent)
     assert report.verdict == "damaged"
     assert report.checks["fidelity"].code == "too-far-from-parent"
+
+
+def test_a_fine_tune_is_not_asked_to_say_what_its_base_says(converted, parent):
+    fork = dataclasses.replace(parent, relation="finetune")
+    report = judge(converted("Q8_0", "ft-gentle-bf16"), fork)
+    assert (report.verdict, report.checks["fidelity"].verdict) == ("loads", "skipped")
+    assert report.figures.mean_kld > 0.004
+    assert (
+        "a finetune may say something else than its parent; it is mean KLD 0.00"
+        in report.checks["fidelity"].summary
+    )
+
+
+def test_a_file_further_away_than_our_own_of_its_type_is_damaged(converted, parent):
+    ours = judge(converted("Q8_0"), parent).figures
+    held = dataclasses.replace(parent, yardstick=Yardstick("Q4_0", "our converter", ours))
+    report = judge(converted("Q4_0"), held)
+    assert (report.verdict, report.checks["fidelity"].code) == ("damaged", "further-than-our-own")
+    assert "times as far from its parent as our own Q4_0 of it" in report.reason
+    itself = dataclasses.replace(parent, yardstick=Yardstick("Q4_0", "our converter"))
+    assert judge(converted("Q4_0"), itself).verdict == "verified"
 
 
 def test_the_fine_tune_is_verified_against_itself(converted):
