@@ -48,6 +48,10 @@ class Figures:
     def as_json(self) -> dict[str, float]:
         return asdict(self)
 
+    def __str__(self) -> str:
+        kld = f"mean KLD {self.mean_kld:.2g} ± {self.kld_error:.1g}"
+        return f"{kld}, the same next token at {self.top1_agreement:.1%} of {self.n_positions:,} positions"
+
 
 @dataclass(frozen=True)
 class Measured:

@@ -55,7 +55,7 @@ def judge(
         limits_version=read_limits().version,
     )
     with ExitStack() as stack:
-        trial = Trial(report, artifact, reference, sha256, threads, on_progress, stack)
+        trial = Trial(report, artifact, reference, sha256, threads, _growing(on_progress), stack)
         for step in STEPS:
             if report.stopped:
                 break
@@ -63,6 +63,18 @@ def judge(
     on_progress("done", 1.0)
     report.seconds = time.perf_counter() - started
     return report
+
+
+def _growing(on_progress: OnProgress) -> OnProgress:
+    """Shares never fall: a check that knows only its own part may say less than the one before."""
+    most = 0.0
+
+    def tell(phase: str, share: float) -> None:
+        nonlocal most
+        most = max(most, share)
+        on_progress(phase, most)
+
+    return tell
 
 
 def _size_of(path: Path) -> int:

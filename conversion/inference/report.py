@@ -83,8 +83,9 @@ class Sample:
 class Report:
     """What was found of one artifact.
 
-    `level` says how far a partial verdict reaches: `tensors`, `first 4 of 80 layers`. `divergence` says how the KL
-    divergence was computed: in full, or as a lower bound from a reading.
+    `figures` are of the texts that the limits hold for, `by_text` of each alone. `divergence` says how the KL
+    divergence was computed: in full, or as a lower bound from a reading. `level` says how far a partial verdict
+    reaches: `tensors`, `first 4 of 80 layers`.
     """
 
     artifact: dict[str, Any]
@@ -99,7 +100,7 @@ class Report:
     level: str = ""
     divergence: str = ""
     figures: Figures | None = None
-    by_text: dict[str, dict[str, float]] = field(default_factory=dict)
+    by_text: dict[str, Figures] = field(default_factory=dict)
     yardstick: Yardstick | None = None
     samples: list[Sample] = field(default_factory=list)
     seconds: float = 0.0
@@ -141,10 +142,16 @@ class Report:
         for check in self.checks.values():
             if check.verdict in ("fail", "error"):
                 return check.summary
-        for name in ("fidelity", "forward", "tensors"):
+        for name in ("fidelity", "forward"):
             if self._passed(name):
                 return self.checks[name].summary
-        return "nothing was tested"
+        return self._why_not_run() if self._passed("tensors") else "nothing was tested"
+
+    def _why_not_run(self) -> str:
+        """Of an artifact whose tensors alone were judged."""
+        skipped = (self.checks[name].summary for name in ("load", "forward"))
+        why, tensors = next(filter(None, skipped), ""), self.checks["tensors"]
+        return f"its tensors are sound; {why}" if why and tensors.verdict == "pass" else tensors.summary
 
     @property
     def engine(self) -> str:
@@ -168,7 +175,7 @@ class Report:
             "limits": {"version": self.limits_version, "class": self.limits_class},
             "divergence": self.divergence,
             "figures": self.figures.as_json() if self.figures else None,
-            "by_text": self.by_text,
+            "by_text": {text: figures.as_json() for text, figures in self.by_text.items()},
             "yardstick": self.yardstick.as_json() if self.yardstick else None,
             "samples": [sample.as_json() for sample in self.samples],
             "seconds": round(self.seconds, 3),

@@ -18,10 +18,13 @@ from conversion.inference.readings import FULL, Reading, Said, compare
 from conversion.inference.report import Check
 from conversion.inference.sandbox import Sandbox
 from conversion.inference.selftest import check_engine
-from conversion.inference.windows import TEXTS, Window, cut_windows
+from conversion.inference.windows import PROSE, TEXTS, Window, cut_windows
 
 ENGINE_OF = {"GGUF": "llama.cpp", "safetensors": "transformers"}
 """Container -> the engine that runs it."""
+
+SAYS_THE_SAME = ("quantized", "conversion")
+"""Relations of which the limits hold. For a fine-tune or a merge the distance from its parent is a fact of lineage."""
 
 
 def load(trial: Trial, check: Check) -> None:
@@ -137,24 +140,38 @@ def fidelity(trial: Trial, check: Check) -> None:
     if trial.reference is None:
         check.skip("there is no parent to compare with")
     else:
+        _measure(trial)
         _judge(trial, check, trial.reference)
     trial.on_progress("writing", 0.9)
     parted = compare_texts(trial)
     if parted and trial.report.limits_class == "lossless" and check.verdict in ("pass", "warn"):
-        check.fail(
-            f"it lost nothing, yet continues {parted[0]!r} unlike its parent",
-            len(parted),
-            code="greedy-differs",
-        )
+        check.fail(f"it lost nothing, yet continues {parted[0]!r} unlike its parent", len(parted),
+                   code="greedy-differs")  # fmt: skip
+
+
+def _measure(trial: Trial) -> None:
+    """The report has the figures: of the prose, which the limits are for, and of every text by itself."""
+    comparison, report = trial.comparison, trial.report
+    report.figures = comparison.figures([text for text in comparison.texts if text in PROSE])
+    report.by_text = {text: comparison.figures([text]) for text in comparison.texts}
+    report.divergence = trial.reading.divergence if trial.reading else FULL
 
 
 def _judge(trial: Trial, check: Check, reference: Reference) -> None:
-    figures = trial.report.figures = trial.comparison.figures()
-    trial.report.divergence = trial.reading.divergence if trial.reading else FULL
+    report, figures = trial.report, trial.report.figures
+    if figures is None:
+        return
+    if reference.relation not in SAYS_THE_SAME:
+        check.skip(f"a {reference.relation} may say something else than its parent; it is {figures} from it")
+        return
     limits = trial.limits.class_of(trial.look.weights.entries.values(), reference.dtypes, trial.look.config)
-    trial.report.limits_class = limits.name
-    yardstick = trial.report.yardstick = reference.yardstick
-    judge_figures(check, figures, limits, trial.limits, yardstick)
+    report.limits_class, report.yardstick = limits.name, reference.yardstick
+    judge_figures(check, figures, limits, trial.limits, reference.yardstick)
+    far = [text for text, one in report.by_text.items() if one.mean_kld - 3 * one.kld_error > limits.kld_fail]
+    if far and check.verdict != "fail":
+        kld = report.by_text[far[0]].mean_kld
+        check.fail(f"on {far[0]} it does not say what its parent says: mean KLD {kld:.3g} (limit {limits.kld_fail:g})",
+                   figures.as_json(), limits.kld_fail, code="too-far-from-parent")  # fmt: skip
 
 
 DECODER = Kind(load, forward, fidelity)

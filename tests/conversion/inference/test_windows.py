@@ -1,10 +1,11 @@
 import hashlib
+from collections import Counter
 
 import pytest
 
 from conversion.inference import windows
 from conversion.inference.engine import Facts
-from conversion.inference.windows import FOLDER, MAX_WINDOWS_PER_TEXT, TEXTS, cut_windows, read_texts
+from conversion.inference.windows import FOLDER, MAX_WINDOWS, TEXTS, cut_windows, read_texts
 
 
 class Bytes:
@@ -39,8 +40,8 @@ def test_windows_begin_with_the_token_that_the_model_expects():
 def test_windows_are_full_do_not_overlap_and_are_few():
     found = cut()
     assert {len(window.ids) for window in found} == {256}
-    assert len(found) == MAX_WINDOWS_PER_TEXT * len(TEXTS)
-    text = bytes(token for window in found[:MAX_WINDOWS_PER_TEXT] for token in window.ids[1:])
+    assert Counter(window.text for window in found) == MAX_WINDOWS
+    text = bytes(token for window in found[: MAX_WINDOWS["kjv.txt"]] for token in window.ids[1:])
     assert read_texts()["kjv.txt"].encode().startswith(text)
 
 
