@@ -32,6 +32,7 @@ HARM = {
     "template-loops": "does not end",
     "template-too-large": "takes too much memory",
     "template-output": "writes too much",
+    "template-crashes": "crashes what renders it",
 }
 """Code -> what a template does that is a failure whoever wrote it."""
 
@@ -169,8 +170,10 @@ def _compare_engines(template: Template, by_jinja: Rendered, speakers: Speakers)
     try:
         by_llama = render_by_llama(speakers.ours.sandbox, template.text, template.tokens, by_jinja)
     except EngineError as error:
-        shown["llama.cpp"] = "not rendered"
-        if error.code != "engine-mismatch":
+        shown["llama.cpp"] = f"not rendered: {error.message[:160]}"
+        if error.code in HARM:
+            findings.fail(f"in llama.cpp {template.who} {HARM[error.code]}: {error.message}", error.code)
+        elif error.code != "engine-mismatch":
             findings.warn(f"llama.cpp does not render {template.who}: {error.message}")
         return
     difference = first_difference(by_llama.texts, by_jinja.texts)

@@ -13,13 +13,16 @@ from typing import Any
 from conversion.formats.gguf import GgufHeader, ValueType, read_value
 from conversion.formats.source import FileSource
 from conversion.inference.engine import EngineError
-from conversion.inference.text_sandbox import TextSandbox
+from conversion.inference.text_sandbox import LLAMA_CPU_SECONDS, TextSandbox
 from conversion.naming.base import NamingError
 from conversion.naming.vocabulary.special import read_special
 
 KEY, DEFAULT = "tokenizer.chat_template", "default"
 NOW = datetime(2024, 7, 26, 12, 0, tzinfo=UTC).timestamp()
 """The day on which every template is rendered, so that two reports can be compared."""
+
+GIVEN = {"date_string": "26 Jul 2024", "datetime": "Jul 26 2024", "enable_thinking": True}
+"""What llama.cpp gives to every template beside the conversation, with today's date; so Jinja is given it too."""
 
 MAX_TEMPLATES = 16
 MAX_TEMPLATE_CHARACTERS = 128 * 1024
@@ -130,7 +133,7 @@ class Rendered:
 
 def render_by_jinja(sandbox: TextSandbox, template: str, tokens: Mapping[str, str]) -> Rendered:
     """Every conversation as transformers renders it. Raises EngineError as TextSandbox.render does."""
-    variables = {**tokens, "now": NOW}
+    variables = {**GIVEN, **tokens, "now": NOW}
     given = [_given(one) for one in CONVERSATIONS.values()]
     answers = sandbox.render(template, given, variables)
     return Rendered.of(dict(zip(CONVERSATIONS, answers, strict=True)))
@@ -139,10 +142,16 @@ def render_by_jinja(sandbox: TextSandbox, template: str, tokens: Mapping[str, st
 def render_by_llama(
     sandbox: TextSandbox, template: str, tokens: Mapping[str, str], like: Rendered
 ) -> Rendered:
-    """The conversations that Jinja rendered, as llama.cpp renders them, on the same day."""
-    names = list(like.texts)
+    """The conversations that Jinja rendered, as llama.cpp renders them, on the same day.
+
+    Only those that ask for an answer: for others llama.cpp ends some formats in its own way, on purpose.
+    """
+    names = [name for name in like.texts if CONVERSATIONS[name].get("add_generation_prompt", True)]
     answers = sandbox.render(
-        _dated(like.dates) + template, [_given(CONVERSATIONS[name]) for name in names], dict(tokens)
+        _dated(like.dates) + template,
+        [_given(CONVERSATIONS[name]) for name in names],
+        dict(tokens),
+        cpu_seconds=LLAMA_CPU_SECONDS,
     )
     return Rendered.of(dict(zip(names, answers, strict=True)))
 
@@ -152,15 +161,15 @@ def _given(conversation: dict[str, Any]) -> dict[str, Any]:
 
 
 def _dated(dates: Mapping[str, str]) -> str:
-    """A macro that stops llama.cpp's clock, for the date formats that the template asked for."""
-    if not dates:
-        return ""
+    """What stops llama.cpp's clock, for the date formats that the template asked for. Writes nothing."""
+    fixed = "".join(f"{{%- set {name} = {_quoted(GIVEN[name])} %}}" for name in ("date_string", "datetime"))
     table = ", ".join(f"{_quoted(form)}: {_quoted(date)}" for form, date in sorted(dates.items()))
-    return f"{{%- macro strftime_now(form) %}}{{{{ {{{table}}}[form] }}}}{{%- endmacro %}}{{{{ '' }}}}"
+    macro = f"{{%- macro strftime_now(form) %}}{{{{ {{{table}}}[form] }}}}{{%- endmacro %}}" if dates else ""
+    return f"{fixed}{macro}{{{{ '' }}}}"
 
 
-def _quoted(text: str) -> str:
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+def _quoted(text: object) -> str:
+    return '"' + str(text).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
 
 
 def first_difference(ours: Mapping[str, str], theirs: Mapping[str, str]) -> str:

@@ -48,7 +48,9 @@ class JinjaTemplates:
         dates: dict[str, str] = {}
         try:
             compiled = self._environment(dates, variables.pop("now")).from_string(template)
-        except self._jinja.TemplateError as error:
+        except MemoryError:
+            raise
+        except Exception as error:  # beside its own errors, whatever Python finds too deep or too long
             return [_failed("template-broken", error) for _ in conversations]
         return [self._one(compiled, variables | one) | {"dates": dates} for one in conversations]
 
@@ -56,7 +58,8 @@ class JinjaTemplates:
         try:
             return {"text": _gather(compiled.generate(**variables))}
         except self._jinja.exceptions.SecurityError as error:
-            return _failed("template-attacks", error)
+            # Other attributes that are refused change a list or a dict: careless, and harmless.
+            return _failed("template-attacks" if "'_" in str(error) else "template-refuses", error)
         except MemoryError:
             raise
         except EngineError as error:

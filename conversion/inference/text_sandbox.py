@@ -16,7 +16,10 @@ RENDERING_LIMITS = Limits(address_space_bytes=512 * 2**20, cpu_seconds=30, wall_
 """For Jinja, which has nothing to load."""
 
 RENDERING_CPU_SECONDS = 2.0
-"""For all conversations by one template; real ones take some milliseconds, llama.cpp's analysis of one up to 100."""
+"""For all conversations by one template; real ones take some milliseconds."""
+
+LLAMA_CPU_SECONDS = 10.0
+"""For llama.cpp, which also analyses a template for each conversation, by rendering it some thirty times."""
 
 NOTHING = Path(os.devnull)
 """What an engine opens that has nothing to load."""
@@ -56,8 +59,8 @@ class TextSandbox(Sandbox):
     ) -> list[dict[str, Any]]:
         """`text` of each conversation by this chat template, or `error` and `message`.
 
-        Raises EngineError `template-loops` and `template-too-large` where the child ended for that, and else as
-        every method does.
+        Raises EngineError `template-loops`, `template-too-large`, `template-refuses` and `template-crashes` where the
+        child ended for that, and else as every method does.
         """
         try:
             return self._values(
@@ -79,11 +82,19 @@ class TextSandbox(Sandbox):
 
 
 def _of_the_template(error: EngineError, cpu_seconds: float) -> EngineError:
-    """A limit that is reached while a template renders is the template's fault, never the machine's."""
-    if error.facts.get("signal") == "SIGPROF" or error.code == "engine-timeout":
+    """Whatever happens while a template renders is the template's fault, never the machine's.
+
+    An exception of C++ aborts the process, so that SIGABRT is how llama.cpp refuses.
+    """
+    signal, said = error.facts.get("signal"), str(error.facts.get("said") or error.message)
+    if signal == "SIGPROF" or error.code == "engine-timeout":
         return EngineError("template-loops", f"it does not end within {cpu_seconds:g} seconds of CPU time")
-    if error.code == "engine-out-of-memory" or "bad_alloc" in error.message:
+    if error.code == "engine-out-of-memory" or "bad_alloc" in said:
         return EngineError("template-too-large", "it takes more memory than a template may")
+    if signal == "SIGABRT":
+        return EngineError("template-refuses", said.rsplit("Error: ", maxsplit=1)[-1])
+    if error.code == "engine-crashed":
+        return EngineError("template-crashes", error.message)
     return error
 
 
