@@ -24,7 +24,7 @@ SPACE_MARK = "\u2581"
 LONGEST_PLAIN_WORD = 60
 _SPECIAL = re.compile(r"<[^ ]+>|\[[A-Z]+\]")
 
-Pair = tuple[str, Sequence[int], Sequence[int]]
+Pair = tuple[str, list[int], list[int]]
 """A text, its ids by ours, its ids by theirs."""
 
 

@@ -75,7 +75,7 @@ def _find(trial: Trial, stack: ExitStack) -> Findings | None:
             return None
         findings.fail("it is to be compared with a parent, and has no tokenizer", "tokenizer-missing")
         return findings
-    trial.report.texts = {**trial.report.texts, strings.NAME: strings.SHA256}
+    trial.report.texts |= {strings.NAME: strings.SHA256}
     asked = Asked(trial, findings, ours[0], _parents_voices(trial, findings, stack))
     _check_rows(asked)
     _check_survival(asked)

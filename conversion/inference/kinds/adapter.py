@@ -166,7 +166,7 @@ def forward(trial: Trial, check: Check) -> None:
     if trial.parent is None:
         check.skip("it was not run")
         return
-    trial.report.texts = dict(TEXTS)
+    trial.report.texts |= TEXTS
     windows = list(cut_windows(trial.parent, trial.parent.facts))
     windows, comparison = windows[:: max(1, len(windows) // MAX_WINDOWS)], Comparison()
     for index, window in enumerate(windows):
