@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from conversion.formats.weights import Weights
-from conversion.naming.plan import Plan
-from conversion.naming.slabs import file_pieces
+from conversion.naming.slabs import FilePlan, file_pieces
 from conversion.recipes import Choice
 from mirror.blobs import BlobStore
 from mirror.blobs.keys import blob_key
@@ -27,7 +26,7 @@ class Output:
     """One planned file. `durable`: bytes the store has promised to keep; `suspect`: ranges found beyond that."""
 
     choice: Choice
-    plan: Plan
+    plan: FilePlan
     store: BlobStore
     staged: Staged
     durable: int = 0

@@ -3,7 +3,6 @@
 from django.conf import settings
 
 from conversion.naming import NamingError, UnsupportedArchitecture, family_for
-from conversion.naming.file_types import file_type_by_name
 from conversion.recipes import Choice
 from registry.models import Commit, Policy
 
@@ -40,7 +39,7 @@ def save_policy(
         raise NamingError("bad-policy", f"policy {name} names no recipe; remove it instead.")
     if max_parameters is not None and max_parameters < 1:
         raise NamingError("bad-policy", f"policy {name}: the largest number of parameters must be 1 or more.")
-    known = [file_type_by_name(recipe).name for recipe in recipes]
+    known = [Choice.of(recipe).name for recipe in recipes]
     policy, _ = Policy.objects.update_or_create(
         name=name,
         defaults={

@@ -9,10 +9,13 @@ from conversion.formats.opening import open_weights
 from conversion.formats.source import RangeSource
 from conversion.formats.weights import Weights
 from conversion.imatrices import open_stored_imatrix
+from conversion.joining import is_adapter, merged_with, plan_own_gguf
 from conversion.naming import NamingError
-from conversion.naming.plan import SIDE_FILES, Plan, Wish
+from conversion.naming.checkpoints import CheckpointPlan, plan_checkpoint
+from conversion.naming.plan import SIDE_FILES, Wish
 from conversion.naming.planning import plan_from
-from conversion.recipes import Choice
+from conversion.naming.slabs import FilePlan
+from conversion.recipes import SAFETENSORS, Choice
 from conversion.workplace import place_blob
 from mirror.blobs import BlobStore
 from mirror.blobs.keys import blob_key
@@ -20,6 +23,9 @@ from registry.models import Commit, File
 
 MAX_SIDE_FILE_BYTES = 256 * 2**20
 """A tokenizer or config beside the weights; more is not a small file."""
+
+WHOLE = 2**63
+"""Bytes of tensors in one file: no limit."""
 
 WEIGHTS = (".safetensors", ".safetensors.index.json", ".bin", ".bin.index.json", ".pt", ".pth")
 SHARD = re.compile(r"-\d{5}-of-\d{5}(?=\.gguf$)")
@@ -78,7 +84,9 @@ def weight_files(files: Iterable[File], source_path: str = "") -> list[File]:
     return next(iter(models.values()))
 
 
-def plan_conversion(store: BlobStore, commit: Commit, choice: Choice, folder: Path) -> tuple[Plan, Weights]:
+def plan_conversion(
+    store: BlobStore, commit: Commit, choice: Choice, folder: Path
+) -> tuple[FilePlan, Weights]:
     """The artifact planned to its last byte, and the weights that fill it; nothing is written but side files."""
     plans, weights = plan_conversions(store, commit, [choice], folder)
     return plans[0], weights
@@ -86,18 +94,54 @@ def plan_conversion(store: BlobStore, commit: Commit, choice: Choice, folder: Pa
 
 def plan_conversions(
     store: BlobStore, commit: Commit, choices: list[Choice], folder: Path, *, is_dry_run: bool = False
-) -> tuple[list[Plan], Weights]:
+) -> tuple[list[FilePlan], Weights]:
     """Plans of artifacts that are made of the same weights, in the order of the choices.
 
-    Raises HeaderError, NamingError and NoImatrix.
+    All have the same source in the commit, and the same adapter. Raises HeaderError, NamingError and NoImatrix.
     """
+    home, stored = _opened(store, commit, choices[0], folder)
+    plans: list[FilePlan] = []
+    readings: list[Weights] = []
+    for choice in choices:
+        plan, weights = _planned(store, commit, stored, home, choice, is_dry_run=is_dry_run)
+        plans.append(plan)
+        readings.append(weights)
+    if any(weights.entries.keys() != readings[0].entries.keys() for weights in readings):
+        raise NamingError(
+            "other-reading",
+            "one of the types is made of packed weights, another of unpacked ones: make them apart.",
+        )
+    return plans, readings[-1]
+
+
+def plan_whole_checkpoint(store: BlobStore, commit: Commit, choice: Choice, folder: Path) -> CheckpointPlan:
+    """The checkpoint that a recipe for safetensors makes, with the small files that belong beside it."""
+    home, stored = _opened(store, commit, choice, folder)
+    return _checkpoint(stored, home, choice)
+
+
+def _opened(store: BlobStore, commit: Commit, choice: Choice, folder: Path) -> tuple[Path, Weights]:
     home = folder / commit.repo.name
     home.mkdir()
-    stored = open_source(store, commit, home, choices[0].source_path)
-    plans, weights = [], stored
-    for choice in choices:
-        imatrix = open_stored_imatrix(store, choice.imatrix) if choice.imatrix else None
-        wish = Wish(choice.file_type, choice.overrides, imatrix, is_dry_run=is_dry_run)
-        plan, weights = plan_from(stored, home, wish, allow_requantize=choice.requantises)
-        plans.append(plan)
-    return plans, weights
+    stored = open_source(store, commit, home, choice.source_path)
+    return home, merged_with(store, stored, home, choice.adapter) if choice.adapter else stored
+
+
+def _planned(
+    store: BlobStore, commit: Commit, stored: Weights, home: Path, choice: Choice, *, is_dry_run: bool
+) -> tuple[FilePlan, Weights]:
+    if choice.base is not None or is_adapter(commit):
+        return plan_own_gguf(store, commit, stored, home, choice), stored
+    if choice.format == SAFETENSORS:
+        checkpoint = _checkpoint(stored, home, choice)
+        (plan,) = checkpoint.planned.files.values()
+        return plan, checkpoint.weights
+    imatrix = open_stored_imatrix(store, choice.imatrix) if choice.imatrix else None
+    wish = Wish(choice.file_type, choice.overrides, imatrix, is_dry_run, choice.pre_tokenizer)
+    return plan_from(stored, home, wish, allow_requantize=choice.requantises)
+
+
+def _checkpoint(stored: Weights, home: Path, choice: Choice) -> CheckpointPlan:
+    """An artifact is one blob, so the checkpoint is one file, however large."""
+    dtype = choice.file_type.name
+    return plan_checkpoint(stored, home, dtype, keep_names=choice.keeps_names, max_shard_bytes=WHOLE)

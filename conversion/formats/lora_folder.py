@@ -34,9 +34,18 @@ def read_adapter_config(folder: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > MAX_CONFIG_BYTES:
             raise HeaderError("lora-config", f"it is longer than {MAX_CONFIG_BYTES} bytes", CONFIG)
-        config = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
+        data = path.read_bytes()
+    except OSError as error:
         raise HeaderError("lora-config", f"it cannot be read: {str(error)[:200]}", str(path)) from error
+    return parse_adapter_config(data)
+
+
+def parse_adapter_config(data: bytes) -> dict[str, Any]:
+    """An adapter_config.json's bytes as a dict. HeaderError `lora-config`."""
+    try:
+        config = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise HeaderError("lora-config", f"it cannot be read: {str(error)[:200]}", CONFIG) from error
     if not isinstance(config, dict):
-        raise HeaderError("lora-config", "it is not an object", str(path))
+        raise HeaderError("lora-config", "it is not an object", CONFIG)
     return config

@@ -57,7 +57,9 @@ def plan_checkpoint(
     side = _side_files(weights, folder)
     config = _read_config(side)
     plain = weights if isinstance(weights, MergedWeights) else unpack(weights, config)
-    planned = plan_safetensors(plain.entries, dtype, max_shard_bytes=max_shard_bytes)
+    scheme = config.get("quantization_config")
+    method = str(scheme.get("quant_method"))[:40] if isinstance(scheme, Mapping) else ""
+    planned = plan_safetensors(plain.entries, dtype, unpacked_from=method, max_shard_bytes=max_shard_bytes)
     small = side | _changed_config(config, dtype) if config else {}
     return CheckpointPlan(planned, plain, small | _index(planned))
 

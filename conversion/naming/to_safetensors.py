@@ -16,10 +16,10 @@ from conversion.formats.safetensors import DTYPE_BITS
 from conversion.formats.safetensors_shards import MAX_SHARD_BYTES, METADATA, plan_checkpoint
 from conversion.formats.weights import Weights
 from conversion.naming.base import NamingError, Packed, Target
+from conversion.naming.file_types import PLAIN
 from conversion.quants import TYPES
 
-DTYPES = ("F32", "F16", "BF16")
-FLOATS = (*DTYPES, "F64")
+FLOATS = (*PLAIN, "F64")
 DEQUANTISED_FROM, TENSOR_NAMES = "holdfast.dequantised_from", "holdfast.tensor_names"
 
 
@@ -51,9 +51,12 @@ def plan_safetensors(
     *,
     targets: Sequence[Target] | None = None,
     tensor_names: str = "",
+    unpacked_from: str = "",
     max_shard_bytes: int = MAX_SHARD_BYTES,
 ) -> PlannedCheckpoint:
     """`model.safetensors`, or shards and an index; `tensor_names` is noted where it is given.
+
+    `unpacked_from` names the scheme of a quantised checkpoint whose tensors are only seen as plain ones.
 
     `targets` are the tensors to write, each with its `source` among the entries; every entry as it is where there are
     none. NamingError: `unreadable-type` for what nobody here can dequantise, `no-tensors` for nothing.
@@ -64,6 +67,7 @@ def plan_safetensors(
     by_name = {target.name: target for target in wanted}
     sources = {target.name: entries[target.source] for target in wanted}
     lost = tuple(sorted({entry.dtype for entry in sources.values() if _is_quantised(entry.dtype)}))
+    lost += (unpacked_from,) if unpacked_from else ()
     said = dict(METADATA)
     if lost:
         said[DEQUANTISED_FROM] = ", ".join(lost)

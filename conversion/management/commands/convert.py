@@ -1,9 +1,10 @@
-"""`manage.py convert`: makes GGUF artifacts of a mirrored checkpoint, here and now, or hands that to the workers."""
+"""`manage.py convert`: makes artifacts of a mirrored commit, here and now, or hands that to the workers."""
 
 import json
 import tempfile
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,11 @@ from conversion.convert import MAX_TOGETHER, submit_conversion
 from conversion.formats.errors import HeaderError
 from conversion.imatrices import NoImatrix, find_imatrix
 from conversion.naming import NamingError, supported
-from conversion.naming.file_types import FILE_TYPES, file_type_by_name
+from conversion.naming.file_types import FILE_TYPES
 from conversion.naming.overrides import Overrides, parse_tensor_types
 from conversion.naming.plan import Plan
-from conversion.recipes import Choice
+from conversion.naming.slabs import FilePlan
+from conversion.recipes import CHECKPOINT_NAMES, GGUF, Choice, Partner
 from conversion.source import plan_conversions
 from mirror.blobs.store import StoreError
 from mirror.store import blob_store
@@ -31,10 +33,12 @@ from registry.revisions import DEFAULT, RevisionNotFound, resolve_revision
 
 EPILOG = f"""\
 File types: {", ".join(FILE_TYPES)}.
+Checkpoints: {", ".join(CHECKPOINT_NAMES)}: one file of safetensors, dequantised where it must be, and marked so.
 Architectures: {", ".join(supported())}.
 
 Several types are made in one pass over the weights. An artifact is recorded as unvalidated and its test inference
-is queued; it is published in ORG/NAME-GGUF once that has passed. Repeating the command makes nothing twice.
+is queued; it is published in ORG/NAME-GGUF, a checkpoint in ORG/NAME-safetensors, once that has passed. Repeating the
+command makes nothing twice. Artifacts are single files: GGUFs in several parts are made by `python -m conversion`.
 
 Exit status: 0 made, or there already, or queued with --enqueue; 1 a job failed, or there is no such repo, revision or
 importance matrix; 2 the command line is wrong; 130 interrupted: the work goes on when a worker runs or the command is
@@ -43,7 +47,7 @@ repeated.
 
 
 class Command(BaseCommand):
-    help = "Convert a mirrored checkpoint to GGUF: same bytes as llama.cpp's converter and llama-quantize."
+    help = "Convert mirrored weights: GGUFs with the bytes of llama.cpp's converter and llama-quantize, or safetensors."
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> Any:
         return super().create_parser(
@@ -53,7 +57,10 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("repo", metavar="REPO[@REV]", help="org/name; without a revision it is main")
         parser.add_argument(
-            "--to", metavar="TYPES", default="Q8_0", help="file types, e.g. Q4_K_M,Q6_K,Q8_0 (default: Q8_0)"
+            "--to",
+            metavar="TYPES",
+            default="Q8_0",
+            help="file types and checkpoints, e.g. Q4_K_M,Q8_0,safetensors-bf16 (default: Q8_0)",
         )
         parser.add_argument(
             "--from", dest="source", metavar="FILE", default="", help="the GGUF of the repo to start from"
@@ -63,6 +70,25 @@ class Command(BaseCommand):
         )
         parser.add_argument(
             "--imatrix", metavar="SHA256", help="importance matrix: its digest's beginning, or newest"
+        )
+        parser.add_argument(
+            "--adapter", metavar="REPO[@REV]", help="merge this LoRA adapter into the weights first"
+        )
+        parser.add_argument(
+            "--base",
+            metavar="REPO[@REV]",
+            help="where REPO is a LoRA adapter: its base; it becomes a GGUF adapter",
+        )
+        parser.add_argument(
+            "--pre-tokenizer",
+            metavar="NAME",
+            default="",
+            help="a BPE tokenizer's, where it is not recognised",
+        )
+        parser.add_argument(
+            "--keep-names",
+            action="store_true",
+            help="a checkpoint made of a GGUF keeps the names that GGUF has",
         )
         parser.add_argument(
             "--token-embedding-type", metavar="TYPE", default="", help="type of the token embeddings"
@@ -120,31 +146,37 @@ class Command(BaseCommand):
             types = Counter(entry.dtype for entry in plan.layout.entries)
             counted = ", ".join(f"{number} {name}" for name, number in sorted(types.items()))
             self.stdout.write(f"{path}: {decimal(size)} ({size:,} bytes), {counted}; nothing was made")
-            if plan.lacks:
-                self.stdout.write(
-                    f"It needs an importance matrix with {plan.lacks[0]}; give it with --imatrix."
-                )
+            if lacks := _lacks(plan):
+                self.stdout.write(f"It needs an importance matrix with {lacks[0]}; give it with --imatrix.")
 
 
 def _read_choices(commit: Commit, options: dict[str, Any]) -> list[Choice]:
     names = [name for name in (part.strip() for part in options["to"].split(",")) if name]
     if not 0 < len(names) <= MAX_TOGETHER:
-        raise CommandError(f"--to needs 1 to {MAX_TOGETHER} of {', '.join(FILE_TYPES)}", returncode=USAGE)
+        known = ", ".join((*FILE_TYPES, *CHECKPOINT_NAMES))
+        raise CommandError(f"--to needs 1 to {MAX_TOGETHER} of {known}", returncode=USAGE)
+    adapter, base = (
+        Partner.of(find_commit(options[key])) if options[key] else None for key in ("adapter", "base")
+    )
     try:
         overrides = Overrides(
             token_embedding=options["token_embedding_type"].upper(), output=options["output_tensor_type"].upper(),
             tensor_types=parse_tensor_types(options["tensor_type"]), pure=options["pure"],
             leave_output=options["leave_output_tensor"],
         )  # fmt: skip
-        kinds = dict.fromkeys(file_type_by_name(name) for name in names)
+        kinds = dict.fromkeys(Choice.of(name) for name in names)
         imatrix = find_imatrix(commit, options["imatrix"]).blob.sha256 if options["imatrix"] else ""
     except NamingError as error:
         raise CommandError(f"{error.code}: {error}", returncode=USAGE) from None
     except NoImatrix as error:
         raise CommandError(f"{error.code}: {error}", returncode=FAILED) from None
-    return [
-        Choice(kind, overrides, imatrix, options["source"], options["allow_requantize"]) for kind in kinds
-    ]
+    asked = {"source_path": options["source"], "adapter": adapter, "base": base}
+    of_gguf = {
+        "overrides": overrides, "imatrix": imatrix, "requantises": options["allow_requantize"],
+        "pre_tokenizer": options["pre_tokenizer"],
+    }  # fmt: skip
+    of_checkpoint = {"keeps_names": options["keep_names"]}
+    return [replace(kind, **asked, **(of_gguf if kind.format == GGUF else of_checkpoint)) for kind in kinds]
 
 
 def find_commit(text: str) -> Commit:
@@ -174,7 +206,11 @@ def _closing_line(one: dict[str, Any]) -> str:
     return f"made {one['path']}: {size}, in {one['seconds']:.1f} s; its test inference is queued"
 
 
-def _plan(commit: Commit, choices: list[Choice]) -> list[Plan]:
+def _lacks(plan: FilePlan) -> tuple[str, str] | None:
+    return plan.lacks if isinstance(plan, Plan) else None
+
+
+def _plan(commit: Commit, choices: list[Choice]) -> list[FilePlan]:
     try:
         with tempfile.TemporaryDirectory(prefix="holdfast-plan-") as folder:
             return plan_conversions(blob_store(), commit, choices, Path(folder), is_dry_run=True)[0]
@@ -183,7 +219,7 @@ def _plan(commit: Commit, choices: list[Choice]) -> list[Plan]:
         raise CommandError(f"{error.code}: {name}: {error}", returncode=FAILED) from None
 
 
-def _plan_json(commit: Commit, choice: Choice, plan: Plan) -> dict[str, Any]:
+def _plan_json(commit: Commit, choice: Choice, plan: FilePlan) -> dict[str, Any]:
     tensors = [
         {"name": entry.name, "type": entry.dtype, "shape": entry.shape, "size_bytes": entry.length,
          "source": target.origin}
@@ -191,11 +227,11 @@ def _plan_json(commit: Commit, choice: Choice, plan: Plan) -> dict[str, Any]:
     ]  # fmt: skip
     return {
         "recipe": choice.name, "path": choice.path(commit), "size_bytes": plan.layout.size_bytes,
-        "needs_imatrix": plan.lacks is not None, "tensors": tensors,
+        "needs_imatrix": _lacks(plan) is not None, "tensors": tensors,
     }  # fmt: skip
 
 
-def _plan_table(path: str, plan: Plan) -> Table:
+def _plan_table(path: str, plan: FilePlan) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=path)
     for title, justify in (("tensor", "left"), ("type", "left"), ("shape", "right"), ("bytes", "right")):
         table.add_column(title, justify=justify)  # type: ignore[arg-type]
