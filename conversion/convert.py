@@ -27,7 +27,6 @@ from conversion.policies import wanted_recipes
 from conversion.quants import QuantError
 from conversion.recipes import CONVERTER, Choice
 from conversion.source import plan_conversions
-from conversion.validation import submit_validation
 from conversion.workplace import work_folder
 from mirror.blobs import BlobStore
 from mirror.blobs.directory import DirectoryStore
@@ -35,6 +34,7 @@ from mirror.blobs.store import StagedBusy, StoreError
 from mirror.store import blob_store
 from registry import work
 from registry.models import Artifact, Blob, Commit, Event, Job, Recipe
+from registry.validating import request_validation
 from registry.work import Again, JobFailed, Lease, submit
 
 AGENT = CONVERTER
@@ -245,7 +245,7 @@ class _Conversion:
                 )  # fmt: skip
                 if is_new:
                     self._note(artifact)
-                    submit_validation(artifact, created_by=self.lease.job.created_by)
+                    request_validation(artifact, created_by=self.lease.job.created_by)
                 told[output.choice.digest] = self._told(artifact, already_there=not is_new)
         return told
 

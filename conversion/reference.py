@@ -1,10 +1,14 @@
-"""An artifact and its exact parent as files that engines can open: on the disk of this worker, for one validation.
+"""The exact parent of what is judged, as far as it is needed: its weights by ranges, what it said before, or a file.
 
 Where the store is a directory nothing is copied: blobs are linked. The parent runs by its reference implementation
 when torch is installed; otherwise as our own conversion of the same commit that loses nothing, which llama.cpp runs.
 Either way the verdict is against the parent, and the report says which of the two it was.
 """
 
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -17,16 +21,18 @@ from conversion.formats.gguf.weights import GgufWeights
 from conversion.formats.weights import Weights
 from conversion.inference.judge import Reference
 from conversion.inference.limits import HOLDS
+from conversion.inference.parents import ParentTensors, planned_tensors, stored_tensors
 from conversion.naming import NamingError
 from conversion.naming.file_types import FILE_TYPES, FileType
-from conversion.naming.plan import Wish
+from conversion.naming.plan import SIDE_FILES, Wish
 from conversion.naming.planning import plan_from
 from conversion.naming.slabs import file_pieces
 from conversion.quants import QuantError
+from conversion.recipes import CONVERTER
 from conversion.source import open_source
 from conversion.workplace import OnBytes, place_blob
 from mirror.blobs import BlobStore
-from registry.models import Artifact, Commit
+from registry.models import Commit
 
 # The last reads the GGUF of the engine's self-test.
 TRANSFORMERS_NEEDS = ("torch", "transformers", "accelerate")
@@ -44,33 +50,129 @@ class ReferenceUnavailable(Exception):
         self.code, self.message = code, message
 
 
-def place_artifact(store: BlobStore, artifact: Artifact, folder: Path, on_bytes: OnBytes) -> Path:
-    """The artifact's bytes as a file that an engine can map."""
-    path = folder / "artifact.gguf"
-    place_blob(store, artifact.blob, path, on_bytes)
-    return path
-
-
-def build_reference(
-    store: BlobStore, commit: Commit, folder: Path, on_bytes: OnBytes, source_path: str = ""
-) -> Reference:
-    """The parent, ready to run. Raises ReferenceUnavailable when its files cannot be a checkpoint that we convert.
+@dataclass(frozen=True)
+class Parent:
+    """An opened parent: headers are read, its small files lie in `home`, nothing runs yet.
 
     A GGUF in floating point runs as it is; one that is quantised as the numbers it stands for, in F32: for a quantised
     file llama.cpp rounds activations as well, and the artifact would be blamed for its parent's noise. Only safetensors
     go to transformers, which would unpickle anything else.
     """
+
+    store: BlobStore
+    commit: Commit
+    home: Path
+    weights: Weights
+
+    @cached_property
+    def dtypes(self) -> frozenset[str]:
+        return frozenset(entry.dtype for entry in self.weights.entries.values() if len(entry.shape) > 1)
+
+    @property
+    def runs_as_it_is(self) -> bool:
+        return isinstance(self.weights, GgufWeights) and self.dtypes <= HOLDS.keys()
+
+    @property
+    def engine(self) -> str:
+        is_checkpoint = isinstance(self.weights, Checkpoint)
+        return "transformers" if is_checkpoint and _wants_transformers() else "llama.cpp"
+
+    @property
+    def way(self) -> str:
+        """How it runs, in the words of a report."""
+        if isinstance(self.weights, GgufWeights) and self.runs_as_it_is:
+            return f"{self.weights.paths[0]} of the same commit, in llama.cpp"
+        if self.engine == "transformers":
+            return "the checkpoint itself, in transformers"
+        return f"our {self.lossless_type.name} GGUF of the same commit, in llama.cpp"
+
+    @property
+    def lossless_type(self) -> FileType:
+        """F32 holds whatever a parent stores, and llama.cpp rounds no activations for it."""
+        n_parameters = sum(entry.n_elements for entry in self.weights.entries.values())
+        if len(self.dtypes) == 1 and n_parameters * 4 > MAX_F32_BYTES:
+            return FILE_TYPES.get(next(iter(self.dtypes)), FILE_TYPES["BF16"])
+        return FILE_TYPES["F32"]
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """sha256 of each file that what it says depends on; where we convert it, how. One query."""
+        files = self.commit.files.filter(path__in=[*self._paths, *SIDE_FILES]).select_related("blob")
+        found = {file.path: file.blob.sha256 for file in files}
+        return found if self.runs_as_it_is else found | {"way": f"{self.way}, {CONVERTER}"}
+
+    @property
+    def known_dtypes(self) -> frozenset[str]:
+        """The types whose every value a lossless file must hold."""
+        return self.dtypes if self.dtypes <= HOLDS.keys() else frozenset({self.lossless_type.name})
+
+    @property
+    def tokenizer(self) -> Path | None:
+        """Its own tokenizer file, where the engine would answer with one that we converted."""
+        if self.runs_as_it_is or self.engine == "transformers":
+            return None
+        return next((self.home / name for name in TOKENIZERS if (self.home / name).exists()), None)
+
+    @property
+    def facts(self) -> dict[str, str]:
+        repo_id, commit_hash = self.commit.repo.repo_id, self.commit.commit_hash
+        return {"repo_id": repo_id, "commit_hash": commit_hash, "reference": self.way}
+
+    @property
+    def _paths(self) -> Iterable[str]:
+        return getattr(self.weights, "paths", ())
+
+    def unbuilt(self) -> Reference:
+        """The reference for when a reading speaks in its place, or nothing gets so far: its path cannot be run."""
+        return Reference(self.engine, self.home, self.known_dtypes, self.facts, self.tokenizer)
+
+    def tensors(self, *, of_gguf: bool) -> ParentTensors | None:
+        """Its weights under the names of what is judged; None where they have no such names."""
+        try:
+            return planned_tensors(self.weights, self.home) if of_gguf else stored_tensors(self.weights)
+        except (HeaderError, NamingError, QuantError):
+            return None
+
+    def build(self, on_bytes: OnBytes) -> Reference:
+        """The same, ready to run. Raises ReferenceUnavailable when it is no checkpoint that we convert."""
+        with refusals_of(self.commit):
+            if self.runs_as_it_is or self.engine == "transformers":
+                self._place_weights(on_bytes)
+                path = self.home / next(iter(self._paths)) if self.runs_as_it_is else self.home
+            else:
+                path = self._write_lossless(on_bytes)
+        return Reference(self.engine, path, self.known_dtypes, self.facts, self.tokenizer)
+
+    def _place_weights(self, on_bytes: OnBytes) -> None:
+        """llama.cpp finds the other shards beside the first."""
+        index = Q(path__endswith=".safetensors.index.json") & ~Q(path__contains="/")
+        files = self.commit.files.filter(Q(path__in=list(self._paths)) | index)
+        for file in files.select_related("blob"):
+            place_blob(self.store, file.blob, self.home / file.path, on_bytes)
+
+    def _write_lossless(self, on_bytes: OnBytes) -> Path:
+        plan, plain = plan_from(self.weights, self.home, Wish(self.lossless_type), allow_requantize=True)
+        path = self.home.parent / "parent.gguf"
+        with path.open("wb") as target:
+            for piece in file_pieces(plan, plain):
+                target.write(piece.data)
+                on_bytes(len(piece.data))
+        return path
+
+
+def open_parent(store: BlobStore, commit: Commit, folder: Path, source_path: str = "") -> Parent:
+    """The parent of that commit, its small files below `folder`. Raises ReferenceUnavailable."""
     home = folder / commit.repo.name
     home.mkdir()
+    with refusals_of(commit):
+        return Parent(store, commit, home, open_source(store, commit, home, source_path))
+
+
+@contextmanager
+def refusals_of(commit: Commit) -> Iterator[None]:
+    """What a checkpoint is refused with becomes ReferenceUnavailable, with the repo's name."""
     try:
-        weights = open_source(store, commit, home, source_path)
-        if isinstance(weights, GgufWeights) and _dtypes(weights) <= HOLDS.keys():
-            _place_weights(store, commit, weights, home, on_bytes)
-            return _as_it_is(commit, weights, home)
-        if isinstance(weights, Checkpoint) and _wants_transformers():
-            _place_weights(store, commit, weights, home, on_bytes)
-            return _by_transformers(commit, weights, home)
-        return _by_llama_cpp(commit, weights, home, folder / "parent.gguf", on_bytes)
+        yield
     except (HeaderError, NamingError, QuantError) as error:
         raise ReferenceUnavailable(error.code, f"{commit.repo.repo_id}: {error}") from error
 
@@ -78,52 +180,3 @@ def build_reference(
 def _wants_transformers() -> bool:
     chosen = settings.HOLDFAST_REFERENCE_ENGINE != "llama.cpp"
     return chosen and all(find_spec(name) for name in TRANSFORMERS_NEEDS)
-
-
-def _place_weights(
-    store: BlobStore, commit: Commit, weights: Checkpoint | GgufWeights, home: Path, on_bytes: OnBytes
-) -> None:
-    index = Q(path__endswith=".safetensors.index.json") & ~Q(path__contains="/")
-    for file in commit.files.filter(Q(path__in=list(weights.paths)) | index).select_related("blob"):
-        place_blob(store, file.blob, home / file.path, on_bytes)
-
-
-def _as_it_is(commit: Commit, weights: GgufWeights, home: Path) -> Reference:
-    """llama.cpp finds the other shards beside the first."""
-    facts = _facts(commit, f"{weights.paths[0]} of the same commit, in llama.cpp")
-    return Reference("llama.cpp", home / weights.paths[0], _dtypes(weights), facts)
-
-
-def _by_transformers(commit: Commit, checkpoint: Checkpoint, home: Path) -> Reference:
-    facts = _facts(commit, "the checkpoint itself, in transformers")
-    return Reference("transformers", home, _dtypes(checkpoint), facts)
-
-
-def _by_llama_cpp(commit: Commit, weights: Weights, home: Path, path: Path, on_bytes: OnBytes) -> Reference:
-    kind = _lossless_type(weights)
-    plan, plain = plan_from(weights, home, Wish(kind), allow_requantize=True)
-    with path.open("wb") as target:
-        for piece in file_pieces(plan, plain):
-            target.write(piece.data)
-            on_bytes(len(piece.data))
-    own = next((home / name for name in TOKENIZERS if (home / name).exists()), None)
-    facts = _facts(commit, f"our {kind.name} GGUF of the same commit, in llama.cpp")
-    known = dtypes if (dtypes := _dtypes(weights)) <= HOLDS.keys() else frozenset({kind.name})
-    return Reference("llama.cpp", path, known, facts, own)
-
-
-def _lossless_type(weights: Weights) -> FileType:
-    """F32 holds whatever a parent stores, and llama.cpp rounds no activations for it."""
-    dtypes = _dtypes(weights)
-    n_parameters = sum(entry.n_elements for entry in weights.entries.values())
-    if len(dtypes) == 1 and n_parameters * 4 > MAX_F32_BYTES:
-        return FILE_TYPES.get(next(iter(dtypes)), FILE_TYPES["BF16"])
-    return FILE_TYPES["F32"]
-
-
-def _dtypes(weights: Weights) -> frozenset[str]:
-    return frozenset(entry.dtype for entry in weights.entries.values() if len(entry.shape) > 1)
-
-
-def _facts(commit: Commit, reference: str) -> dict[str, str]:
-    return {"repo_id": commit.repo.repo_id, "commit_hash": commit.commit_hash, "reference": reference}

@@ -6,6 +6,7 @@ from celery import shared_task
 from celery.signals import worker_ready
 from django.conf import settings
 
+from registry.sweep import sweeping
 from registry.work import Again, Lease, register, run_job
 
 
@@ -63,7 +64,16 @@ def _rebuild(lease: Lease) -> dict[str, Any] | Again | None:
 
 
 @register("validate")
-def _validate(lease: Lease) -> dict[str, Any] | Again | None:
-    from conversion.validation import validate_artifact
+def _judge(lease: Lease) -> dict[str, Any] | Again | None:
+    from conversion.validation import validate
 
-    return validate_artifact(lease)
+    return validate(lease)
+
+
+@sweeping
+def _revalidate() -> int:
+    if not settings.HOLDFAST_REVALIDATE_DAYS:
+        return 0
+    from conversion.revalidation import sweep_stale
+
+    return sweep_stale()

@@ -2,7 +2,7 @@
 
 A blob is deleted only if all of this is so, and it is looked at again right before:
 
-* no File, Artifact or Imatrix row refers to it (the database itself refuses to drop a row that is referred to);
+* no row needs it, such as a File, an Artifact or a report (the database itself refuses to drop what is referred to);
 * it was stored longer ago than the grace period;
 * no manifest in the bucket names it: a lost row is no reason to lose bytes;
 * no job that moves bytes is unfinished: one may have found the blob in the store and be about to record it.
@@ -16,12 +16,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
 from mirror.blobs.keys import BLOBS, COMMITS
 from mirror.blobs.store import BlobStore, Stat, sha256_of
-from registry.models import Artifact, Blob, Event, File, Imatrix, Job
+from registry.models import Blob, Event, Job
 
 AGENT = "holdfast sweep"
 GRACE = timedelta(days=7)
@@ -68,7 +67,7 @@ def sweep_store(
 
 
 def _unreferenced(store: BlobStore, before: datetime) -> Iterator[Stat]:
-    """Objects that were stored before then and that no File or Artifact refers to. One query per 500 objects."""
+    """Objects that were stored before then and that no row needs. One query per 500 objects."""
     batch: list[Stat] = []
     for stat in store.list(BLOBS):
         if sha256_of(stat.key) and stat.modified_at < before:
@@ -81,11 +80,7 @@ def _unreferenced(store: BlobStore, before: datetime) -> Iterator[Stat]:
 
 def _without_references(batch: list[Stat]) -> Iterator[Stat]:
     digests = [stat.key[-64:] for stat in batch]
-    files, artifacts, imatrices = (
-        model.objects.filter(blob=OuterRef("pk")) for model in (File, Artifact, Imatrix)
-    )
-    referred = Blob.objects.filter(Exists(files) | Exists(artifacts) | Exists(imatrices), sha256__in=digests)
-    needed = set(referred.values_list("sha256", flat=True))
+    needed = set(Blob.objects.needed().filter(sha256__in=digests).values_list("sha256", flat=True))
     return (stat for stat in batch if stat.key[-64:] not in needed)
 
 
@@ -124,7 +119,7 @@ def _delete_blob(store: BlobStore, stat: Stat) -> bool:
     sha256 = stat.key[-64:]
     with transaction.atomic():
         row = Blob.objects.select_for_update().filter(sha256=sha256).first()
-        if row and (row.files.exists() or row.artifacts.exists() or row.imatrices.exists()):
+        if row and Blob.objects.needed().filter(pk=row.pk).exists():
             return False
         Event.objects.create(
             type=Event.Type.DELETION, agent=AGENT, detail={"sha256": sha256, "size_bytes": stat.size_bytes},

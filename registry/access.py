@@ -1,10 +1,11 @@
 """Who may see and do what. A private repo is indistinguishable from an absent one."""
 
 from django.contrib.auth.models import AnonymousUser, User
-from django.db.models import BooleanField, ExpressionWrapper, Q, QuerySet
+from django.db.models import BooleanField, Exists, ExpressionWrapper, OuterRef, Q, QuerySet
 
-from registry.models import Job, Lineage, Member, Repo
+from registry.models import File, Job, Lineage, Member, Repo, Validation
 from registry.models.repo import RepoQuerySet
+from registry.models.validation import ValidationQuerySet
 
 Somebody = User | AnonymousUser
 
@@ -36,6 +37,18 @@ def visible_jobs(user: Somebody) -> QuerySet[Job]:
         return Job.objects.all()
     repos = [visible_repos(user, repo_type).values("pk") for repo_type in Repo.Type]
     return Job.objects.filter(Q(repo__in=repos[0]) | Q(repo__in=repos[1]))
+
+
+def visible_validations(user: Somebody) -> ValidationQuerySet:
+    """Verdicts whose parent `user` may know of, on bytes that a repo holds, or gave rise to, that the user may see.
+
+    A report names its parent, so a public file that was compared with a private one has no public report.
+    """
+    repos = visible_repos(user).values("pk")
+    held = File.objects.filter(blob=OuterRef("blob"), commit__repo__in=repos)
+    return Validation.objects.filter(
+        Q(parent=None) | Q(parent__repo__in=repos), Exists(held) | Q(artifact__source__repo__in=repos)
+    )
 
 
 def known_parents(user: Somebody) -> Q:

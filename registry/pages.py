@@ -1,7 +1,7 @@
 """The routes of the pages. registry/urls.py puts the hub's routes before them: what a client asks for wins."""
 
 from django.contrib.auth.views import LogoutView
-from django.urls import path
+from django.urls import path, re_path
 from django.views.generic import RedirectView
 
 from registry.views import (
@@ -40,7 +40,12 @@ urlpatterns = [
     path(f"{REPO}/commits", commits.commits, name="commits"),
     path(f"{REPO}/lineage", lineage.lineage, name="lineage"),
     path(f"{REPO}/validation", validation.validations, name="validations"),
-    path(f"{REPO}/validation/<int:artifact_id>", validation.report, name="report"),
+    re_path(
+        r"^(?P<namespace>[^/]+)/(?P<name>[^/]+)/validation/(?P<sha256>[0-9a-f]{64})$",
+        validation.report,
+        name="report",
+    ),
+    path(f"{REPO}/validation/<int:artifact_id>", validation.artifact_report, name="artifact-report"),
     path(f"{REPO}/events", events.events, name="events"),
 ]
 

@@ -58,6 +58,14 @@ HOLDFAST_WARM_KERNELS = read_list("HOLDFAST_WARM_KERNELS", "Q4_K,Q5_K,Q6_K,Q8_0"
 HOLDFAST_REFERENCE_ENGINE = read_choice("HOLDFAST_REFERENCE_ENGINE", "auto", {"auto", "llama.cpp"})
 HOLDFAST_AUTO_CONVERT = read_list("HOLDFAST_AUTO_CONVERT")  # recipes every new commit gets, e.g. Q8_0,Q4_0
 HOLDFAST_ENGINE_THREADS = read_int("HOLDFAST_ENGINE_THREADS", 1, least=1)
+HOLDFAST_VALIDATE_MIRRORED = read_choice("HOLDFAST_VALIDATE_MIRRORED", "base", {"no", "base", "all"})
+HOLDFAST_REVALIDATE_DAYS = read_int("HOLDFAST_REVALIDATE_DAYS", 180, least=0)  # 0: never by itself
+
+# --- the playground ---------------------------------------------------------------------------------------
+
+HOLDFAST_PLAYGROUND_AT_ONCE = read_int("HOLDFAST_PLAYGROUND_AT_ONCE", 1, least=0)  # 0: there is none
+HOLDFAST_PLAYGROUND_TOKENS = read_int("HOLDFAST_PLAYGROUND_TOKENS", 256, least=1)
+HOLDFAST_PLAYGROUND_SECONDS = read_float("HOLDFAST_PLAYGROUND_SECONDS", 60)
 
 BROKER_URL = read_text("HOLDFAST_BROKER", "filesystem://")
 _TRANSPORT_OPTIONS: dict[str, object] = {"visibility_timeout": 12 * 3600}

@@ -1,6 +1,7 @@
 """The sweeper: puts back what died, nudges what waits. Safe to run anywhere, any number of times at once."""
 
 import logging
+from collections.abc import Callable
 
 from django.db.models import F
 from django.db.models.functions import Now
@@ -11,9 +12,19 @@ from registry.nudge import nudge_waiting
 logger = logging.getLogger(__name__)
 
 
+_submitters: list[Callable[[], int]] = []
+
+
+def sweeping(submit: Callable[[], int]) -> Callable[[], int]:
+    """With every sweep this function submits what is due by its own rules, and says how many jobs; it must be cheap."""
+    _submitters.append(submit)
+    return submit
+
+
 def sweep_jobs() -> dict[str, int]:
     """Afterwards no running job has an expired lease, and every due job has been nudged lately or soon will be."""
     swept = put_back_abandoned()
+    swept["submitted"] = sum(submit() for submit in _submitters)
     swept["nudged"] = nudge_waiting()
     if any(swept.values()):
         logger.info("sweep: %s", ", ".join(f"{count} {what}" for what, count in swept.items() if count))

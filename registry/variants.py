@@ -8,12 +8,12 @@ have made from it are not: the name before the colon must vouch for the bytes.
 import re
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
+from typing import Any
 
-from django.db.models import Prefetch
-
-from registry.models import Artifact, Commit, File, Repo, Validation
+from registry.gates import DEFAULT, UNKNOWN, Standing, read_gates, standing_json, standings
+from registry.models import Artifact, Commit, File, Gate, Repo
 
 SAFETENSORS = "safetensors"
 # What stays out of `:safetensors`: the same weights in another form.
@@ -39,13 +39,27 @@ _NO_MODEL = re.compile(r"(?:^|/)(?:mmproj|imatrix|mtp-)[^/]*$", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Variant:
-    """One way to have the weights of a repo: in which commit of which repo its files are."""
+    """One way to have the weights of a repo: in which commit of which repo its files are.
+
+    `standing` is what is held to be true of the file at `path`, `gate` decides on the repo that holds it.
+    """
 
     name: str
     repo_id: str
     commit_hash: str
     files: list[File] = field(repr=False)
-    verdict: str | None = None
+    standing: Standing = UNKNOWN
+    gate: Gate = DEFAULT
+
+    @property
+    def verdict(self) -> str | None:
+        """The verdict that counts; None while there is none."""
+        return None if self.standing == UNKNOWN else self.standing.verdict
+
+    @property
+    def trust(self) -> dict[str, Any]:
+        """The verdict, whether the gate lets a client pull it without being asked, and an operator's decision."""
+        return {"verdict": self.verdict} | standing_json(self.standing, self.gate)
 
     @property
     def path(self) -> str:
@@ -61,15 +75,34 @@ class Variant:
 
 
 def variants_of(repo: Repo, commit: Commit) -> list[Variant]:
-    """Every variant of the commit, its own files first, each name once. Four queries, whatever the number.
+    """Every variant of the commit, its own files first, each name once. Six queries, whatever the number.
 
     Whoever may see the repo may see what is returned: artifacts in a repo with narrower access are left out.
     """
-    files = list(File.objects.filter(commit=commit).select_related("blob").order_by("path"))
-    own = [*_checkpoint(repo, commit, files), *_gguf_models(repo, commit, files)]
+    own = own_variants(repo, commit)
     taken = {variant.name.lower() for variant in own}
     made = [variant for variant in _published(repo, commit) if variant.name.lower() not in taken]
-    return own + made
+    return _with_standings(own + made)
+
+
+def own_variants(repo: Repo, commit: Commit) -> list[Variant]:
+    """The models among the commit's own files, without what is held of them. One query."""
+    files = list(File.objects.filter(commit=commit).select_related("blob", "commit__repo").order_by("path"))
+    return [*_checkpoint(repo, commit, files), *_gguf_models(repo, commit, files)]
+
+
+def _with_standings(variants: list[Variant]) -> list[Variant]:
+    main = [main_file(variant).blob_id for variant in variants]
+    held, gates = standings(main), read_gates()
+    return [
+        replace(variant, standing=held.get(blob, UNKNOWN), gate=gates.of(variant.repo_id))
+        for variant, blob in zip(variants, main, strict=True)
+    ]
+
+
+def main_file(variant: Variant) -> File:
+    """The file whose bytes a verdict is on: the only one, or the first with weights."""
+    return next(file for file in variant.files if file.path == variant.path)
 
 
 def find_variant(variants: Iterable[Variant], name: str) -> Variant | None:
@@ -91,7 +124,7 @@ def _gguf_models(repo: Repo, commit: Commit, files: list[File]) -> list[Variant]
         path = PurePosixPath(file.path)
         if path.suffix == ".gguf" and not _NO_MODEL.search(file.path):
             models.setdefault(_SHARD.sub("", str(path.with_suffix(""))), []).append(file)
-    names = {stem: _type_in(stem) for stem in models}
+    names = {stem: type_in(stem) for stem in models}
     count = Counter(name.lower() for name in names.values())
     return [
         Variant(
@@ -101,18 +134,17 @@ def _gguf_models(repo: Repo, commit: Commit, files: list[File]) -> list[Variant]
     ]
 
 
-def _type_in(stem: str) -> str:
-    """The quantization type a file name ends in, as ggml spells it; the bare name when it tells none."""
+def type_in(stem: str) -> str:
+    """The quantization type that a path without suffix ends in, as ggml spells it; its last part if it tells none."""
     found = _TYPE.findall(stem)
     return found[-1].upper() if found else PurePosixPath(stem).name
 
 
 def _published(repo: Repo, commit: Commit) -> list[Variant]:
-    newest = Prefetch("validations", Validation.objects.order_by("-created_at"), to_attr="newest_first")
     published = Artifact.objects.filter(
         source=commit, state=Artifact.State.PUBLISHED, published_in__isnull=False
     )
-    artifacts = published.select_related("recipe", "published_in__repo").prefetch_related(newest)
+    artifacts = published.select_related("recipe", "published_in__repo")
     seen = [
         artifact for artifact in artifacts.order_by("recipe__name", "pk") if _is_as_visible(artifact, repo)
     ]
@@ -133,7 +165,5 @@ def _is_as_visible(artifact: Artifact, repo: Repo) -> bool:
 
 def _variant(artifact: Artifact, file: File) -> Variant:
     assert artifact.published_in is not None  # noqa: S101  # the query asked for it
-    verdicts: list[Validation] = getattr(artifact, "newest_first", [])
-    verdict = verdicts[0].verdict if verdicts else None
     home = artifact.published_in
-    return Variant(artifact.recipe.name, home.repo.repo_id, home.commit_hash, [file], verdict)
+    return Variant(artifact.recipe.name, home.repo.repo_id, home.commit_hash, [file])

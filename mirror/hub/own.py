@@ -2,6 +2,8 @@
 
 GET resolve/{org}/{name}?revision=main&variant=Q8_0    which files a variant is
 GET jobs, jobs/{id}                                    work and its progress
+
+Verdicts are in validations.py.
 """
 
 from typing import Any
@@ -35,7 +37,9 @@ def resolve_variant(request: HttpRequest, user: Somebody, *, namespace: str, nam
     if variant is None:
         return _unknown_variant(repo, commit, wanted, choices)
     place = {"repo_id": variant.repo_id, "commit": variant.commit_hash, "variant": variant.name}
-    return JsonResponse(place | {"files": [_file(file) for file in variant.files], "choices": choices})
+    return JsonResponse(
+        place | variant.trust | {"files": [_file(file) for file in variant.files], "choices": choices}
+    )
 
 
 @door("GET")
@@ -53,7 +57,7 @@ def list_jobs(request: HttpRequest, user: Somebody) -> HttpResponse:
     limit = read_limit(request, PAGE, MOST_PAGE)
     rows = list(jobs[: limit + 1])
     response = JsonResponse(
-        [_job(job, user) for job in rows[:limit]], safe=False, headers={"Cache-Control": "no-store"}
+        [job_json(job, user) for job in rows[:limit]], safe=False, headers={"Cache-Control": "no-store"}
     )
     if len(rows) > limit:
         link_next(request, response, cursor=cursor(str(rows[limit - 1].pk)))
@@ -66,10 +70,10 @@ def show_job(request: HttpRequest, user: Somebody, *, number: int) -> HttpRespon
     job = visible_jobs(user).filter(pk=number).first() if number < 2**63 else None
     if job is None:
         raise HubError(404, f"There is no job {number}, or it is not for you to see.")
-    return JsonResponse(_job(job, user), headers={"Cache-Control": "no-store"})
+    return JsonResponse(job_json(job, user), headers={"Cache-Control": "no-store"})
 
 
-def _job(job: Job, user: Somebody) -> dict[str, Any]:
+def job_json(job: Job, user: Somebody) -> dict[str, Any]:
     """The job; to those who do not operate this service, without the paths of its directories."""
     shown = job.as_json()
     if may_operate(user) or job.params.get("kind") != "directory":
@@ -96,9 +100,8 @@ def _choice(variant: Variant) -> dict[str, Any]:
         "repo_id": variant.repo_id,
         "path": variant.path,
         "size_bytes": variant.size_bytes,
-        "verdict": variant.verdict,
         "commit": variant.commit_hash,
-    }
+    } | variant.trust
 
 
 def _whole(repo: Repo, commit: Commit) -> dict[str, Any]:

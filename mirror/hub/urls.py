@@ -6,7 +6,7 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path, register_converter
 from django.urls.converters import StringConverter
 
-from mirror.hub import account, own, refs, repos, resolve, tree
+from mirror.hub import account, own, refs, repos, resolve, tree, validations
 from mirror.hub.doors import door
 from mirror.hub.errors import HubError, repo_not_found
 from registry.access import Somebody
@@ -59,6 +59,10 @@ urlpatterns: list[URLPattern] = [
     path(f"api/holdfast/v1/resolve/{REPO}", own.resolve_variant),
     path("api/holdfast/v1/jobs", own.list_jobs),
     path("api/holdfast/v1/jobs/<int:number>", own.show_job),
+    path("api/holdfast/v1/validate", validations.validate),
+    path(f"api/holdfast/v1/validations/{REPO}", validations.list_validations),
+    path(f"api/holdfast/v1/validations/{REPO}/<str:sha256>", validations.show_validations),
+    path("api/holdfast/v1/reports/<str:sha256>", validations.show_report),
     *_of_type(Repo.Type.DATASET),  # before models: /datasets/… is no namespace
     *_of_type(Repo.Type.MODEL),
     *[path(f"api/{kind}/<str:repo_id>", no_such_repo) for kind in ("models", "datasets")],

@@ -1,8 +1,23 @@
 """Blob: bytes we hold, named by sha256; when last verified."""
 
 from django.db import models
+from django.db.models import Exists, OuterRef
 
 from registry.models.rules import GIT_OID, SHA256, matches, not_negative, one_of
+
+# The reverse relations whose rows need the bytes. Verdicts are not among them: they go with what they are about.
+NEEDED_BY = ["files", "artifacts", "imatrices", "reports", "readings"]
+
+
+class BlobQuerySet(models.QuerySet["Blob"]):
+    def needed(self) -> "BlobQuerySet":
+        """The blobs that a file, an artifact, an importance matrix, a report or a reading refers to."""
+        wanted = models.Q()
+        for name in NEEDED_BY:
+            field = Blob._meta.get_field(name).field  # type: ignore[union-attr]  # a reverse relation has one
+            mine = {field.name: OuterRef(field.target_field.name)}
+            wanted |= models.Q(Exists(field.model._default_manager.filter(**mine)))
+        return self.filter(wanted)
 
 
 class Blob(models.Model):
@@ -28,6 +43,8 @@ class Blob(models.Model):
     state = models.CharField(max_length=10, choices=State, default=State.PRESENT)
     stored_at = models.DateTimeField(auto_now_add=True)
     verified_at = models.DateTimeField(null=True, blank=True, db_index=True)
+
+    objects = BlobQuerySet.as_manager()
 
     class Meta:
         constraints = [

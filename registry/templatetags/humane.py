@@ -196,6 +196,12 @@ def signed_percent(ratio: Any) -> str:
 
 
 @register.filter
+def told(value: Any) -> str:
+    """Whatever a report holds: a number with its figures, anything else as it is written."""
+    return figure(value) if isinstance(value, float) else str(value)
+
+
+@register.filter
 def figure(value: Any) -> str:
     """A measured number with three significant figures, without exponents where people avoid them."""
     if value in NOTHING:

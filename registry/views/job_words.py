@@ -152,12 +152,13 @@ class JobView:
 
     @property
     def report(self) -> str:
-        """Where the report of the artifact is that this job made or judged."""
+        """Where the report is of what this job made or judged."""
         found = self.job.result if isinstance(self.job.result, dict) else {}
-        artifact = self._params.get("artifact") or found.get("artifact")
-        if self.job.repo is None or not isinstance(artifact, int):
+        judged = found.get("sha256") if self.job.kind == "validate" else None
+        named = judged or self._params.get("artifact") or found.get("artifact")
+        if self.job.repo is None or not isinstance(named, int | str):
             return ""
-        return f"{self.job.repo.get_absolute_url()}/validation/{artifact}"
+        return f"{self.job.repo.get_absolute_url()}/validation/{named}"
 
     @property
     def result(self) -> list[tuple[str, str]]:

@@ -2,18 +2,19 @@
 
 from dataclasses import dataclass
 
-from django.db.models import Prefetch, Q
+from django.db.models import Q
 
-from registry.models import Artifact, Commit, File, Validation
+from registry.gates import UNKNOWN, Standing, standings
+from registry.models import Artifact, Commit, File, Override, Validation
 from registry.templatetags.humane import words_of_bytes
 from registry.variants import SAFETENSORS, Variant, variants_of
 
-WEIGHTS = {"safetensors", "gguf", "pytorch"}
+WEIGHTS = {"safetensors", "gguf", "pytorch", "llama2c"}
 
 
 @dataclass(frozen=True)
 class VariantRow:
-    """One way to have these weights. `validation` is the newest verdict on it, if it was ever judged."""
+    """One way to have these weights, and what is held to be true of them."""
 
     name: str
     note: str
@@ -25,11 +26,25 @@ class VariantRow:
     sha256: str
     selector: str = ""  # what `org/name:selector` says; empty for what cannot be pulled
     artifact: Artifact | None = None
-    validation: Validation | None = None
+    standing: Standing = UNKNOWN
+    is_pulled: bool = False  # whether the gate lets a client pull it without being asked
+
+    @property
+    def validation(self) -> Validation | None:
+        return self.standing.validation
+
+    @property
+    def override(self) -> Override | None:
+        return self.standing.override
 
     @property
     def state(self) -> str:
-        return self.validation.verdict if self.validation else "untested"
+        return self.standing.verdict
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether a verdict says something of it, or is awaited: not so for weights as their author published them."""
+        return self.artifact is not None or self.standing != UNKNOWN
 
     @property
     def is_gguf(self) -> bool:
@@ -47,7 +62,7 @@ class VariantRow:
     @property
     def report(self) -> str:
         """Where the report of its validation is."""
-        return f"/{self.repo_id}/validation/{self.artifact.pk}" if self.artifact else ""
+        return f"/{self.repo_id}/validation/{self.sha256}" if self.is_judged else ""
 
 
 def weight_files(commit: Commit) -> list[File]:
@@ -57,27 +72,21 @@ def weight_files(commit: Commit) -> list[File]:
 
 
 def variant_rows(commit: Commit, weights: list[File]) -> list[VariantRow]:
-    """What can be pulled, largest first after the weights as published; then what did not pass. Six queries."""
-    artifacts = {artifact.blob.sha256: artifact for artifact in judged(_of_commit(commit))}
+    """What can be pulled, largest first after the weights as published; then what did not pass. Nine queries."""
+    artifacts = {artifact.blob.sha256: artifact for artifact in _artifacts_of(commit)}
     rows = [_pullable(commit, weights, one, artifacts) for one in variants_of(commit.repo, commit)]
     kept_back = [one for one in artifacts.values() if one.state != Artifact.State.PUBLISHED]
     own = [row for row in rows if row.selector == SAFETENSORS]
     rest = sorted((row for row in rows if row.selector != SAFETENSORS), key=lambda row: -row.size_bytes)
-    return own + rest + [_kept_back(artifact) for artifact in kept_back]
+    held = standings(artifact.blob_id for artifact in kept_back)
+    return own + rest + [_kept_back(one, held.get(one.blob_id, UNKNOWN)) for one in kept_back]
 
 
-def _of_commit(commit: Commit) -> Q:
-    """Artifacts made of this commit, and those whose bytes this commit publishes."""
-    return Q(source=commit) | Q(published_in__repo=commit.repo, blob__files__commit=commit)
-
-
-def judged(which: Q) -> list[Artifact]:
-    """Artifacts with recipe, blob, home and all their validations, newest first. Two queries."""
-    newest_first = Validation.objects.order_by("-created_at", "-pk")
-    rows = Artifact.objects.filter(which).select_related(
-        "recipe", "blob", "source__repo", "published_in__repo"
-    )
-    return list(rows.prefetch_related(Prefetch("validations", newest_first)).distinct().order_by("pk"))
+def _artifacts_of(commit: Commit) -> list[Artifact]:
+    """Artifacts made of this commit, and those whose bytes this commit publishes. One query."""
+    which = Q(source=commit) | Q(published_in__repo=commit.repo, blob__files__commit=commit)
+    rows = Artifact.objects.filter(which).select_related("recipe", "blob", "source__repo")
+    return list(rows.distinct().order_by("pk"))
 
 
 def _pullable(
@@ -94,7 +103,8 @@ def _pullable(
         size_bytes=size_bytes,
         bits_per_weight=_bits(size_bytes, _parameters(tensors, held, artifact)),
         repo_id=variant.repo_id, commit_hash=variant.commit_hash, path=variant.path, sha256=first.blob.sha256,
-        selector=variant.name, artifact=artifact, validation=_newest(artifact),
+        selector=variant.name, artifact=artifact, standing=variant.standing,
+        is_pulled=variant.standing.verdict in variant.gate.pulls,
     )  # fmt: skip
 
 
@@ -115,11 +125,7 @@ def _bits(size_bytes: int, n_parameters: int | None) -> float | None:
     return 8 * size_bytes / n_parameters if n_parameters else None
 
 
-def _newest(artifact: Artifact | None) -> Validation | None:
-    return next(iter(artifact.validations.all()), None) if artifact else None
-
-
-def _kept_back(artifact: Artifact) -> VariantRow:
+def _kept_back(artifact: Artifact, standing: Standing) -> VariantRow:
     waits = artifact.state == Artifact.State.UNVALIDATED
     return VariantRow(
         name=artifact.recipe.name,
@@ -127,7 +133,7 @@ def _kept_back(artifact: Artifact) -> VariantRow:
         size_bytes=artifact.blob.size_bytes,
         bits_per_weight=_bits(artifact.blob.size_bytes, artifact.source.parameter_count),
         repo_id=artifact.source.repo.repo_id, commit_hash=artifact.source.commit_hash, path=artifact.path,
-        sha256=artifact.blob.sha256, artifact=artifact, validation=_newest(artifact),
+        sha256=artifact.blob.sha256, artifact=artifact, standing=standing,
     )  # fmt: skip
 
 

@@ -11,8 +11,9 @@ import yaml
 from django.db import connection
 from django.db.models import F
 
+from conversion.cases import case_of
 from conversion.publish import publish
-from conversion.validation import record_verdict
+from conversion.verdicts import keep_report, record_verdict
 from mirror.blobs.keys import blob_key
 from mirror.store import blob_store
 from registry.git import lfs_pointer
@@ -30,13 +31,12 @@ def source_commit(repo_id="acme/tiny", **facts) -> Commit:
 
 def put_out(artifact: Artifact, lease=None) -> Commit:
     """The commit that publishes the artifact, with a verdict that lets it."""
-    report = passing_report()
+    report, case = passing_report(), case_of(artifact)
+    kept = keep_report(blob_store(), report)
     commit, _ = publish(
-        lease or held_lease(artifact),
-        artifact,
-        report,
-        record=lambda: record_verdict(artifact, report, passed=True),
-    )
+        lease or held_lease(artifact), artifact, report,
+        record=lambda: record_verdict(case, report, kept, passed=True),
+    )  # fmt: skip
     return commit
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from conversion.formats.gguf import read_header
 from conversion.formats.source import FileSource
-from conversion.reference import build_reference
+from conversion.reference import open_parent
 from mirror.store import blob_store
 from tests.checkpoints import record_commit
 from tests.conversion.inference.conftest import Converted
@@ -22,7 +22,7 @@ def test_a_gguf_runs_as_it_is_or_as_the_numbers_it_stands_for(
     converted: Converted, tmp_path: Path, kind: str, types: set[str], says: str
 ) -> None:
     commit = record_commit("acme/model", {"model.gguf": converted(kind)})
-    reference = build_reference(blob_store(), commit, tmp_path, lambda n_bytes: None)
+    reference = open_parent(blob_store(), commit, tmp_path).build(lambda n_bytes: None)
     assert (reference.engine, reference.dtypes) == ("llama.cpp", frozenset(types))
     assert reference.facts["reference"].startswith(says)
     with FileSource(reference.path) as source:

@@ -14,7 +14,7 @@ from conversion.formats.errors import HeaderError
 from conversion.imatrices import NoImatrix, measure_imatrix, take_in_imatrix
 from conversion.inference.engine import EngineError
 from conversion.management.commands.convert import find_commit
-from conversion.management.commands.validate import find_artifacts
+from conversion.management.targets import find_artifacts
 from mirror.blobs.store import StoreError
 from mirror.store import blob_store
 from registry.foreground import FAILED, USAGE

@@ -7,7 +7,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from rich.filesize import decimal
 
-from conversion.management.commands.validate import find_artifacts
+from conversion.management.targets import find_artifacts
 from conversion.reproduce import NotEvictable, evict_artifact, submit_reproduction
 from registry.foreground import FAILED, refuse_unfinished, run_with_bar
 from registry.models import Artifact, Blob, Job

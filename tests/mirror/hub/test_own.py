@@ -27,7 +27,10 @@ def publish(source: Commit, name: str, data: bytes, **repo: Any) -> Commit:
         recipe=recipe, source=source, path=path, blob=store_blob(data), state="published", published_in=home
     )
     for verdict, passed in [("damaged", False), ("verified", True)]:
-        Validation.objects.create(artifact=artifact, verdict=verdict, passed=passed, report={}, engine="test")
+        Validation.objects.create(
+            artifact=artifact, blob=artifact.blob, parent=source, path=path, verdict=verdict, passed=passed, report={},
+            engine="test",
+        )  # fmt: skip
     return home
 
 
@@ -52,7 +55,7 @@ def test_a_published_artifact_is_a_variant_of_its_source(client: Client, base: C
     assert set(choices) == {"safetensors", "Q8_0"}
     assert choices["Q8_0"] == {
         "variant": "Q8_0", "repo_id": "acme/base-GGUF", "path": "base-Q8_0.gguf", "size_bytes": 2,
-        "verdict": "verified", "commit": home.commit_hash,
+        "verdict": "verified", "commit": home.commit_hash, "pulled_by_default": True, "override": None,
     }  # fmt: skip
 
 
@@ -134,7 +137,7 @@ def test_variants_take_the_same_queries_for_any_number(
 ) -> None:
     for number in range(n_recipes):
         publish(base, f"Q{number}_0", b"q%d" % number)
-    with django_assert_max_num_queries(6):
+    with django_assert_max_num_queries(8):
         assert len(resolve(client, "acme/base", variant="Q0_0")["choices"]) == n_recipes + 1
 
 

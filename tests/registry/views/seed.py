@@ -139,7 +139,8 @@ def judge(artifact: Artifact, verdict: str = "verified") -> Validation:
         "mean KL divergence 0.0014, limit 0.005" if passed else "mean KL divergence 4.9, above the limit 0.3"
     )
     return Validation.objects.create(
-        artifact=artifact, verdict=verdict, passed=passed, reason=reason, engine="llama.cpp (xllamacpp 2026.10)",
+        blob=artifact.blob, parent=artifact.source, path=artifact.path, artifact=artifact, limits_version=2,
+        verdict=verdict, passed=passed, reason=reason, engine="llama.cpp (xllamacpp 2026.10)",
         mean_kld=0.0014 if passed else 4.9, top1_agreement=0.977 if passed else 0.184,
         perplexity_ratio=1.0005 if passed else 12000.0, report=make_report(verdict, reason),
     )  # fmt: skip
@@ -150,20 +151,31 @@ def make_report(verdict: str, reason: str) -> dict[str, Any]:
     last = "pass" if verdict == "verified" else "fail"
     said = "it is a root-like structure that anchors the plant to the rocks"
     return {
-        "schema": 1, "verdict": verdict, "reason": reason, "seconds": 848.2,
+        "schema": 2, "verdict": verdict, "reason": reason, "seconds": 848.2,
         "checks": [
             {"id": "integrity", "verdict": "pass", "summary": "sha256 equals the manifest", "seconds": 4.1},
-            {"id": "container", "verdict": "pass", "summary": "292 tensors, no gap, no overlap", "seconds": 0.2},
+            {"id": "completeness", "verdict": "pass", "summary": "292 tensors, 32 layers", "seconds": 0.2},
             {"id": "tensors", "verdict": "pass", "summary": "no NaN, no Inf, no constant row", "seconds": 96.0},
+            {"id": "tokenizer", "verdict": "pass", "summary": "204 of 204 awkward strings", "seconds": 3.1},
             {"id": "load", "verdict": "pass", "summary": "loaded in a sandbox without network", "seconds": 6.4},
             {"id": "forward", "verdict": "pass", "summary": "all logits finite", "seconds": 312.0},
             {"id": "fidelity", "verdict": last, "summary": reason, "limit": 0.005, "seconds": 371.0},
-            {"id": "greedy", "verdict": "pass", "summary": "3 prompts", "seconds": 19.0},
             {"id": "cost", "verdict": "skipped", "seconds": 0.0},
         ],
-        "engines": {"artifact": {"name": "llama.cpp", "package": "xllamacpp", "version": "2026.10.11549"}},
+        "engines": {"artifact": {"name": "llama.cpp", "package": "xllamacpp", "version": "2026.10.11549",
+                                 "library_sha256": sha("library")}},
+        "subject": {"kind": "decoder", "container": "GGUF", "architecture": "llama"},
+        "parent": {"repo_id": "kelp/open-8b", "commit_hash": oid("kelp/open-8b 0"), "reading": sha("reading"),
+                   "reference": "our F32 GGUF of the same commit, in llama.cpp"},
+        "divergence": "top-256 + 256 classes, lower bound",
+        "texts": {"prose.txt": sha("prose"), "code.txt": sha("code")},
+        "by_text": {"prose.txt": {"n_positions": 2048, "mean_kld": 0.0012, "top1_agreement": 0.981,
+                                  "ppl_parent": 6.24, "ppl_artifact": 6.243},
+                    "code.txt": {"n_positions": 2048, "mean_kld": 0.0016, "top1_agreement": 0.973,
+                                 "ppl_parent": 3.1, "ppl_artifact": 3.11}},
+        "yardstick": {"file_type": "Q8_0", "converter": "holdfast-conversion/2", "figures": {"mean_kld": 0.0013}},
         "isolation": {"network": "none", "memory": "12 GB"},
-        "limits": {"version": 1, "class": "8 bit"},
+        "limits": {"version": 2, "class": "8 bit"},
         "figures": {"n_positions": 4096, "mean_kld": 0.0014, "kld_error": 0.0001, "median_kld": 0.0004,
                     "p99_kld": 0.02, "max_kld": 0.4, "top1_agreement": 0.977, "ln_ppl_ratio": 0.0005,
                     "ppl_parent": 6.24, "ppl_artifact": 6.243, "rms_dp": 0.011},

@@ -37,8 +37,10 @@ PAGES += [f"/kelp/open-8b{page}" for page in REPO_PAGES]
 def every_page() -> list[str]:
     """Every page of the family that `make_family` makes, reports and jobs included."""
     reports = [
-        f"/kelp/open-8b/validation/{pk}"
-        for pk in Repo.objects.get(repo_id="kelp/open-8b").head.artifacts.values_list("pk", flat=True)
+        f"/kelp/open-8b/validation/{sha256}"
+        for sha256 in Repo.objects.get(repo_id="kelp/open-8b").head.artifacts.values_list(
+            "blob__sha256", flat=True
+        )
     ]
     return PAGES + reports + [f"/jobs/{pk}" for pk in Job.objects.values_list("pk", flat=True)]
 
@@ -120,7 +122,7 @@ def test_a_private_repo_is_absent_to_strangers_and_there_for_members(
     artifact = make_artifact(repo.head, "Q8_0", 3_000_000, verdict="damaged")
     job = make_job(repo)
     pages = ["", "/tree/main", "/blob/main/model.safetensors", "/tensors", "/commits", "/lineage", "/validation",
-             f"/validation/{artifact.pk}", "/events"]  # fmt: skip
+             f"/validation/{artifact.blob.sha256}", "/events"]  # fmt: skip
     urls = [f"/{repo.repo_id}{page}" for page in pages] + [f"/jobs/{job.pk}"]
     for user in (None, charlie):
         if user:

@@ -152,7 +152,7 @@ def test_an_artifact_that_waits_for_its_verdict_is_shown_as_such(client: Client)
     artifact.state = "unvalidated"
     artifact.save(update_fields=["state"])
     assert "waits for test inference" in page(client)
-    assert "waits for test inference" in page(client, f"/kelp/open-8b/validation/{artifact.pk}")
+    assert "waits for test inference" in page(client, f"/kelp/open-8b/validation/{artifact.blob.sha256}")
 
 
 def test_a_file_of_two_repos_says_where_else_it_is(client: Client) -> None:

@@ -14,7 +14,7 @@ def artifact(db: None) -> Artifact:
 
 
 def report(client: Client, artifact: Artifact, query: str = "", repo_id: str = "kelp/open-8b") -> str:
-    response = client.get(f"/{repo_id}/validation/{artifact.pk}{query}")
+    response = client.get(f"/{repo_id}/validation/{artifact.blob.sha256}{query}")
     assert response.status_code == 200
     return response.content.decode()
 
@@ -22,14 +22,14 @@ def report(client: Client, artifact: Artifact, query: str = "", repo_id: str = "
 def test_a_report_tells_verdict_checks_figures_and_samples(client: Client, artifact: Artifact) -> None:
     html = report(client, artifact)
     for words in ("<b>Verified.</b>", "mean KL divergence 0.0014", "8 checks", "sha256 equals the manifest", "Skipped",
-                  "97.70\u202f%", "llama.cpp 2026.10.11549", "version 1, 8 bit class", "The holdfast of a kelp:",
+                  "97.70\u202f%", "llama.cpp 2026.10.11549", "version 2, 8 bit class", "The holdfast of a kelp:",
                   "the same for 11 tokens"):  # fmt: skip
         assert words in html, words
 
 
 def test_the_same_report_belongs_to_the_derived_repo(client: Client, artifact: Artifact) -> None:
     assert "<b>Verified.</b>" in report(client, artifact, repo_id="kelp/open-8b-GGUF")
-    assert client.get(f"/driftline/Skerry-8B/validation/{artifact.pk}").status_code == 404
+    assert client.get(f"/driftline/Skerry-8B/validation/{artifact.blob.sha256}").status_code == 404
 
 
 def test_a_failed_artifact_says_that_it_is_not_published(client: Client) -> None:
