@@ -13,6 +13,17 @@ from registry.models import Artifact, Commit
 CARRIED = ("license_name", "license_link", "language")
 """Taken over from the parent's own card, beside its licence."""
 
+LIBRARIES: dict[str, dict[str, Any]] = {
+    "gguf": {"library_name": "gguf", "tags": ["gguf"]},
+    "safetensors": {"library_name": "transformers", "tags": ["safetensors"]},
+}
+MADE = {"gguf": "GGUF files", "safetensors": "Checkpoints in safetensors, a folder each,"}
+JUDGED = {
+    "gguf": "Each was run by llama.cpp in a sandbox and compared with that parent before it was published.",
+    "safetensors": "The tensors of each were compared with that parent's before it was published.",
+}
+"""By the format of a recipe: front matter, and the two sentences that differ."""
+
 
 @dataclass(frozen=True)
 class CardFile:
@@ -57,17 +68,18 @@ def license_of(parent: Commit, card: dict[str, Any]) -> str:
     return found if isinstance(found, str) else ""
 
 
-def derived_card(repo_id: str, parent: Commit, card: dict[str, Any], files: list[CardFile]) -> bytes:
+def derived_card(
+    repo_id: str, parent: Commit, card: dict[str, Any], files: list[CardFile], format_name: str = "gguf"
+) -> bytes:
     """The card as UTF-8; `card` is what the parent's says. The same inputs give the same bytes."""
-    front = yaml.safe_dump(
-        _front_matter(parent, card), sort_keys=True, allow_unicode=True, default_flow_style=False
-    )
+    matter = _front_matter(parent, card) | LIBRARIES[format_name]
+    front = yaml.safe_dump(matter, sort_keys=True, allow_unicode=True, default_flow_style=False)
     name = parent.repo.repo_id
     lines = [
         f"# {repo_id}",
         "",
-        f"GGUF files made by Holdfast from [{name}](/{name}) at commit `{parent.commit_hash}`.",
-        "Each was run by llama.cpp in a sandbox and compared with that parent before it was published.",
+        f"{MADE[format_name]} made by Holdfast from [{name}](/{name}) at commit `{parent.commit_hash}`.",
+        JUDGED[format_name],
         "",
         "| file | type | bytes | verdict | mean KL divergence | same next token |",
         "|---|---|---:|---|---:|---:|",
@@ -92,8 +104,6 @@ def _front_matter(parent: Commit, card: dict[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {
         "base_model": parent.repo.repo_id,
         "base_model_relation": "quantized",
-        "library_name": "gguf",
-        "tags": ["gguf"],
     }
     if license_id := license_of(parent, card):
         found["license"] = license_id

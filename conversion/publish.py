@@ -1,7 +1,8 @@
 """An artifact that passed becomes an ordinary commit of the derived repo, `org/name` -> `org/name-GGUF`.
 
-The commit holds every file that was published so far for the same parent commit, a model card and .gitattributes;
-its id is the one git computes. `main` names the files of the newest parent: an artifact of an older one gets its
+A checkpoint becomes one of `org/name-safetensors`, in a folder with its config and tokenizer. The commit holds every
+file that was published so far for the same parent commit, a model card and .gitattributes; its id is the one git
+computes. `main` names the files of the newest parent: an artifact of an older one gets its
 commit and its lineage, but moves nothing.
 
 Order: small blobs and the manifest into the bucket, then every row in one transaction. Publications of several
@@ -9,7 +10,6 @@ artifacts of one parent take turns: each looks at the derived repo before and, i
 another was faster it begins anew, so no file is ever lost.
 """
 
-import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,38 +19,27 @@ from django.db import transaction
 from django.utils import timezone
 
 from conversion.derived_card import CardFile, derived_card, license_of, parents_card
+from conversion.derived_files import CARD, GITATTRIBUTES, Entry, artifact_entries, put_small
 from conversion.inference.report import Report
+from conversion.recipes import CHECKPOINT_NAMES, GGUF, SAFETENSORS
 from mirror.blobs import BlobStore
-from mirror.blobs.keys import blob_key
 from mirror.manifest import ManifestFile, manifest_bytes, write_manifest
 from mirror.store import blob_store
-from registry.git import Signature, commit_oid, git_blob_oid, lfs_pointer_oid, tree_oid
+from registry.git import Signature, commit_oid, tree_oid
 from registry.models import Artifact, Blob, Commit, Event, File, Lineage, Ref, Repo, Validation
 from registry.work import JobFailed, Lease, submit
 
 AGENT = "holdfast publication"
 NAME, EMAIL = "Holdfast", "holdfast@localhost"
-SUFFIX = "-GGUF"
+SUFFIXES = {GGUF: "-GGUF", SAFETENSORS: "-safetensors"}
 BRANCH = "main"
-GITATTRIBUTES = b"*.gguf filter=lfs diff=lfs merge=lfs -text\n"
-UNQUANTISED = frozenset({"F32", "F16", "BF16"})
+UNQUANTISED = frozenset({"F32", "F16", "BF16", *CHECKPOINT_NAMES})
 MAX_TURNS = 50
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 
 
 class _Overtaken(Exception):
     """Another publication moved the derived repo meanwhile; the draft is thrown away."""
-
-
-@dataclass(frozen=True)
-class _Entry:
-    """One file of the commit to be."""
-
-    path: str
-    sha256: str
-    size_bytes: int
-    git_oid: str
-    is_lfs: bool
 
 
 @dataclass(frozen=True)
@@ -61,13 +50,13 @@ class _Draft:
     parents: tuple[str, ...]
     message: str
     committed_at: datetime
-    entries: tuple[_Entry, ...]
+    entries: tuple[Entry, ...]
     manifest_sha256: str
 
 
-def derived_repo_id(repo_id: str) -> str:
-    """The repo in which conversions of `repo_id` to GGUF appear."""
-    return repo_id + SUFFIX
+def derived_repo_id(repo_id: str, format_name: str = GGUF) -> str:
+    """The repo in which conversions of `repo_id` to that format appear."""
+    return repo_id + SUFFIXES[format_name]
 
 
 def publish(
@@ -100,7 +89,7 @@ def publish(
 
 def _derived_repo(artifact: Artifact) -> Repo:
     source = artifact.source.repo
-    repo_id = derived_repo_id(source.repo_id)
+    repo_id = derived_repo_id(source.repo_id, artifact.recipe.format)
     name = repo_id.partition("/")[2]
     if not _NAME.fullmatch(name):
         raise JobFailed(
@@ -125,9 +114,10 @@ def _derived_repo(artifact: Artifact) -> Repo:
 
 
 def _published(artifact: Artifact) -> list[Artifact]:
-    """The other artifacts of the same parent commit that are out."""
-    others = Artifact.objects.filter(source=artifact.source, state=Artifact.State.PUBLISHED)
-    return list(others.exclude(pk=artifact.pk).select_related("blob", "recipe").order_by("path"))
+    """The other artifacts of the same parent commit and format that are out."""
+    same = {"source": artifact.source, "recipe__format": artifact.recipe.format}
+    others = Artifact.objects.filter(**same, state=Artifact.State.PUBLISHED).exclude(pk=artifact.pk)
+    return list(others.select_related("blob", "recipe", "published_in").order_by("path"))
 
 
 def _is_of_newest_parent(repo: Repo, artifact: Artifact) -> bool:
@@ -150,9 +140,11 @@ def _put_draft(
     """The commit that adds the artifact to the files in `seen`: its small blobs and manifest are in the bucket."""
     now = timezone.now().replace(microsecond=0)
     own = parents_card(store, artifact.source)
-    card = derived_card(repo.repo_id, artifact.source, own, _card_files(artifact, report, seen))
-    entries = [_put_small(store, "README.md", card), _put_small(store, ".gitattributes", GITATTRIBUTES)]
-    entries += [_lfs_entry(one) for one in (*seen, artifact)]
+    files = _card_files(artifact, report, seen)
+    card = derived_card(repo.repo_id, artifact.source, own, files, artifact.recipe.format)
+    attributes = GITATTRIBUTES[artifact.recipe.format]
+    entries = [put_small(store, CARD, card), put_small(store, ".gitattributes", attributes)]
+    entries += [entry for one in (*seen, artifact) for entry in artifact_entries(store, one)]
     parents = _parents(repo, artifact)
     source = artifact.source
     title = f"Add {artifact.path}"
@@ -176,18 +168,6 @@ def _put_draft(
     )  # fmt: skip
     digest = write_manifest(store, repo.repo_id, commit_hash, manifest)
     return _Draft(commit_hash, parents, message, now, tuple(entries), digest)
-
-
-def _put_small(store: BlobStore, path: str, data: bytes) -> _Entry:
-    sha256 = hashlib.sha256(data).hexdigest()
-    store.put(blob_key(sha256), data)
-    return _Entry(path, sha256, len(data), git_blob_oid(data), is_lfs=False)
-
-
-def _lfs_entry(artifact: Artifact) -> _Entry:
-    blob = artifact.blob
-    oid = lfs_pointer_oid(blob.sha256, blob.size_bytes)
-    return _Entry(artifact.path, blob.sha256, blob.size_bytes, oid, is_lfs=True)
 
 
 def _card_files(artifact: Artifact, report: Report, seen: list[Artifact]) -> list[CardFile]:

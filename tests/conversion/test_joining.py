@@ -23,6 +23,7 @@ from registry.models import Artifact, Commit, Job
 from registry.work import run_job
 from tests.checkpoints import read_folder, record_commit
 from tests.conversion.naming.models import SAMPLES, config, write_checkpoint
+from tests.conversion.test_publish import put_out
 from tests.fixtures.converted.record import describe
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -150,3 +151,24 @@ def test_a_dry_run_shows_a_checkpoint_as_it_shows_a_gguf(tmp_path: Path) -> None
     assert (checkpoint["path"], checkpoint["needs_imatrix"]) == ("tiny-F32/model.safetensors", False)
     assert gguf["path"] == "tiny-Q8_0.gguf"
     assert not Artifact.objects.filter(source=commit).exists()
+
+
+def test_a_published_checkpoint_lies_in_a_folder_with_all_that_a_loader_needs(tmp_path: Path) -> None:
+    (first,) = convert(mirrored("base-f32"), "safetensors-bf16")
+    commit = put_out(first)
+    second = convert(first.source, "safetensors-f16")[-1]
+    commit = put_out(second)
+    assert commit.repo.repo_id == "tinyfamily/base-f32-safetensors"
+    beside = ("config.json", "generation_config.json", "tokenizer.model", "tokenizer_config.json")
+    folders = [
+        f"base-f32-{kind}/{name}" for kind in ("BF16", "F16") for name in ("model.safetensors", *beside)
+    ]
+    paths = list(commit.files.order_by("path").values_list("path", flat=True))
+    assert paths == sorted([".gitattributes", "README.md", *folders])
+    for file in commit.files.filter(path__startswith="base-f32-F16/").select_related("blob"):
+        (tmp_path / Path(file.path).name).write_bytes(blob_store().read(blob_key(file.blob.sha256)))
+    assert json.loads((tmp_path / "config.json").read_text())["dtype"] == "float16"
+    by_hand(tmp_path, tmp_path / "again.gguf", "--to", "F16")
+    card = blob_store().read(blob_key(commit.files.get(path="README.md").blob.sha256)).decode()
+    assert "library_name: transformers" in card
+    assert "holdfast pull tinyfamily/base-f32:safetensors-F16" in card
