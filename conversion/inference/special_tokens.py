@@ -33,7 +33,9 @@ def compare_special(ours: Vocabulary, theirs: Vocabulary, findings: Findings) ->
 def _breaks(name: str, ours: Vocabulary, theirs: Vocabulary) -> bool:
     if name == "bos":
         return bool(theirs.adds.get("bos") or ours.adds.get("bos"))
-    return name == "eos" and theirs.special["eos"] not in ours.ends
+    if name == "eos":
+        return theirs.special["eos"] not in ours.ends or ours.special.get("eos") not in theirs.ends
+    return False
 
 
 def expected_special(folder: Path, ours: Vocabulary) -> Vocabulary | None:
@@ -43,7 +45,8 @@ def expected_special(folder: Path, ours: Vocabulary) -> Vocabulary | None:
     except (NamingError, ValueError, TypeError, AttributeError, LookupError):
         return None
     special = _shared(stated.ids, ours.special)
-    return Vocabulary("", ours.n_tokens, special, _shared(stated.adds, ours.adds))
+    # Which other tokens end its generation is not stated; those that look like it do.
+    return Vocabulary("", ours.n_tokens, special, _shared(stated.adds, ours.adds), ours.ends)
 
 
 def _shared(stated: Mapping[str, T], ours: Mapping[str, T]) -> dict[str, T]:

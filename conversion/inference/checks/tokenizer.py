@@ -16,6 +16,7 @@ from conversion.inference.checks.trial import Reference, Trial, record
 from conversion.inference.engine import EngineError
 from conversion.inference.findings import Findings
 from conversion.inference.readings import text_lines
+from conversion.inference.selftest import check_engine
 from conversion.inference.special_tokens import compare_special, expected_special
 from conversion.inference.tokenization import (
     CONTAINERS,
@@ -69,6 +70,8 @@ def check_tokenizer(trial: Trial) -> None:
 
 def _find(trial: Trial, stack: ExitStack) -> Findings | None:
     findings = Findings()
+    if trial.header is not None:
+        trial.report.engines["artifact"] = check_engine("llama.cpp", trial.threads)
     ours = open_voices(trial.path, "the artifact's", stack) if _has_tokenizer(trial) else []
     if not ours:
         if trial.header is None or trial.reference is None:
