@@ -67,9 +67,7 @@ def check_layout(library: Any, pointer: Any) -> None:
     name_at = ctypes.addressof(node) + Tensor.name.offset
     n_elements = int(np.prod(node.ne, dtype=object))
     if (library.ggml_get_name(pointer), library.ggml_nelements(pointer)) != (name_at, n_elements):
-        raise EngineError(
-            "engine-mismatch", "this build's tensors are laid out in a way that we do not know"
-        )
+        raise EngineError("engine-mismatch", "this build's tensors are laid out in a way that we do not know")
 
 
 @dataclass

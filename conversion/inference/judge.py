@@ -4,6 +4,7 @@ Memory: one piece of 8 MiB of logits from each model, and one slab of a tensor. 
 artifact and its parent, window by window; nothing of the logits is kept. With a reading there is one child.
 """
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -42,11 +43,15 @@ def judge(
     *,
     sha256: str | Mapping[str, str] | None = None,
     threads: int = 1,
+    memory_bytes: int = 0,
+    max_seconds: float = math.inf,
     on_progress: OnProgress = lambda phase, share: None,
 ) -> Report:
     """What is true of the artifact, a file or the folder of a checkpoint, and of its distance from its parent.
 
-    Never raises for a bad file. `sha256` is the recorded digest of a file, or those of a folder by path.
+    Never raises for a bad file. `sha256` is the recorded digest of a file, or those of a folder by path. What does not
+    fit into `memory_bytes` (0: what is free) is streamed, or its first layers are run; those, too, where the whole
+    would take longer than `max_seconds`.
     """
     started = time.perf_counter()
     report = Report(
@@ -55,7 +60,10 @@ def judge(
         limits_version=read_limits().version,
     )
     with ExitStack() as stack:
-        trial = Trial(report, artifact, reference, sha256, threads, _growing(on_progress), stack)
+        trial = Trial(
+            report, artifact, reference, sha256, threads, _growing(on_progress), stack,
+            memory_bytes=memory_bytes, max_seconds=max_seconds,
+        )  # fmt: skip
         for step in STEPS:
             if report.stopped:
                 break

@@ -5,14 +5,17 @@ follows says which rows make which tensor, so the same plan is read here, lazily
 """
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from conversion.formats.layout import TensorEntry
+from conversion.formats.llama2c import Llama2cWeights
 from conversion.formats.weights import Rows, Weights
-from conversion.naming.base import Target
+from conversion.inference.subjects import look_at
+from conversion.naming.base import NamingError, Target
 from conversion.naming.file_types import FILE_TYPES
 from conversion.naming.planning import plan_from
 from conversion.naming.settling import Plan, Wish
@@ -72,6 +75,20 @@ def stored_tensors(weights: Weights) -> ParentTensors:
     return ParentTensors(
         weights, {entry.name: _as_stored(entry) for entry in weights.entries.values() if entry.n_elements}
     )
+
+
+def tensors_at(path: Path, stack: ExitStack, *, of_gguf: bool) -> ParentTensors | None:
+    """Those of the GGUF or checkpoint at `path`, under the names of what is compared with it; its files stay open until
+    the stack ends. None where it has no such names. Raises HeaderError."""
+    look = look_at(path, stack)
+    if not of_gguf:
+        return stored_tensors(look.weights)
+    if isinstance(look.weights, Llama2cWeights):  # its plan needs files that would have to be written first
+        return None
+    try:
+        return planned_tensors(look.weights, path if path.is_dir() else path.parent)
+    except NamingError:
+        return None
 
 
 def _as_stored(entry: TensorEntry) -> Target:

@@ -127,11 +127,18 @@ class Report:
             if check.verdict == "error":
                 unable = check.code in ("engine-out-of-memory", "engine-timeout")
                 return "partial" if unable and self.checks["tensors"].verdict == "pass" else "untested"
+        if self.is_cut:
+            return "partial"
         if self._passed("fidelity"):
             return "verified"
         if self._passed("forward"):
             return "loads"
         return "partial" if self._passed("tensors") else "untested"
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether what ran was a part of the model, as `level` says."""
+        return self.level not in ("", "tensors")
 
     def _passed(self, name: str) -> bool:
         return self.checks[name].verdict in ("pass", "warn")
@@ -144,13 +151,14 @@ class Report:
                 return check.summary
         for name in ("fidelity", "forward"):
             if self._passed(name):
-                return self.checks[name].summary
+                return (f"partial ({self.level}): " if self.is_cut else "") + self.checks[name].summary
         return self._why_not_run() if self._passed("tensors") else "nothing was tested"
 
     def _why_not_run(self) -> str:
         """Of an artifact whose tensors alone were judged."""
-        skipped = (self.checks[name].summary for name in ("load", "forward"))
-        why, tensors = next(filter(None, skipped), ""), self.checks["tensors"]
+        asked = (self.checks[name] for name in ("load", "forward"))
+        why = next((one.summary for one in asked if one.verdict == "skipped" and one.summary), "")
+        tensors = self.checks["tensors"]
         return f"its tensors are sound; {why}" if why and tensors.verdict == "pass" else tensors.summary
 
     @property

@@ -1,6 +1,7 @@
 """What the checks of one artifact share: the file, its parent, the children that run them, and the report."""
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,7 +59,8 @@ class Trial:
     `kept` is what the steps of a kind hand on to the next.
 
     `look` and `subject` are there once integrity passed, `artifact` once load passed. `sha256` is one digest for a
-    file, or one by path for a folder. `parent` runs when there is a reference without a reading.
+    file, or one by path for a folder. `parent` runs when there is a reference without a reading. `memory_bytes` is
+    what engines may take together, 0 for whatever is free; `max_seconds` what they should not take longer than.
     """
 
     report: Report
@@ -68,6 +70,8 @@ class Trial:
     threads: int
     on_progress: OnProgress
     stack: ExitStack
+    memory_bytes: int = 0
+    max_seconds: float = math.inf
     limits: Limits = field(default_factory=read_limits)
     look: Look = field(init=False)
     subject: Subject = field(init=False)
@@ -86,18 +90,18 @@ class Trial:
         """What the parent said, when it need not run."""
         return self.reference.reading if self.reference else None
 
-    def open(self, engine: str, path: Path, beside: Sequence[Path] = ()) -> Sandbox:
-        """A child that loaded `path`, and may read what is `beside` it. EngineError; a crash was then seen twice."""
+    def open(self, engine: str, path: Path, **given: Any) -> Sandbox:
+        """A child that loaded `path`; `given` is what else Sandbox takes. EngineError; a crash was then seen twice."""
         for _ in range(N_ATTEMPTS - 1):
             try:
-                return self._opened(engine, path, beside)
+                return self._opened(engine, path, given)
             except EngineError as error:
                 if error.code != "engine-crashed":
                     raise
-        return self._opened(engine, path, beside)
+        return self._opened(engine, path, given)
 
-    def _opened(self, engine: str, path: Path, beside: Sequence[Path]) -> Sandbox:
-        return self.stack.enter_context(Sandbox(engine, path, threads=self.threads, beside=beside))
+    def _opened(self, engine: str, path: Path, given: Mapping[str, Any]) -> Sandbox:
+        return self.stack.enter_context(Sandbox(engine, path, threads=self.threads, **given))
 
 
 def record(check: Check, error: EngineError) -> None:

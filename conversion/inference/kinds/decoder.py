@@ -5,12 +5,14 @@ One pass serves two checks: forward looks at the artifact's logits, fidelity at 
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from conversion.inference.checks.trial import Reference, Trial
 from conversion.inference.engine import EngineError, Facts
 from conversion.inference.fidelity import Logits, log_softmax, measure
+from conversion.inference.fitting import Ways, blaming_the_cut, ways_of
 from conversion.inference.greedy import compare_texts
 from conversion.inference.kinds.base import Kind
 from conversion.inference.limits import judge_figures
@@ -30,17 +32,25 @@ SAYS_THE_SAME = ("quantized", "conversion")
 def load(trial: Trial, check: Check) -> None:
     engine = ENGINE_OF[trial.subject.container]
     trial.report.engines["artifact"] = check_engine(engine, trial.threads)
-    trial.artifact = trial.open(engine, trial.path)
+    ways = ways_of(trial)
+    trial.report.level = ways.level
+    with blaming_the_cut(trial.report.level):
+        trial.artifact = ways.artifact.open(trial, engine)
     trial.report.isolation = trial.artifact.isolation
     facts = trial.artifact.facts
     name = facts.description.replace(" ?B", "")  # how llama.cpp says that it is below a billion
-    check.pass_(f"loads: {name}, {facts.n_vocab} tokens, context {facts.n_context}")
+    check.pass_(f"loads{ways.manner}: {name}, {facts.n_vocab} tokens, context {facts.n_context}")
     if trial.reference is not None:
-        _open_parent(trial, trial.reference)
+        _open_parent(trial, trial.reference, ways)
 
 
-def _open_parent(trial: Trial, reference: Reference) -> None:
+def _open_parent(trial: Trial, reference: Reference, ways: Ways) -> None:
     """The parent runs, or its reading is there. An artifact is judged without its parent only if none was given."""
+    if ways.level:
+        # What a parent said once was said by all its layers.
+        trial.reference = reference = replace(reference, reading=None, engine="llama.cpp")
+    if ways.parent is None and reference.reading is None:
+        return
     if reference.reading is not None:
         _open_reading(trial, reference.reading)
         return
@@ -48,7 +58,7 @@ def _open_parent(trial: Trial, reference: Reference) -> None:
     with trial.report.check("fidelity") as check:
         try:
             trial.report.engines["parent"] = check_engine(reference.engine, trial.threads)
-            trial.parent = trial.open(reference.engine, reference.path)
+            trial.parent = ways.parent.open(trial, reference.engine) if ways.parent else None
         except EngineError as error:
             # Never the artifact's fault, whatever is wrong with the parent.
             code = error.code if error.says_nothing_of_the_file else "parent-not-run"
@@ -67,10 +77,17 @@ def _open_reading(trial: Trial, reading: Reading) -> None:
 
 def forward(trial: Trial, check: Check) -> None:
     """The check is written; the distance of every scored position from the parent's is in `trial.comparison`."""
-    trial.report.texts = dict(TEXTS)
+    with blaming_the_cut(trial.report.level):
+        _forward(trial, check)
+
+
+def _forward(trial: Trial, check: Check) -> None:
+    trial.report.texts |= TEXTS
     reader = trial.parent or trial.artifact
     windows = trial.reading.windows if trial.reading else tuple(cut_windows(reader, reader.facts))
     _check_shapes(trial, check, windows, (trial.reading or reader).facts)
+    for model in filter(None, (trial.artifact, trial.parent)):
+        model.foresee([(window.ids[:-1], window.first) for window in windows])
     done = 0
     for index, window in enumerate(windows):
         if check.verdict == "fail":
@@ -127,7 +144,7 @@ def _check_sane(trial: Trial, check: Check, rows: Logits) -> None:
     ln_p = log_softmax(rows)
     share = float(-(np.exp(ln_p) * ln_p).sum(axis=1).mean()) / math.log(rows.shape[1])
     limit = trial.limits.uniform_entropy_share
-    if share > limit:
+    if share > limit and not trial.report.is_cut:  # a few layers may well have no opinion yet
         check.fail(
             "it has no opinion: every token is almost equally likely", share, limit, code="logits-uniform"
         )
@@ -137,11 +154,13 @@ def _check_sane(trial: Trial, check: Check, rows: Logits) -> None:
 
 def fidelity(trial: Trial, check: Check) -> None:
     """The figures are held against the limits; then both write, for the eye, and a lossless file for its verdict."""
-    if trial.reference is None:
+    if trial.reference is None or not trial.comparison.texts:
         check.skip("there is no parent to compare with")
     else:
         _measure(trial)
         _judge(trial, check, trial.reference)
+    if trial.report.is_cut or trial.artifact.streaming or (trial.parent and trial.parent.streaming):
+        return  # layers alone write nothing that makes sense, and a token would cost a read of the whole file
     trial.on_progress("writing", 0.9)
     parted = compare_texts(trial)
     if parted and trial.report.limits_class == "lossless" and check.verdict in ("pass", "warn"):
@@ -166,6 +185,10 @@ def _judge(trial: Trial, check: Check, reference: Reference) -> None:
         return
     limits = trial.limits.class_of(trial.look.weights.entries.values(), reference.dtypes, trial.look.config)
     report.limits_class, report.yardstick = limits.name, reference.yardstick
+    if report.is_cut:
+        # The limits are those of whole models.
+        check.pass_(f"as far as it ran, {figures} beside its parent", figures.as_json())
+        return
     judge_figures(check, figures, limits, trial.limits, reference.yardstick)
     far = [text for text, one in report.by_text.items() if one.mean_kld - 3 * one.kld_error > limits.kld_fail]
     if far and check.verdict != "fail":
