@@ -17,7 +17,7 @@ def test_only_a_worker_that_converts_warms_kernels(tmp_path: Path, queues: str, 
     with Deployment(tmp_path / "deployment", **settings) as deployment:
         deployment.start("worker", "--queues", queues, name="worker")
         if is_warmed:
-            wait_for(lambda: any(cache.rglob("*quantize*.nbi")), seconds=90)
+            wait_for(lambda: any(cache.rglob("*.kernel")), seconds=90)
         else:
             deployment.wait_for_jobs()
-            assert not any(cache.rglob("*.nbi"))
+            assert not any(cache.rglob("*.kernel"))

@@ -8,8 +8,9 @@
 | compiled | always kernels, where a type has them; QuantError `kernels-unavailable` if one cannot be had |
 | numpy | never kernels |
 
-Kernels cost nothing until they are used: numba is imported when the first is. If that fails, numpy does all the work
-and `state()` says why. Types whose numpy code is as quick as any kernel (F32, for one) have none.
+Kernels cost nothing until they are used. One that was compiled before takes a millisecond once llvmlite is imported;
+numba is imported when one has to be compiled. If that fails, numpy does all the work and `state()` says why. Types
+whose numpy code is as quick as any kernel (F32, for one) have none.
 """
 
 import importlib
@@ -23,10 +24,11 @@ from pathlib import Path
 from typing import Any
 
 from conversion.quants.base import QuantError
-from conversion.quants.kernels.caching import is_cached
+from conversion.quants.kernels import caching
+from conversion.quants.kernels.caching import MachineCode, is_cached, kernel_name
 
-SECONDS_TO_IMPORT, SECONDS_TO_LOAD, SECONDS_TO_COMPILE = 0.5, 0.15, 4.0
-"""What a kernel costs before its first block: numba itself, once; then from the cache, or compiled."""
+SECONDS_TO_LOAD, SECONDS_TO_IMPORT, SECONDS_TO_COMPILE = 0.1, 0.5, 3.0
+"""What a kernel costs before its first block: from the cache; or numba itself, once, and compiling."""
 
 MODES = ("auto", "compiled", "numpy")
 ACTIONS = ("quantize", "dequantize")
@@ -89,8 +91,9 @@ def spent(name: str, action: str, seconds: float) -> None:
 
 def price(name: str, action: str) -> float:
     """Seconds until the kernel could start."""
-    imported = 0.0 if "numba" in sys.modules else SECONDS_TO_IMPORT
-    return imported + (SECONDS_TO_LOAD if is_cached(name, action) else SECONDS_TO_COMPILE)
+    if is_cached(name, action):
+        return SECONDS_TO_LOAD
+    return SECONDS_TO_COMPILE + (0.0 if "numba" in sys.modules else SECONDS_TO_IMPORT)
 
 
 def load(name: str, action: str, *, wait: bool = True) -> Callable[..., Any] | None:
@@ -112,12 +115,22 @@ def _loaded(name: str, action: str) -> Callable[..., Any] | None:
     if not has_kernels(name):
         return None
     try:
-        module = importlib.import_module(f"{__name__}.{name.lower()}")
-        kernel = getattr(module, action, None)
-        return None if kernel is None else kernel.load()
+        from conversion.quants.kernels.machine_code import Loaded, cpu_name
+
+        kernel, cpu = kernel_name(name, action), cpu_name()
+        code = caching.find(kernel, cpu)
+        if code is None and (code := _compiled(name, action)) is not None:
+            caching.keep(kernel, cpu, code)
+        return None if code is None else Loaded(action, code)
     except Exception as error:  # Whatever is wrong with the compiler, numpy computes the same bytes.
         _known.problems[name, action] = f"{type(error).__name__}: {error}"
         return None
+
+
+def _compiled(name: str, action: str) -> MachineCode | None:
+    module = importlib.import_module(f"{__name__}.{name.lower()}")
+    kernel = getattr(module, action, None)
+    return None if kernel is None else kernel.compiled()
 
 
 @cache

@@ -9,7 +9,7 @@ import numba
 from llvmlite import binding, ir
 from numba.extending import intrinsic
 
-from conversion.quants.kernels.compiling import helper
+from conversion.quants.kernels.compiling import inner
 
 _HALF, _SHORT, _INT, _FLOAT = ir.HalfType(), ir.IntType(16), ir.IntType(32), ir.FloatType()
 HAS_FLOAT16 = bool(binding.get_host_cpu_features().get("f16c") or binding.get_host_cpu_features().get("neon"))
@@ -52,7 +52,7 @@ def _widened(typing_context: Any, bits: Any) -> Any:
     return numba.types.float32(numba.types.int32), generate
 
 
-@helper
+@inner
 def narrowed_by_bits(value: float) -> int:
     """As `half_of`, on a CPU without float16: to nearest, halves to even, as ggml's own routine rounds."""
     bits = bits_of(value)
@@ -67,7 +67,7 @@ def narrowed_by_bits(value: float) -> int:
     return numba.int32(sign | (((magnitude + 0xFFF + ((magnitude >> 13) & 1)) >> 13) - (112 << 10)))
 
 
-@helper
+@inner
 def widened_by_bits(bits: int) -> float:
     """As `float_of_half`, on a CPU without float16."""
     sign, rest = (bits & 0x8000) << 16, bits & 0x7FFF
@@ -86,13 +86,13 @@ float_of_half = _widened if HAS_FLOAT16 else widened_by_bits
 """float_of_half(int32) -> float32: the value of the float16 with these bits."""
 
 
-@helper
+@inner
 def get_half(data: Any, at: int) -> float:
     """The float16 at index `at` of uint8 of one dimension, as float32."""
     return float_of_half(numba.int32(data[at]) | (numba.int32(data[at + 1]) << 8))
 
 
-@helper
+@inner
 def set_half(data: Any, at: int, value: float) -> float:
     """Stores a float32 as float16 at index `at` of uint8 of one dimension; gives back the value it has as float16."""
     bits = half_of(value)
@@ -101,13 +101,13 @@ def set_half(data: Any, at: int, value: float) -> float:
     return float_of_half(bits)
 
 
-@helper
+@inner
 def half_at(data: Any, row: int, at: int) -> float:
     """As `get_half`, of uint8 of two dimensions."""
     return get_half(data[row], at)
 
 
-@helper
+@inner
 def put_half(data: Any, row: int, at: int, value: float) -> float:
     """As `set_half`, of uint8 of two dimensions."""
     return set_half(data[row], at, value)

@@ -7,50 +7,54 @@ A kernel module (`kernels/<type>.py`) has one or both of
     @kernel
     def dequantize(data, out): ...            # uint8 (n_rows, row_bytes), float32 (n_rows, n_cols)
 
-and may call functions under `@helper`, in its own file or in another. Arrays are C-contiguous; `rows`, `weights` and
-`data` are read-only. `quantize` gives 0, or 1 + the index of a block that ggml would abort on. Nothing is compiled at
-import: a kernel is taken from the cache (caching.py), or compiled and kept there, when it is first asked for. Where no
-cache can be written it is compiled in memory.
+and may call functions under `@inner`, in its own file or in another. Arrays are C-contiguous; `rows`, `weights` and
+`data` are read-only. `quantize` gives 0, or 1 + the index of a block that ggml would abort on.
+
+Importing such a module takes numba, and compiling a kernel some seconds, so neither happens where its machine code was
+kept (caching.py). An object file is all that numba makes here; machine_code.py brings it to life, now and in processes
+that never import numba.
 
 Arithmetic is that of the C expressions: no fast-math, no fused multiply-add, no reordering; a division by zero gives
 infinity or NaN as in C instead of raising (error_model="numpy"). Kernels check no bounds: the shell around them
 (conversion/quants/shell.py) has checked every size.
 """
 
-import hashlib
-import threading
 from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 from typing import Any
 
-import numba
 from llvmlite import binding
+from numba import from_dtype, types
+from numba.core import compiler, registry, sigutils
+from numba.core.codegen import AOTCodeLibrary
+from numba.core.compiler_lock import global_compiler_lock
 
-from conversion.quants.kernels.caching import cache_folder
-from conversion.quants.kernels.naming import unmistakable
+from conversion.quants.kernels import run_time
+from conversion.quants.kernels.caching import MachineCode
+from conversion.quants.kernels.machine_code import ARGUMENTS, Argument
 
-_OPTIONS = {"nogil": True, "error_model": "numpy", "fastmath": False, "boundscheck": False}
-_cache_dir_lock = threading.Lock()
+_OPTIONS = {
+    "nopython": True, "error_model": "numpy", "fastmath": False, "boundscheck": False, "no_cpython_wrapper": True,
+    "no_cfunc_wrapper": True,
+}  # fmt: skip
 
 
 class Kernel:
-    """A function that becomes machine code when it is first called; any number of threads may call it."""
+    """A function that can be made machine code."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
-        self._dispatcher: Any = None
-        self._lock = threading.Lock()
 
-    def load(self) -> Any:
-        """The machine code, from the cache or compiled now; other threads wait for the first."""
-        with self._lock:
-            if self._dispatcher is None:
-                self._dispatcher = _compiled(self.function)
-        return self._dispatcher
-
-    def __call__(self, *arguments: Any) -> Any:
-        return (self._dispatcher or self.load())(*arguments)
+    @global_compiler_lock
+    def compiled(self) -> MachineCode:
+        """Its machine code; takes seconds. Any thread may ask."""
+        action = self.function.__name__
+        result = types.void if action == "dequantize" else types.int64
+        made = _lowered(self.function, tuple(map(_type_of, ARGUMENTS[action])), result)
+        made.library.add_linking_library(_run_time())  # the last, for only what is already missed is taken in
+        image = made.library.emit_native_object()
+        _check_references(made.library)
+        return MachineCode(made.fndesc.llvm_func_name, image)
 
 
 def kernel(function: Callable[..., Any]) -> Kernel:
@@ -58,59 +62,64 @@ def kernel(function: Callable[..., Any]) -> Kernel:
     return Kernel(function)
 
 
-def helper(function: Callable[..., Any]) -> Any:
-    """A function that kernels may call; it becomes part of their machine code and is never compiled by itself."""
-    return numba.njit(**_OPTIONS)(unmistakable(function))
-
-
 def inner(function: Callable[..., Any]) -> Any:
-    """As `helper`, and a third quicker to compile where many call each other (Q4_K: 4 s instead of 6), for what Python
-    never calls itself: there is no way in from Python, and trying would crash."""
-    return numba.njit(**_OPTIONS, no_cpython_wrapper=True, no_cfunc_wrapper=True)(unmistakable(function))
+    """A function that kernels may call; there is no way in from Python, and trying would crash."""
+    return _Part(function, targetoptions=_OPTIONS)
+
+
+class _Part(registry.CPUDispatcher):  # type: ignore[misc]  # numba has no types
+    """Becomes part of kernels, and never machine code of its own: numba would make some, and nobody would call it."""
+
+    @global_compiler_lock
+    def compile(self, sig: Any) -> Any:
+        arguments, result = sigutils.normalize_signature(sig)
+        if tuple(arguments) not in self.overloads:
+            name = object()  # what numba's callers know it by, in place of an address
+            made = _lowered(self.py_func, arguments, result)._replace(entry_point=name)
+            made.target_context.insert_user_function(name, made.fndesc, [made.library])
+            self.overloads[tuple(arguments)] = made
+        return self.overloads[tuple(arguments)].entry_point
+
+
+class _Library(AOTCodeLibrary):  # type: ignore[misc]  # numba has no types
+    """LLVM's words, optimised; numba's own library would make them machine code at once, for this process only."""
+
+    def _finalize_final_module(self) -> None:
+        self._finalized = True
+
+
+def _lowered(function: Callable[..., Any], arguments: Any, result: Any) -> Any:
+    """numba's CompileResult, with a library that has taken in everything that it calls."""
+    target, flags = registry.cpu_target, compiler.Flags()
+    target.options.parse_as_flags(flags, _OPTIONS)
+    flags.no_compile = True
+    library = _Library(target.target_context.codegen(), function.__qualname__)
+    return compiler.compile_extra(
+        target.typing_context, target.target_context, function, arguments, result, flags, locals={}, library=library
+    )  # fmt: skip
 
 
 @cache
-def cpu_name() -> str:
-    """The CPU and a digest of what it can do: `znver4-1f0c…`."""
-    features = binding.get_host_cpu_features().flatten()
-    return f"{binding.get_host_cpu_name()}-{hashlib.sha256(features.encode()).hexdigest()[:12]}"
+def _run_time() -> _Library:
+    library = _Library(registry.cpu_target.target_context.codegen(), "run_time")
+    library.add_llvm_module(binding.parse_assembly(run_time.SOURCE))
+    library.finalize()
+    return library
 
 
-def _compiled(function: Callable[..., Any]) -> Any:
-    """A dispatcher for one signature only, so that no call can ever start another compilation."""
-    folder = cache_folder(cpu_name())
-    dispatcher = numba.njit(**_OPTIONS)(function)
-    if folder is not None:
-        _keep_in(dispatcher, folder)
-    try:
-        dispatcher.compile(_signature(function))
-    except Exception:
-        if folder is None:
-            raise
-        # A file in the cache that is damaged or cannot be read back says nothing about the kernel itself.
-        dispatcher = numba.njit(**_OPTIONS)(function)
-        dispatcher.compile(_signature(function))
-    dispatcher.disable_compile()
-    return dispatcher
+def _check_references(library: _Library) -> None:
+    """RuntimeError if the machine code needed anything that is only there while numba is."""
+    unknown = [
+        function.name
+        for function in library._final_module.functions
+        if function.is_declaration
+        and not function.name.startswith("llvm.")
+        and function.name not in run_time.OF_C
+    ]
+    if unknown:
+        raise RuntimeError(f"a kernel calls {', '.join(unknown)}, which is not there without numba.")
 
 
-def _keep_in(dispatcher: Any, folder: Path) -> None:
-    # numba reads this setting once, while it enables the cache of one function.
-    with _cache_dir_lock:
-        before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(folder)
-        try:
-            dispatcher.enable_caching()
-        finally:
-            numba.config.CACHE_DIR = before
-
-
-def _signature(function: Callable[..., Any]) -> Any:
-    rows = numba.types.Array(numba.types.float32, 2, "C", readonly=True)
-    weights = numba.types.Array(numba.types.float32, 1, "C", readonly=True)
-    data = numba.types.Array(numba.types.uint8, 2, "C", readonly=True)
-    signatures = {
-        "quantize": numba.types.int64(rows, weights, data.copy(readonly=False)),
-        "dequantize": numba.types.void(data, rows.copy(readonly=False)),
-        "find_not_finite": numba.types.int64(rows),
-    }
-    return signatures[function.__name__]
+def _type_of(argument: Argument) -> types.Array:
+    kind = from_dtype(argument.dtype)
+    return types.Array(kind, argument.n_dimensions, "C", readonly=not argument.is_written)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from conversion.quants.kernels.bits import bits_of
-from conversion.quants.kernels.compiling import helper, kernel
+from conversion.quants.kernels.compiling import inner, kernel
 
 STRIP = 1024
 _MAGNITUDE, _INFINITY = np.int32(0x7FFFFFFF), np.int32(0x7F800000)
@@ -28,7 +28,7 @@ def find_not_finite(rows: np.ndarray) -> int:
     return _first_not_finite(flat, n_strips * STRIP)
 
 
-@helper
+@inner
 def _first_not_finite(flat: np.ndarray, start: int) -> int:
     for i in range(start, flat.size):
         if np.int32(bits_of(flat[i]) & _MAGNITUDE) >= _INFINITY:

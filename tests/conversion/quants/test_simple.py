@@ -18,10 +18,11 @@ TWINS = {
 TWINS |= naive_simple.QUANTIZERS
 STEPS = {
     "F32": 0.0, "F16": 2**-11, "BF16": 2**-8, "F8_E4M3": 2**-4, "F8_E5M2": 2**-3, "Q8_0": 1 / 127, "Q4_0": 1 / 8,
-    "Q4_1": 1 / 15, "Q5_0": 1 / 16, "Q5_1": 1 / 31, "Q1_0": 1.0, "Q2_0": 1 / 2, "TQ1_0": 1 / 2, "TQ2_0": 1 / 2,
-    "MXFP4": 1 / 4, "NVFP4": 1 / 4,
+    "Q4_1": 1 / 15 + 3 * 2**-11, "Q5_0": 1 / 16, "Q5_1": 1 / 31 + 3 * 2**-11, "Q1_0": 1.0,
+    "Q2_0": 1 / 2, "TQ1_0": 1 / 2, "TQ2_0": 1 / 2, "MXFP4": 1 / 4, "NVFP4": 1 / 4,
 }  # fmt: skip
-"""The largest error of a value, as a share of the largest magnitude in its block."""
+"""The largest error of a value, as a share of the largest magnitude in its block. Where a minimum is stored the values
+span up to twice that magnitude, and the rounding of both float16 numbers shows."""
 
 LEVELS = {
     "F16": 1, "Q8_0": 127, "Q4_0": 8, "Q4_1": 16, "Q5_0": 16, "Q5_1": 32, "Q1_0": 1, "Q2_0": 2, "TQ1_0": 1,

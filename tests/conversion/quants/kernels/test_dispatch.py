@@ -5,12 +5,15 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from conversion.quants import kernels
+from conversion.quants.kernels import caching
 from conversion.quants.kernels.caching import PACKAGE, cache_root, digest_of_files
 from tests.services.deployment import ROOT
 
@@ -56,9 +59,10 @@ def test_two_processes_fill_an_empty_cache_at_once_and_a_third_finds_it(tmp_path
     assert [process.returncode for process in both] == [0, 0]
     look = "import json; from conversion.quants import kernels; print(json.dumps(kernels.state()['Q8_0']))"
     assert run(look, HOLDFAST_KERNELS="auto", HOLDFAST_KERNEL_CACHE=str(tmp_path))["quantize"] == "cached"
-    files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nbc")}
+    files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.kernel")}
     made.append(run(HOLDFAST_KERNELS="compiled", HOLDFAST_KERNEL_CACHE=str(tmp_path)))
-    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nbc")} == files
+    assert [result["numba"] for result in made] == [True, True, False]
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.kernel")} == files
     assert len({result["digest"] for result in made}) == 1
     assert all(result["state"]["quantize"] == "compiled" for result in made)
 
@@ -66,9 +70,57 @@ def test_two_processes_fill_an_empty_cache_at_once_and_a_third_finds_it(tmp_path
 def test_a_damaged_cache_is_compiled_anew(tmp_path: Path) -> None:
     environment = {"HOLDFAST_KERNELS": "compiled", "HOLDFAST_KERNEL_CACHE": str(tmp_path)}
     first = run(**environment)
-    for path in (*tmp_path.rglob("q8_0.*.nbc"), *tmp_path.rglob("finite.*.nbi")):
-        path.write_bytes(path.read_bytes()[:100])
+    (cut,), (changed,) = tmp_path.rglob("q8_0.quantize.kernel"), tmp_path.rglob("finite.*.kernel")
+    cut.write_bytes(cut.read_bytes()[:-100])
+    changed.write_bytes(changed.read_bytes()[:-1] + b"?")
     assert run(**environment) == first
+    assert run(**environment) == first | {"numba": False}
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path, other: path.write_bytes(b""),
+        lambda path, other: path.write_bytes(path.read_bytes()[:30]),
+        lambda path, other: path.write_bytes(path.read_bytes() + b"\0"),
+        lambda path, other: path.write_bytes(path.read_bytes().replace(b"entry", b"exit!")),
+        lambda path, other: path.write_bytes(b"[" * 100_000),
+        lambda path, other: other.replace(path),
+    ],
+    ids=["emptied", "cut in its head", "longer", "another code", "nested", "another kernel's"],
+)
+def test_machine_code_that_is_not_what_was_kept_is_not_found(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, damage: Callable[[Path, Path], object]
+) -> None:
+    monkeypatch.setenv("HOLDFAST_KERNEL_CACHE", str(tmp_path))
+    code = caching.MachineCode("entry", b"as if this were the entry of a kernel")
+    for kernel in ("q8_0.quantize", "q4_0.quantize"):
+        caching.keep(kernel, "cpu", code)
+    assert caching.find("q8_0.quantize", "cpu") == code
+    assert caching.find("q8_0.quantize", "another-cpu") is None
+    folder = tmp_path / caching.digest_of_sources() / "cpu"
+    damage(folder / "q8_0.quantize.kernel", folder / "q4_0.quantize.kernel")
+    assert caching.find("q8_0.quantize", "cpu") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "weights"),
+    [
+        ("of another dtype", np.zeros((1, 32), np.float64), np.zeros(0, np.float32)),
+        ("of another rank", np.zeros(32, np.float32), np.zeros(0, np.float32)),
+        ("with gaps", np.zeros((1, 64), np.float32)[:, ::2], np.zeros(0, np.float32)),
+        ("misaligned", np.zeros(129, np.uint8)[1:].view(np.float32).reshape(1, 32), np.zeros(0, np.float32)),
+    ],
+)  # fmt: skip
+def test_a_kernel_refuses_an_array(name: str, values: np.ndarray, weights: np.ndarray) -> None:
+    kernel = kernels.load("Q8_0", "quantize")
+    assert kernel is not None
+    with pytest.raises(TypeError, match="a kernel takes"):
+        kernel(values, weights, np.zeros((1, 34), np.uint8))
+    fixed = np.zeros((1, 34), np.uint8)
+    fixed.flags.writeable = False
+    with pytest.raises(TypeError, match="a kernel takes"):
+        kernel(np.zeros((1, 32), np.float32), weights, fixed)
 
 
 def test_a_cache_that_cannot_be_written_costs_compiling_only(tmp_path: Path) -> None:
@@ -78,7 +130,7 @@ def test_a_cache_that_cannot_be_written_costs_compiling_only(tmp_path: Path) -> 
         "HOLDFAST_KERNEL_CACHE": str(tmp_path / "a-file" / "below"),
     }
     assert run(**environment)["state"]["quantize"] == "compiled"
-    assert not list(PACKAGE.rglob("*.nbi"))
+    assert not list(PACKAGE.rglob("*.kernel"))
 
 
 def test_without_numba_numpy_makes_the_same_bytes_and_says_why(tmp_path: Path) -> None:
