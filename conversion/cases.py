@@ -5,13 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from django.db.models import Q
+
+from conversion.derived_files import small_files
 from conversion.naming import NamingError
 from conversion.publish import derived_repo_id
-from conversion.recipes import Choice
+from conversion.recipes import Choice, Partner
 from conversion.source import SHARD
 from conversion.workplace import OnBytes, place_blob
 from mirror.blobs import BlobStore
-from registry.models import Artifact, Blob, Commit, File, Lineage
+from registry.models import Artifact, Blob, Commit, File, Lineage, Repo
 
 MOST_FOLDER_FILES = 1000
 """Of a checkpoint that is judged as a folder: more would be a data set."""
@@ -48,7 +51,8 @@ class Case:
     @property
     def holder(self) -> str:
         """The repo whose gate decides: the one that holds the file, or will."""
-        return derived_repo_id(self.home.repo.repo_id) if self.artifact else self.home.repo.repo_id
+        repo_id = self.home.repo.repo_id
+        return derived_repo_id(repo_id, self.artifact.recipe.format) if self.artifact else repo_id
 
     @property
     def is_folder(self) -> bool:
@@ -62,7 +66,21 @@ class Case:
     @property
     def source_path(self) -> str:
         """Which of several GGUF files of the parent it was made from, as its recipe says."""
-        return str(self.artifact.recipe.content.get("source_path", "")) if self.artifact else ""
+        return str(self._recipe.get("source_path", ""))
+
+    @property
+    def adapter(self) -> Partner | None:
+        """What was merged into the parent before it was converted."""
+        return Partner.from_json(self._recipe.get("adapter"))
+
+    @property
+    def base(self) -> Partner | None:
+        """Where the parent is an adapter: what it is added to."""
+        return Partner.from_json(self._recipe.get("base"))
+
+    @property
+    def _recipe(self) -> Mapping[str, Any]:
+        return self.artifact.recipe.content if self.artifact else {}
 
     @property
     def digests(self) -> str | Mapping[str, str]:
@@ -89,6 +107,9 @@ class Case:
         for name, blob in self.files.items():
             (home / name).parent.mkdir(parents=True, exist_ok=True)
             place_blob(store, blob, home / name, on_bytes)
+        for name, data in (small_files(store, self.artifact) if self.artifact else {}).items():
+            (home / name).parent.mkdir(parents=True, exist_ok=True)
+            (home / name).write_bytes(data)
         return home if self.is_folder else home / PurePosixPath(self.path).name
 
 
@@ -110,6 +131,17 @@ def case_of(artifact: Artifact) -> Case:
     return Case(
         artifact.blob, artifact.path, artifact.source, {name: artifact.blob}, artifact.source, artifact
     )
+
+
+def case_in(repo: Repo, sha256: str) -> Case | None:
+    """The bytes with that digest, if the repo made, published or holds them; held ones without a parent."""
+    of_repo = Q(source__repo=repo) | Q(published_in__repo=repo)
+    rows = Artifact.objects.select_related("blob", "recipe", "source__repo", "published_in__repo")
+    if artifact := rows.filter(of_repo, blob__sha256=sha256).order_by("pk").first():
+        return case_of(artifact)
+    files = File.objects.filter(commit__repo=repo, blob__sha256=sha256).select_related("commit__repo")
+    file = files.order_by("-commit__pk", "path").first()
+    return _file_case(file.commit, file.path, None) if file else None
 
 
 def _file_case(commit: Commit, path: str, parent: Commit | None) -> Case | None:

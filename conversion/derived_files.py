@@ -64,13 +64,21 @@ def _published(artifact: Artifact, folder: PurePosixPath) -> list[Entry]:
 
 
 def _made(store: BlobStore, artifact: Artifact, folder: PurePosixPath) -> list[Entry]:
-    """config.json, tokenizer and the like, as the recipe makes them; the parent's card stays with the parent."""
+    small = small_files(store, artifact)
+    return [put_small(store, f"{folder}/{name}", data) for name, data in sorted(small.items())]
+
+
+def small_files(store: BlobStore, artifact: Artifact) -> dict[str, bytes]:
+    """What a loader wants beside a checkpoint, by name, as its recipe makes it; {} for a GGUF, which has it all within.
+
+    The parent's card stays with the parent. Raises JobFailed where the checkpoint cannot be planned again.
+    """
+    if artifact.recipe.format != SAFETENSORS:
+        return {}
     try:
         choice = Choice.from_content(artifact.recipe.content)
-        with work_folder(f"publish-{artifact.pk}") as place:
+        with work_folder(f"beside-{artifact.pk}") as place:
             small = plan_whole_checkpoint(store, artifact.source, choice, place).small
     except (HeaderError, NamingError) as error:
         raise JobFailed(error.code, f"{artifact.path}: {error}") from error
-    return [
-        put_small(store, f"{folder}/{name}", data) for name, data in sorted(small.items()) if name != CARD
-    ]
+    return {name: data for name, data in small.items() if name != CARD}

@@ -24,7 +24,7 @@ from conversion.inference.subjects import Look, Subject, look_at, subject_of
 from conversion.kept import keep_reading, stored_reading
 from conversion.naming import NamingError
 from conversion.recipes import CONVERTER, Choice
-from conversion.reference import Parent, open_parent
+from conversion.reference import Parent, adapter_reference, open_parent
 from conversion.workplace import OnBytes
 from conversion.yardsticks import Bench, file_type_of, keep_yardstick, row_of, yardstick_key
 from mirror.blobs import BlobStore
@@ -50,7 +50,10 @@ class Preparation:
         """What to judge the file at `path` against; None where no parent is known. Raises ReferenceUnavailable."""
         if self.case.parent is None:
             return None
-        parent = open_parent(self.store, self.case.parent, self.folder, self.case.source_path)
+        case = self.case
+        if case.base is not None:
+            return adapter_reference(self.store, self.case.parent, case.base, self.folder, self.on_bytes)
+        parent = open_parent(self.store, self.case.parent, self.folder, case.source_path, case.adapter)
         with ExitStack() as stack:
             look = _look(path, stack)
             if look is None:  # no engine will see it: the judge says what is wrong with its header

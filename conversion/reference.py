@@ -5,7 +5,7 @@ when torch is installed; otherwise as our own conversion of the same commit that
 Either way the verdict is against the parent, and the report says which of the two it was.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,17 +18,19 @@ from django.db.models import Q
 from conversion.formats.checkpoint import Checkpoint
 from conversion.formats.errors import HeaderError
 from conversion.formats.gguf.weights import GgufWeights
+from conversion.formats.lora_folder import CONFIG, WEIGHTS
 from conversion.formats.weights import Weights
 from conversion.inference.judge import Reference
 from conversion.inference.limits import HOLDS
 from conversion.inference.parents import ParentTensors, planned_tensors, stored_tensors
+from conversion.joining import find_partner, merged_with
 from conversion.naming import NamingError
 from conversion.naming.file_types import FILE_TYPES, FileType
 from conversion.naming.plan import SIDE_FILES, Wish
 from conversion.naming.planning import plan_from
 from conversion.naming.slabs import file_pieces
 from conversion.quants import QuantError
-from conversion.recipes import CONVERTER
+from conversion.recipes import CONVERTER, Partner
 from conversion.source import open_source
 from conversion.workplace import OnBytes, place_blob
 from mirror.blobs import BlobStore
@@ -56,13 +58,15 @@ class Parent:
 
     A GGUF in floating point runs as it is; one that is quantised as the numbers it stands for, in F32: for a quantised
     file llama.cpp rounds activations as well, and the artifact would be blamed for its parent's noise. Only safetensors
-    go to transformers, which would unpickle anything else.
+    go to transformers, which would unpickle anything else. With an `adapter` the weights are those it is merged into.
     """
 
     store: BlobStore
     commit: Commit
     home: Path
     weights: Weights
+    paths: tuple[str, ...] = ()
+    adapter: Partner | None = None
 
     @cached_property
     def dtypes(self) -> frozenset[str]:
@@ -84,7 +88,8 @@ class Parent:
             return f"{self.weights.paths[0]} of the same commit, in llama.cpp"
         if self.engine == "transformers":
             return "the checkpoint itself, in transformers"
-        return f"our {self.lossless_type.name} GGUF of the same commit, in llama.cpp"
+        merged = f" with {self.adapter.repo_id} merged in" if self.adapter else ""
+        return f"our {self.lossless_type.name} GGUF of the same commit{merged}, in llama.cpp"
 
     @property
     def lossless_type(self) -> FileType:
@@ -97,8 +102,12 @@ class Parent:
     @property
     def digests(self) -> dict[str, str]:
         """sha256 of each file that what it says depends on; where we convert it, how. One query."""
-        files = self.commit.files.filter(path__in=[*self._paths, *SIDE_FILES]).select_related("blob")
+        files = self.commit.files.filter(path__in=[*self.paths, *SIDE_FILES]).select_related("blob")
         found = {file.path: file.blob.sha256 for file in files}
+        if not self.paths:  # a container that does not say which files it was read from
+            found["commit"] = self.commit.commit_hash
+        if self.adapter is not None:
+            found["adapter"] = f"{self.adapter.repo_id}@{self.adapter.commit_hash}"
         return found if self.runs_as_it_is else found | {"way": f"{self.way}, {CONVERTER}"}
 
     @property
@@ -118,10 +127,6 @@ class Parent:
         repo_id, commit_hash = self.commit.repo.repo_id, self.commit.commit_hash
         return {"repo_id": repo_id, "commit_hash": commit_hash, "reference": self.way}
 
-    @property
-    def _paths(self) -> Iterable[str]:
-        return getattr(self.weights, "paths", ())
-
     def unbuilt(self) -> Reference:
         """The reference for when a reading speaks in its place, or nothing gets so far: its path cannot be run."""
         return Reference(self.engine, self.home, self.known_dtypes, self.facts, self.tokenizer)
@@ -138,19 +143,20 @@ class Parent:
         with refusals_of(self.commit):
             if self.runs_as_it_is or self.engine == "transformers":
                 self._place_weights(on_bytes)
-                path = self.home / next(iter(self._paths)) if self.runs_as_it_is else self.home
+                path = self.home / self.paths[0] if self.runs_as_it_is else self.home
             else:
-                path = self._write_lossless(on_bytes)
+                path = self.write_lossless(on_bytes)
         return Reference(self.engine, path, self.known_dtypes, self.facts, self.tokenizer)
 
     def _place_weights(self, on_bytes: OnBytes) -> None:
         """llama.cpp finds the other shards beside the first."""
         index = Q(path__endswith=".safetensors.index.json") & ~Q(path__contains="/")
-        files = self.commit.files.filter(Q(path__in=list(self._paths)) | index)
+        files = self.commit.files.filter(Q(path__in=list(self.paths)) | index)
         for file in files.select_related("blob"):
             place_blob(self.store, file.blob, self.home / file.path, on_bytes)
 
-    def _write_lossless(self, on_bytes: OnBytes) -> Path:
+    def write_lossless(self, on_bytes: OnBytes) -> Path:
+        """Everything it holds as a GGUF that llama.cpp runs. Raises what `plan_from` does."""
         plan, plain = plan_from(self.weights, self.home, Wish(self.lossless_type), allow_requantize=True)
         path = self.home.parent / "parent.gguf"
         with path.open("wb") as target:
@@ -160,12 +166,36 @@ class Parent:
         return path
 
 
-def open_parent(store: BlobStore, commit: Commit, folder: Path, source_path: str = "") -> Parent:
+def open_parent(
+    store: BlobStore, commit: Commit, folder: Path, source_path: str = "", adapter: Partner | None = None
+) -> Parent:
     """The parent of that commit, its small files below `folder`. Raises ReferenceUnavailable."""
     home = folder / commit.repo.name
     home.mkdir()
     with refusals_of(commit):
-        return Parent(store, commit, home, open_source(store, commit, home, source_path))
+        stored = open_source(store, commit, home, source_path)
+        paths = tuple(getattr(stored, "paths", ()))
+        weights = merged_with(store, stored, home, adapter) if adapter else stored
+        return Parent(store, commit, home, weights, paths, adapter)
+
+
+def adapter_reference(
+    store: BlobStore, commit: Commit, base: Partner, folder: Path, on_bytes: OnBytes
+) -> Reference:
+    """What a GGUF adapter is judged against: the adapter it was made of, and that one's base as a GGUF.
+
+    Raises ReferenceUnavailable.
+    """
+    home = folder / "adapter"
+    home.mkdir()
+    for file in commit.files.filter(path__in=(CONFIG, *WEIGHTS)).select_related("blob"):
+        place_blob(store, file.blob, home / file.path, on_bytes)
+    with refusals_of(commit):
+        parent = open_parent(store, find_partner(base), folder)
+        path = parent.write_lossless(on_bytes)
+    facts = {"repo_id": commit.repo.repo_id, "commit_hash": commit.commit_hash,
+             "reference": f"the adapter itself, with {base.repo_id} in llama.cpp"}  # fmt: skip
+    return Reference("llama.cpp", home, frozenset(), facts, base=path)
 
 
 @contextmanager

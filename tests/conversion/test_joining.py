@@ -109,6 +109,16 @@ def test_an_adapter_is_merged_into_all_that_is_made_of_its_base(tmp_path: Path) 
         assert worked_on(submit_reproduction(artifact)).state == "succeeded"
 
 
+@pytest.mark.one_backend
+def test_what_an_adapter_was_merged_into_is_judged_against_the_merged_parent() -> None:
+    adapter, base = mirrored("lora-jargon-adapter"), mirrored("base-bf16")
+    (artifact,) = convert(base, "Q8_0", "--adapter", adapter.repo.repo_id)
+    job = worked_on(Job.objects.get(kind="validate", params__artifact=artifact.pk))
+    assert (job.state, job.result["verdict"]) == ("succeeded", "verified")
+    report = artifact.validations.get().report
+    assert adapter.repo.repo_id in report["parent"]["reference"]
+
+
 def test_a_pre_tokenizer_that_is_named_is_part_of_the_recipe(tmp_path: Path) -> None:
     from tests.fixtures.architectures.fixture import Fixture
 
