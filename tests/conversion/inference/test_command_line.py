@@ -1,9 +1,14 @@
+import hashlib
 import json
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+
+from conversion.inference import local
+from tests.conversion.inference.ggufs import BASE, header_of
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -16,13 +21,54 @@ def run(*arguments):
 def test_a_file_is_judged_against_its_parent(converted):
     done = run(converted("Q4_0"), "--parent", converted("F32"))
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1].startswith("VERIFIED: says what its parent says")
+    assert "\nVERIFIED: says what its parent says" in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    assert "\n  kjv.txt " in done.stdout
     assert done.stderr == ""
 
 
 def test_json_is_the_whole_report(converted):
     done = run(converted("Q8_0"), "--json")
     assert json.loads(done.stdout)["verdict"] == "loads"
+
+
+def test_a_reading_stands_for_the_parent_once_it_is_made(converted, tmp_path):
+    kept = tmp_path / "parent.reading"
+    first = run(converted("Q8_0"), "--parent", converted("F32"), "--reading", kept, "--json")
+    second = run(converted("Q8_0"), "--parent", converted("F32"), "--reading", kept, "--json")
+    first, second = json.loads(first.stdout), json.loads(second.stdout)
+    assert first["verdict"] == second["verdict"] == "verified"
+    assert second["figures"] == first["figures"]
+    assert second["parent"]["reading"] == hashlib.sha256(kept.read_bytes()).hexdigest()
+    other = run(converted("Q8_0"), "--parent", converted("BF16"), "--reading", kept)
+    assert (other.returncode, "the reading of another parent" in other.stderr) == (2, True)
+
+
+def test_two_reports_are_compared(converted, tmp_path):
+    (tmp_path / "before.json").write_text(run(converted("Q8_0"), "--json").stdout)
+    same = run(converted("Q8_0"), "--compare", tmp_path / "before.json")
+    assert same.stdout.splitlines()[-1] == "  nothing changed since that report"
+    (tmp_path / "not.gguf").write_bytes(b"<html>")
+    worse = json.loads(run(tmp_path / "not.gguf", "--compare", tmp_path / "before.json", "--json").stdout)
+    assert {"name": "verdict", "before": "loads", "after": "damaged"} in worse["compared"]["changes"]
+
+
+def test_a_parent_may_be_the_folder_of_a_checkpoint(converted, tmp_path):
+    """Where torch is not installed, as our own GGUF of it, which is gone afterwards."""
+    with ExitStack() as stack:
+        parent = local.open_local(BASE, stack)
+        assert parent.way in ("in transformers", local.OUR_GGUF)
+        written = parent.written()
+        assert header_of(written).get("general.architecture") == "llama"
+        assert parent.digests.keys() >= {"model.safetensors", "config.json", "way"}
+    assert not written.exists()
+
+
+@pytest.mark.parametrize("arguments", [["--reading", "x"], ["--compare", "README.md"]])
+def test_what_cannot_be_done_says_so_and_exits_with_two(converted, arguments):
+    done = run(converted("Q8_0"), *arguments)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
 
 
 def test_a_damaged_file_exits_with_one(tmp_path):

@@ -1,0 +1,148 @@
+"""The parent of a file on this machine, as a Reference: what the command line compares with, without a database.
+
+A GGUF runs as it is. A checkpoint runs in transformers where torch is installed, and else as our own F32 GGUF of it in
+llama.cpp, written to a scratch folder.
+"""
+
+import hashlib
+import tempfile
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+
+from conversion.formats.errors import HeaderError
+from conversion.inference.checks.trial import OnProgress, Reference
+from conversion.inference.engine import EngineReport
+from conversion.inference.limits import HOLDS
+from conversion.inference.own_gguf import write_gguf
+from conversion.inference.parents import tensors_at
+from conversion.inference.readings import Reading, make_reading, reading_key
+from conversion.inference.strings import read_strings
+from conversion.inference.subjects import GGUF, Look, look_at, subject_of
+
+TRANSFORMERS_NEEDS = ("torch", "transformers", "accelerate")
+TOKENIZERS = ("tokenizer.model", "tokenizer.json")
+OUR_GGUF = "our F32 GGUF of it, in llama.cpp"
+
+
+class WrongReading(Exception):
+    """The file given as a reading is one of something else, or none; nothing was judged."""
+
+
+@dataclass(frozen=True)
+class LocalParent:
+    """A parent on the disk of this machine. Files that it needs live until `stack` ends."""
+
+    path: Path
+    look: Look
+    stack: ExitStack
+    base: Path | None = None
+
+    @property
+    def kind(self) -> str:
+        return subject_of(self.look).kind
+
+    @cached_property
+    def dtypes(self) -> frozenset[str]:
+        entries = self.look.weights.entries.values()
+        return frozenset(entry.dtype for entry in entries if len(entry.shape) > 1)
+
+    @property
+    def way(self) -> str:
+        """How it runs; `OUR_GGUF` where a file has to be written first."""
+        if self.kind != "decoder":
+            return "as it is"
+        if self.look.container == GGUF:
+            return "in llama.cpp"
+        return "in transformers" if all(find_spec(name) for name in TRANSFORMERS_NEEDS) else OUR_GGUF
+
+    @property
+    def engine(self) -> str:
+        if self.kind == "decoder":
+            return "transformers" if self.way == "in transformers" else "llama.cpp"
+        return {GGUF: "llama.cpp", "safetensors": "transformers"}.get(self.look.container, "")
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """sha256 of its files by name, with the way it runs."""
+        files = (
+            sorted(file for file in self.path.iterdir() if file.is_file())
+            if self.path.is_dir()
+            else [self.path]
+        )
+        return {file.name: _digest(file) for file in files} | {"way": self.way}
+
+    def reference(self, *, of_gguf: bool, runs: bool = True) -> Reference:
+        """The parent, ready to run unless a reading will speak for it."""
+        facts = {"reference": f"{self.path}, {self.way}"}
+        known = self.dtypes if self.dtypes <= HOLDS.keys() else frozenset[str]()
+        own = next((self.path / name for name in TOKENIZERS if (self.path / name).is_file()), None)
+        path = self.written() if runs and self.way == OUR_GGUF else self.path
+        tensors = tensors_at(self.path, self.stack, of_gguf=of_gguf)
+        return Reference(
+            self.engine,
+            path,
+            known,
+            facts,
+            own if self.engine == "llama.cpp" else None,
+            tensors=tensors,
+            base=self.base,
+        )
+
+    def written(self) -> Path:
+        """Our F32 GGUF of the checkpoint, until the stack ends."""
+        scratch = self.stack.enter_context(tempfile.TemporaryDirectory(prefix="holdfast-parent-"))
+        return write_gguf(self.path, Path(scratch) / "parent.gguf")
+
+
+def open_local(path: Path, stack: ExitStack, base: Path | None = None) -> LocalParent:
+    """Raises HeaderError and NamingError for a parent whose headers or config cannot be read."""
+    return LocalParent(path, look_at(path, stack), stack, base)
+
+
+def with_reading(
+    parent: LocalParent, file: Path, on_progress: OnProgress, *, of_gguf: bool, threads: int = 1
+) -> Reference:
+    """The reference with the reading in `file`; it is made and written there if there is none yet.
+
+    Raises WrongReading for a file that holds anything else, and EngineError.
+    """
+    if file.exists():
+        return replace(parent.reference(of_gguf=of_gguf, runs=False), reading=_read(file, parent))
+    reference = parent.reference(of_gguf=of_gguf)
+    reading = make_reading(
+        reference, parent.digests, threads=threads, strings=read_strings(), on_progress=on_progress
+    )
+    part = file.with_name(file.name + ".part")
+    part.write_bytes(reading.to_bytes())
+    part.replace(file)
+    return replace(reference, reading=reading)
+
+
+def _read(file: Path, parent: LocalParent) -> Reading:
+    """The reading, if it is of this parent by the engine that is installed; no engine is started to know that."""
+    try:
+        reading = Reading.from_bytes(file.read_bytes())
+    except HeaderError as error:
+        raise WrongReading(f"{file} is not a reading: {error}. Remove it to have it made anew.") from error
+    if reading.key != reading_key(parent.digests, reading.engine) or not _is_installed(reading.engine):
+        raise WrongReading(
+            f"{file} is the reading of another parent, engine or set of texts. Remove it to have it made anew, or "
+            "name another file."
+        )
+    return reading
+
+
+def _is_installed(engine: EngineReport) -> bool:
+    try:
+        return version(engine.package) == engine.version
+    except PackageNotFoundError:
+        return False
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
