@@ -38,6 +38,8 @@ EMBEDDING = "token_embd.weight"
 DISTANCES = {"F32": 1e-6, "F16": 2e-3, "BF16": 1e-2, "Q8_0": 2e-2}
 """Type of a GGUF adapter -> how far its deltas may be from those it was made of, relative: about four roundings."""
 
+LARGEST_DISTANCE = max(DISTANCES.values())
+
 
 @dataclass(frozen=True, slots=True)
 class Delta:
@@ -98,14 +100,14 @@ def measure(adapter: Adapter, base: Weights | None = None) -> AdapterFindings:
 
 def delta_norm(weights: Weights, pair: Pair) -> float:
     """Frobenius norm of scale * B A; exactly 0 where A or B holds nothing but zeros."""
-    a, b = _gram([(weights, pair.a, 1.0)], _rank(weights, pair)), _gram([(weights, pair.b, 1.0)])
+    a, b = _gram(_a(weights, pair)), _gram(_b(weights, pair, 1.0))
     return abs(pair.scale) * math.sqrt(max(0.0, float((a * b).sum())))
 
 
 def delta_distance(ours: Weights, mine: Pair, theirs: Weights, parents: Pair) -> float:
-    """Norm of the difference of two deltas over the norm of the second. Both must be of the same shape."""
-    a = _gram([(ours, mine.a, 1.0), (theirs, parents.a, 1.0)], _rank(ours, mine))
-    b = _gram([(ours, mine.b, mine.scale), (theirs, parents.b, -parents.scale)])
+    """Norm of the difference of two deltas over the norm of the second. HeaderError where their shapes differ."""
+    a = _gram(_a(ours, mine), _a(theirs, parents))
+    b = _gram(_b(ours, mine, mine.scale), _b(theirs, parents, -parents.scale))
     total = delta_norm(theirs, parents)
     difference = math.sqrt(max(0.0, float((a * b).sum())))
     if total == 0.0:
@@ -117,32 +119,29 @@ def _rank(weights: Weights, pair: Pair) -> int:
     return weights.entries[pair.b].shape[1]
 
 
-def _gram(parts: list[tuple[Weights, str, float]], rank_of_a: int = 0) -> Square:
-    """M'M of matrices side by side, each (weights, name, factor), as float64 (ranks, ranks).
+def _a(weights: Weights, pair: Pair) -> Rows:
+    """A as float32 (n_in, rank): as a rule it lies (rank, n_in); the A of an embedding in a GGUF stands already."""
+    rows = weights.rows(pair.a, 0, n_rows(weights.entries[pair.a]))
+    return rows.T if len(rows) == _rank(weights, pair) else rows
 
-    `rank_of_a`: they are As, which as a rule lie (rank, n) and are turned upright; Bs are upright. What is held is one
-    A or B as float32, rank times the width of one weight.
-    """
-    columns = [_upright(*part, rank_of_a) for part in parts]
-    n = len(columns[0])
-    if any(len(one) != n for one in columns):
-        sizes = [len(one) for one in columns]
-        raise HeaderError(
-            "lora-pair", f"sizes {sizes} do not belong together", f"tensor {quoted(parts[0][1])}"
-        )
-    size = sum(one.shape[1] for one in columns)
+
+def _b(weights: Weights, pair: Pair, factor: float) -> Rows:
+    """B as float32 (n_out, rank), times the factor."""
+    return weights.rows(pair.b, 0, n_rows(weights.entries[pair.b])) * np.float32(factor)
+
+
+def _gram(*upright: Rows) -> Square:
+    """M'M, float64 (ranks, ranks), of matrices (n, rank) side by side; a slab of them widened at a time."""
+    sizes = {len(one) for one in upright}
+    if len(sizes) > 1:
+        raise HeaderError("lora-pair", f"sizes {sorted(sizes)} of two adapters do not belong together")
+    size = sum(one.shape[1] for one in upright)
     total = np.zeros((size, size), np.float64)
     step = max(1, SLAB_ELEMENTS // size)
-    for start in range(0, n, step):
-        slab = np.concatenate([one[start : start + step] for one in columns], axis=1).astype(np.float64)
+    for start in range(0, sizes.pop(), step):
+        slab = np.concatenate([one[start : start + step] for one in upright], axis=1).astype(np.float64)
         total += slab.T @ slab
     return total
-
-
-def _upright(weights: Weights, name: str, factor: float, rank_of_a: int) -> NDArray[np.float32]:
-    """float32 (n, rank), times the factor. The A of an embedding in a GGUF stands upright already."""
-    rows = weights.rows(name, 0, n_rows(weights.entries[name]))
-    return (rows.T if rank_of_a and len(rows) == rank_of_a else rows) * np.float32(factor)
 
 
 def tensor_norm(weights: Weights, name: str) -> float:

@@ -172,7 +172,9 @@ class VectorLimits:
         return missed
 
     def fails(self, figures: EmbeddingFigures, *, scores: bool = False) -> bool:
-        """Whether one figure alone is too far off. A rank correlation is, from three times the distance that passes."""
-        if scores:
-            return 1 - figures.spearman > 3 * (1 - self.rank_pass)
-        return figures.mean_cosine < self.cosine_fail
+        """Whether one figure alone is too far off. A rank correlation is, from three times the distance that passes:
+        where all vectors point one way, cosines hide what search results show.
+        """
+        if 1 - figures.spearman > 3 * (1 - self.rank_pass):
+            return True
+        return not scores and figures.mean_cosine < self.cosine_fail

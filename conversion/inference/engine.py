@@ -12,6 +12,7 @@ from typing import Any, Protocol
 ENGINES = {
     "llama.cpp": "conversion.inference.llamacpp",
     "transformers": "conversion.inference.transformers",
+    "transformers embeddings": "conversion.inference.transformers_embeddings",
     "onnxruntime": "conversion.inference.onnxruntime",
     "tokenizer": "conversion.inference.vocabulary",
     "llama.cpp vocabulary": "conversion.inference.llama_vocabulary",
@@ -20,7 +21,7 @@ ENGINES = {
 }
 """Engine name -> module. The module is imported in the child only."""
 
-NEEDS_SCRATCH = frozenset({"transformers", "probe"})
+NEEDS_SCRATCH = frozenset({"transformers", "transformers embeddings", "probe"})
 """Engines that fail without a writable temporary folder: torch makes one while it loads, and the probe tries to fill
 it. It is gone afterwards."""
 

@@ -52,15 +52,24 @@ def feeds_to_try(inputs: Sequence[Port]) -> Iterator[tuple[Feed, ...]]:
         port.dtype not in NUMPY_DTYPES or port.shape is None for port in inputs
     ):
         return
-    tried, batches = set(), batch_names(inputs)
+    tried = set()
     has_wholes = any(port.dtype[0] in "IU" for port in inputs)
-    for size in SIZES:
+    for shapes in _shapes_to_try(inputs):
+        if shapes in tried or any(math.prod(shape) > MAX_ELEMENTS for shape in shapes):
+            continue
+        tried.add(shapes)
         for style in STYLES if has_wholes else STYLES[:1]:
-            feeds = tuple(Feed(port.name, port.dtype, settled(port, size, batches), style) for port in inputs)
-            key = tuple(feed.shape for feed in feeds), style
-            if key not in tried and all(math.prod(feed.shape) <= MAX_ELEMENTS for feed in feeds):
-                tried.add(key)
-                yield feeds
+            named = zip(inputs, shapes, strict=True)
+            yield tuple(Feed(port.name, port.dtype, shape, style) for port, shape in named)
+
+
+def _shapes_to_try(inputs: Sequence[Port]) -> Iterator[tuple[tuple[int, ...], ...]]:
+    """Every size for all inputs, then for the first input alone: the others may be states, free in the batch only."""
+    batches = batch_names(inputs)
+    for n_sized in (len(inputs), 1):
+        for size in SIZES:
+            sizes = [size if index < n_sized else 1 for index in range(len(inputs))]
+            yield tuple(settled(port, one, batches) for port, one in zip(inputs, sizes, strict=True))
 
 
 def batch_names(inputs: Sequence[Port]) -> frozenset[str]:

@@ -9,16 +9,19 @@ shape inference look at the file first.
 import importlib.metadata
 from collections.abc import Sequence
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from conversion.formats.onnx import read_model
+from conversion.formats.source import FileSource
 from conversion.inference.engine import EngineError, EngineReport, Facts
-from conversion.inference.onnx_inputs import Feed, values_of
+from conversion.inference.onnx_inputs import NUMPY_DTYPES, Feed, values_of
 
 UNKNOWN = ("is not a registered function/op", "NOT_IMPLEMENTED", "Unsupported model IR version", "No Op registered",
-           "No opset import for domain", "only *guarantees* support")  # fmt: skip
+           "No opset import for domain", "only *guarantees* support", "requires procfs")  # fmt: skip
 NO_MEMORY = ("bad_alloc", "Failed to allocate memory", "annot allocate memory")
 SEVERITY_FATAL = 4
 MAX_SAID = 600
@@ -55,11 +58,14 @@ class OnnxRuntime:
         options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_BASIC
         options.enable_cpu_mem_arena = options.enable_mem_pattern = False
         options.log_severity_level = SEVERITY_FATAL
+        outside = _weights_outside(Path(path))
+        values = [runtime.OrtValue.ortvalue_from_numpy(array) for array in outside.values()]
+        options.add_external_initializers(list(outside), values)
         try:
             session = runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # the runtime's exceptions share no base but Exception
             raise _refused("load-refused", "ONNX Runtime refused to load it", error) from error
-        return OnnxSession(session, note)
+        return OnnxSession(session, note, values)
 
     def _check(self, path: str) -> str:
         """What the checker found, in words for the report. EngineError `load-refused`: the file is not valid ONNX.
@@ -75,6 +81,31 @@ class OnnxRuntime:
         except Exception as error:  # InferenceError, and whatever comes of domains that onnx does not know
             return f"onnx's shape inference: {str(error)[:200]}"
         return "valid by onnx's checker"
+
+
+def _weights_outside(path: Path) -> dict[str, NDArray[Any]]:
+    """The weights of the main graph that lie in files beside, mapped by us.
+
+    Asked to open them itself, the runtime looks for their real path in /proc, which the sandbox does not show.
+    """
+    with FileSource(path) as source:
+        model = read_model(source)
+    found = {}
+    for name, tensor in model.tensors.items():
+        if not tensor.location:
+            continue
+        if tensor.dtype not in NUMPY_DTYPES:
+            raise EngineError(
+                "unsupported-architecture",
+                f"weights of {tensor.dtype} in another file are not given to the engine",
+            )
+        file, dtype = path.parent / tensor.location, np.dtype(NUMPY_DTYPES[tensor.dtype])
+        found[name] = (
+            np.memmap(file, dtype, "r", tensor.start, tensor.shape)
+            if tensor.n_elements
+            else np.empty(tensor.shape, dtype)
+        )
+    return found
 
 
 def _checker() -> Any:
@@ -98,8 +129,8 @@ def _refused(code: str, what: str, error: Exception) -> EngineError:
 class OnnxSession:
     """A loaded network. It has no tokens: what an engine.Model says of those is refused."""
 
-    def __init__(self, session: Any, note: str) -> None:
-        self._session = session
+    def __init__(self, session: Any, note: str, values: Sequence[Any] = ()) -> None:
+        self._session, self._values = session, values  # the memory of weights from other files
         inputs, outputs = session.get_inputs(), session.get_outputs()
         description = f"{len(inputs)} inputs, {len(outputs)} outputs, {note}"
         self.facts = Facts(0, 0, None, adds_bos=False, description=description)

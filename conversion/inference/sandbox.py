@@ -51,9 +51,10 @@ Rows = NDArray[np.float32]
 
 def limits_for(size_bytes: int, engine: str = "llama.cpp") -> Limits:
     """What judging a file of this size may take: its memory and time on a slow, busy machine."""
-    base = 16 * GIB if engine == "transformers" else 2 * GIB  # torch maps several GB that it never touches
+    is_torch = engine.startswith("transformers")
+    base = 16 * GIB if is_torch else 2 * GIB  # torch maps several GB that it never touches
     seconds = 600 + size_bytes // (2 * MIB)
-    return Limits(base + size_bytes * (4 if engine == "transformers" else 2), int(seconds), float(seconds))
+    return Limits(base + size_bytes * (4 if is_torch else 2), int(seconds), float(seconds))
 
 
 def _sealed_file(size_bytes: int) -> int:

@@ -24,7 +24,10 @@ _BIT_PATTERNS = {"F16": "<u2", "BF16": "<u2"}
 
 @dataclass(frozen=True)
 class OnnxWeights:
-    """Every tensor that holds numbers, by name; texts are left out. `sources` are the ONNX file and those beside it."""
+    """Every tensor of weights, by name; texts, shapes, indices and single numbers are in `model.tensors` alone.
+
+    `sources` are the ONNX file and those beside it.
+    """
 
     model: OnnxModel
     path: str
@@ -32,7 +35,7 @@ class OnnxWeights:
     entries: dict[str, TensorEntry] = field(init=False)
 
     def __post_init__(self) -> None:
-        kept = (tensor for tensor in self.model.tensors.values() if tensor.dtype != "STRING")
+        kept = (tensor for tensor in self.model.tensors.values() if _is_weight(tensor))
         object.__setattr__(self, "entries", {tensor.name: _entry(tensor) for tensor in kept})
 
     @property
@@ -76,6 +79,13 @@ class OnnxWeights:
                 f"tensor {quoted(tensor.name)}",
             )  # fmt: skip
         return array.tobytes()
+
+
+def _is_weight(tensor: OnnxTensor) -> bool:
+    """Graphs are full of small constants, many of them 0: none of those was trained."""
+    if tensor.dtype == "STRING" or tensor.n_elements < 2:
+        return False
+    return tensor.dtype not in ("I64", "I32", "U64", "U32", "BOOL") or len(tensor.shape) > 1
 
 
 def _entry(tensor: OnnxTensor) -> TensorEntry:

@@ -20,7 +20,7 @@ TOKENS = "tokenizer.ggml.tokens"
 def check_completeness(trial: Trial) -> None:
     with trial.report.check("completeness") as check:
         entries = trial.look.weights.entries
-        if not entries:
+        if not entries and trial.subject.kind != "onnx":  # a graph may do without
             check.fail("it holds no tensor at all", code="no-tensors")
             return
         n_parameters = sum(entry.n_elements for entry in entries.values())

@@ -74,7 +74,8 @@ def _find(trial: Trial, stack: ExitStack) -> Findings | None:
         trial.report.engines["artifact"] = check_engine("llama.cpp", trial.threads)
     ours = open_voices(trial.path, "the artifact's", stack) if _has_tokenizer(trial) else []
     if not ours:
-        if trial.header is None or trial.reference is None:
+        reads_text = trial.subject.kind in ("decoder", "embedding")
+        if trial.header is None or trial.reference is None or not reads_text:
             return None
         findings.fail("it is to be compared with a parent, and has no tokenizer", "tokenizer-missing")
         return findings

@@ -233,9 +233,10 @@ def _compare(trial: Trial, check: Check, parent: Path, base: Path) -> None:
 
 def _judge(check: Check, ours: Adapter, distances: dict[str, float]) -> None:
     worst = max(distances, key=lambda name: distances[name])
-    kind = ours.weights.entries[ours.pairs[worst].b].dtype
-    limit = adapters.DISTANCES.get(kind, max(adapters.DISTANCES.values()))
-    what = f"relative distance {distances[worst]:.2g} in {worst} ({kind})"
+    pair, entries = ours.pairs[worst], ours.weights.entries
+    kinds = [entries[pair.a].dtype, entries[pair.b].dtype]
+    limit = max(adapters.DISTANCES.get(kind, adapters.LARGEST_DISTANCE) for kind in kinds)
+    what = f"relative distance {distances[worst]:.2g} in {worst} ({' and '.join(dict.fromkeys(kinds))})"
     if not distances[worst] <= limit:
         check.fail(
             f"it does not add what its parent adds: {what}", distances[worst], limit, code="adapter-differs"

@@ -29,7 +29,7 @@ from conversion.inference.sandbox import Sandbox
 from conversion.inference.selftest import check_engine
 from conversion.naming import NamingError
 
-TRANSFORMERS = "transformers, embeddings"
+TRANSFORMERS = "transformers embeddings"
 RERANKER = "rank"
 
 
@@ -44,9 +44,9 @@ def load(trial: Trial, check: Check) -> None:
         _open_parent(trial, trial.reference)
 
 
-def _open(trial: Trial, path: Path, role: str) -> Sandbox:
-    """The model at `path`, whatever runs it; the report names the engine."""
-    if path.is_dir() and find_spec("torch") is not None:
+def _open(trial: Trial, path: Path, role: str, engine: str = TRANSFORMERS) -> Sandbox:
+    """The model at `path`, whatever runs it; the report names the engine. Operators may want llama.cpp for parents."""
+    if path.is_dir() and engine != "llama.cpp" and find_spec("torch") is not None:
         model = trial.open(TRANSFORMERS, path)
         trial.report.engines[role] = model.report
         return model
@@ -67,7 +67,7 @@ def _own_gguf(trial: Trial, folder: Path, role: str) -> Path:
 def _open_parent(trial: Trial, reference: Reference) -> None:
     with trial.report.check("fidelity") as check:
         try:
-            trial.parent = _open(trial, reference.path, "parent")
+            trial.parent = _open(trial, reference.path, "parent", reference.engine)
         except EngineError as error:
             # Never the artifact's fault, whatever is wrong with the parent.
             code = error.code if error.says_nothing_of_the_file else "parent-not-run"
@@ -76,7 +76,7 @@ def _open_parent(trial: Trial, reference: Reference) -> None:
 
 def forward(trial: Trial, check: Check) -> None:
     """The check is written; the vectors of both are kept for the next one."""
-    trial.report.texts = {PATH.name: SHA256}
+    trial.report.texts |= {PATH.name: SHA256}
     reader = trial.parent or trial.artifact
     n_window = min(one.facts.n_context for one in (trial.artifact, trial.parent) if one is not None)
     texts = [_cut(reader.tokenize(text, special=True), n_window) for text in sentences()]

@@ -77,8 +77,15 @@ def test_values_are_those_that_the_reference_reads(dtype: str, as_raw: bool) -> 
 
 
 def test_negative_whole_numbers_survive_their_varints() -> None:
-    weights = opened(model(graph(tensors=[tensor("w", [3], INT64, packed(7, [2**64 - 1, 0, 2**63]))])))
+    weights = opened(model(graph(tensors=[tensor("w", [1, 3], INT64, packed(7, [2**64 - 1, 0, 2**63]))])))
     assert np.frombuffer(weights.read_rows("w", 0, 1), "<i8").tolist() == [-1, 0, -(2**63)]
+
+
+def test_shapes_indices_and_single_numbers_are_no_weights() -> None:
+    small = [tensor("shape", [2], INT64, packed(7, [1, 2])), tensor("epsilon", [], FLOAT, raw(B[:1]))]
+    weights = opened(model(graph(tensors=[*small, floats("w", B)])))
+    assert list(weights.entries) == ["w"]
+    assert list(weights.model.tensors) == ["shape", "epsilon", "w"]
 
 
 def test_weights_in_inner_graphs_are_found_by_the_way_to_them() -> None:
