@@ -24,6 +24,22 @@ KINDS = {
 N_TOKENS = 352
 """As many as the largest of the fixtures' tokenizers has; the others have rows that no text becomes."""
 
+TOKENS = {"bos_token": "<s>", "eos_token": "</s>"}
+EVERYTHING = """{{- bos_token }}
+{%- if tools %}<tools>{% for tool in tools %}{{ tool | tojson }}{% endfor %}</tools>{% endif %}
+{%- set ns = namespace(n=0) %}
+{%- for one in messages %}
+    {%- set ns.n = ns.n + 1 %}
+    {{- '[' ~ ns.n ~ ' ' + one.role + ']' + one.content | trim }}
+    {%- for call in one.tool_calls or [] %}
+        {{- '<call>' + call.function.name }} {{ call.function.arguments | tojson }}
+    {%- endfor %}
+    {{- eos_token if one.role == 'assistant' }}
+{%- endfor %}
+{{- strftime_now('%d %b %Y') + date_string }}{% if add_generation_prompt %}[assistant]{% endif %}
+"""
+"""A chat template that uses most of what templates use."""
+
 Metadata = dict[str, Value]
 Change = Callable[[Metadata], None]
 
