@@ -8,7 +8,7 @@ several times farther.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from conversion.formats.layout import TensorEntry
 from conversion.formats.weights import Rows, n_columns, n_rows
+from conversion.inference.strays import Suspect, count_strays, worst
 from conversion.inference.tensors import (
     CHUNK_ELEMENTS,
     Floats64,
@@ -34,6 +35,9 @@ NOISE = 1e-7
 
 FLOAT_NOISE = 1.2e-3
 """The rms of rounding to BF16: what a float type may differ by on whatever way its numbers took through 16 bits."""
+
+AS_OURS = 0.95
+"""A file made without an importance matrix has the bytes of ours, but for what another compiler rounds."""
 
 FLOATS = ("F32", "F16", "BF16", "F64")
 
@@ -62,13 +66,16 @@ class Difference:
     n_sample_bytes: int = 0
     n_sample_same_bytes: int = 0
     n_sample_values: int = 0
+    n_strays: int = 0
     noise: float = NOISE
+    suspects: list[Suspect] = field(default_factory=list)
 
     def add(self, other: "Difference") -> None:
         for name in vars(self):
-            if name not in ("max_error", "noise"):
+            if name not in ("max_error", "noise", "suspects"):
                 setattr(self, name, getattr(self, name) + getattr(other, name))
         self.max_error = max(self.max_error, other.max_error)
+        self.suspects = worst(self.suspects + other.suspects)
 
     @property
     def rmse(self) -> float:
@@ -196,6 +203,14 @@ def count_lost(ours: Rows, theirs: Rows, lost: NDArray[np.int64], dtype: str) ->
     apart = _row_squares(ours[tried] - rows)
     own_apart = _row_squares(dequantize(own, dtype, rows.shape[1]) - rows)
     return round(len(lost) * int((apart > 2 * own_apart).sum()) / len(tried))
+
+
+def settle_suspects(sums: Difference, dtype: str) -> None:
+    """`n_strays` is counted, and the rows are let go. Only of a tensor that has the bytes of ours, but for a few."""
+    found, sums.suspects = sums.suspects, []
+    if found and (sums.share_as_ours or 0.0) >= AS_OURS:
+        own = quantised_by_us(np.stack([one.theirs for one in found]), dtype)
+        sums.n_strays = 0 if own is None else count_strays(found, own, dtype, sums.noise)
 
 
 def _squares(rows: Rows, others: Rows) -> float:

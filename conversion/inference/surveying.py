@@ -25,8 +25,10 @@ from conversion.inference.distances import (
     compare_with_ours,
     count_lost,
     sampled_rows,
+    settle_suspects,
 )
 from conversion.inference.parents import ParentTensors
+from conversion.inference.strays import suspects
 from conversion.inference.tensors import Run, Statistics, is_readable, is_wide, measure, read_run, runs_of
 from conversion.naming.slabs import N_THREADS, Scratch, ahead
 
@@ -169,6 +171,8 @@ class _Reader:
             found.add(part)
             if difference is not None and apart is not None:
                 difference.add(apart)
+        if difference is not None:
+            settle_suspects(difference, entry.dtype)
         if is_wide(entry):
             found.n_rows = found.n_constant_rows = found.n_zero_rows = 0  # pieces are not rows
         return Line(entry, found, difference)
@@ -194,6 +198,7 @@ class _Reader:
         theirs = np.ascontiguousarray(self.parent.rows(name, run.first, run.count))
         compared = compare(rows, theirs)
         compared.sums.n_lost_rows = count_lost(rows, theirs, compared.lost, entry.dtype)
+        compared.sums.suspects = suspects(rows, theirs)
         compared.sums.add(self._beside_ours(entry, run, rows, theirs))
         return found, compared.sums
 

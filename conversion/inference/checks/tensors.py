@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from conversion.inference.checks.trial import Trial
+from conversion.inference.distances import AS_OURS, FLOATS
 from conversion.inference.parents import ParentTensors
 from conversion.inference.surveying import Line, Survey, survey
 from conversion.inference.tracing import trace
@@ -15,9 +16,6 @@ from conversion.inference.tracing import trace
 TOO_FAR = 2.0
 """A tensor may be this many times as far from its parent's as our own quantisation to its type. Importance matrices
 cost up to 1.2 times (1.6 in IQ2_XXS with weights spread over six orders of magnitude); see docs/validation.md."""
-
-AS_OURS = 0.95
-"""A file made without an importance matrix has the bytes of ours, but for what another compiler rounds."""
 
 LOST_EMBEDDINGS = 0.01
 """The share of rows of an embedding that may be others: makers repair tokens that were never trained."""
@@ -65,8 +63,9 @@ def check_tensors(trial: Trial) -> None:
 def _comparable(trial: Trial) -> ParentTensors | None:
     """The parent's tensors, where they go by the artifact's names."""
     tensors = trial.reference.tensors if trial.reference else None
-    is_gguf = trial.look.header is not None
-    return tensors if tensors is not None and tensors.is_gguf == is_gguf else None
+    if tensors is None or tensors.is_gguf != (trial.look.header is not None):
+        return None
+    return tensors if tensors.is_gguf or tensors.targets.keys() & trial.look.weights.entries.keys() else None
 
 
 def _surveyed(trial: Trial, parent: ParentTensors | None) -> Survey:
@@ -85,7 +84,7 @@ def _surveyed(trial: Trial, parent: ParentTensors | None) -> Survey:
 def _findings(trial: Trial, found: Survey, parent: ParentTensors | None) -> list[Finding]:
     findings = [_not_finite(line) for line in found.lines if not line.is_finite]
     if parent is not None and trial.reference is not None and trial.reference.relation == "quantized":
-        findings += _absent(found)
+        findings += _absent(found, parent)
         findings += [finding for line in found.lines if (finding := _far(line, parent))]
         return _traced(trial, findings, parent) or _not_ours(trial, found)
     zero = [line.entry.name for line in found.lines if line.is_all_zero]
@@ -98,12 +97,16 @@ def _not_finite(line: Line) -> Finding:
     return Finding("tensor-not-finite", line.entry.name, f"{what} of {line.found.n_values:,} values")
 
 
-def _absent(found: Survey) -> list[Finding]:
-    """Names or shapes that are not the parent's. Adding a tensor spoils nothing that can be seen here."""
+def _absent(found: Survey, parent: ParentTensors) -> list[Finding]:
+    """Names or shapes that are not the parent's. Adding a tensor spoils nothing that can be seen here, nor does leaving
+    one out of a checkpoint, which may name it otherwise or hold it once for two."""
     missing = [name for name in found.missing if name not in MAY_LACK]
     unexpected = [name for name in found.unexpected if name not in MAY_LACK]
     return [
-        *(Finding("tensor-missing", name, "the parent has it, the file does not") for name in missing),
+        *(
+            Finding("tensor-missing", name, "the parent has it, the file does not", parent.is_gguf)
+            for name in missing
+        ),
         *(Finding("tensor-shape", name, "its shape is not the parent's") for name in found.misshapen),
         *(Finding("tensor-unexpected", name, "the parent has no such tensor", False) for name in unexpected),
     ]
@@ -112,14 +115,18 @@ def _absent(found: Survey) -> list[Finding]:
 def _far(line: Line, parent: ParentTensors) -> Finding | None:
     """What is wrong with the values of a tensor, None if it is what its type makes of the parent's."""
     apart, name = line.difference, line.entry.name
-    if apart is None or not line.is_finite:
-        return None
+    if apart is None or not line.is_finite or (not parent.is_gguf and line.entry.dtype not in FLOATS):
+        return None  # a checkpoint's 8-bit values mean something only beside scales that are tensors of their own
     if line.is_all_zero and apart.parent_squares > 0:
         return Finding("tensor-zero", name, "nothing but zeros, but the parent's is not")
     if apart.n_lost_rows:
         share = apart.n_lost_rows / max(1, line.found.n_rows)
         what = f"{apart.n_lost_rows:,} of {line.found.n_rows:,} rows are not the parent's"
         return Finding("rows-lost", name, what, not (name in EMBEDDINGS and share <= LOST_EMBEDDINGS))
+    if apart.n_strays:
+        blocks = "a block holds" if apart.n_strays == 1 else f"{apart.n_strays:,} blocks hold"
+        what = f"{blocks} what quantising the parent's does not give; all else is as it should be"
+        return Finding("values-stray", name, what)
     ratio = apart.ratio
     if ratio is not None and ratio > TOO_FAR and parent.is_gguf:
         what = f"{ratio:.1f} times as far from the parent's as {line.entry.dtype} costs"

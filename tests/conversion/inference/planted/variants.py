@@ -27,6 +27,7 @@ class Variant:
 
     digest: the sha256 of the sound file is known, as it is of everything the service keeps.
     alone: no parent is given, so that nothing but the engine stands between the file and us.
+    yardstick: our own requantisation of the parent is there to compare with, as it is for files of others.
     """
 
     group: str
@@ -37,6 +38,7 @@ class Variant:
     original: str = "Q8_0"
     digest: bool = False
     alone: bool = False
+    yardstick: bool = False
 
     @property
     def is_checkpoint(self) -> bool:
@@ -250,7 +252,8 @@ def wrong_models() -> Iterator[Variant]:
         family.gguf("TQ2_0"), folder), "TQ2_0")  # fmt: skip
     yield variant("swapped shards", "two parts have each other's names", _swapped_shards)
     yield variant("a missing shard", "the last part is not there", _missing_shard)
-    yield variant("a shard of another model", "one part is the fine-tune's", _foreign_shard)
+    yield Variant("wrong model", "a shard of another model", "one part is the fine-tune's", _foreign_shard,
+                  yardstick=True)  # fmt: skip
     yield variant("a tensor renamed", "and so missing", lambda family, folder: rebuilt(
         family.gguf("Q8_0"), folder / "renamed.gguf",
         rename=lambda name: name.replace("blk.1.ffn_up", "blk.1.ffn_upp")))  # fmt: skip

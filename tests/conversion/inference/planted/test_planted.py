@@ -1,0 +1,119 @@
+"""Every planted fault has the right verdict with a reason, and nothing that is planted harms the worker.
+
+A sample runs in `make test`; all of them, the healthy files and random damage for ten minutes in `make soak`.
+"""
+
+import os
+import resource
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from conversion.inference.judge import judge
+from conversion.inference.sandbox import Sandbox
+from tests.conversion.inference.planted.family import Family
+from tests.conversion.inference.planted.judging import is_right, judge_healthy, judge_variant
+from tests.conversion.inference.planted.mutations import mutate
+from tests.conversion.inference.planted.variants import all_variants
+
+SOAK_SECONDS = float(os.environ.get("SOAK_SECONDS", "600"))
+MAX_CONTROLLER_BYTES = 300 * 2**20
+VARIANTS = {f"{one.group}: {one.name}": one for one in all_variants()}
+SAMPLE = [
+    "cut GGUF: first 0 bytes", "cut GGUF: first 1000 bytes", "cut GGUF: first 20000 bytes",
+    "cut safetensors: first 9 bytes", "cut safetensors: without the last 512",
+    "absurd header: 2^60 tensors", "absurd header: an empty key", "absurd header: one key less",
+    "absurd metadata: block_count 0", "absurd metadata: context_length 2147483648",
+    "absurd metadata: rope.dimension_count 63", "absurd metadata: rms_epsilon 0.0",
+    "absurd metadata: bos token 1000000000",
+    "wrong model: zeroed layer", "wrong model: one NaN", "wrong model: permuted rows",
+    "wrong model: two rows exchanged", "wrong model: another parent", "wrong model: swapped shards",
+    "wrong model: a missing shard", "wrong text: two tokens exchanged", "wrong text: chat template that escapes",
+    "safetensors weights: #1", "GGUF header: 1 bit #2",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def family(tmp_path_factory):
+    with Family(tmp_path_factory.mktemp("family")) as made:
+        yield made
+
+
+@pytest.mark.parametrize("name", SAMPLE)
+def test_a_planted_fault_has_its_verdict_and_a_reason(family, tmp_path, name):
+    result = judge_variant(family, VARIANTS[name], tmp_path / "planted")
+    assert result.wrong == "", result.line
+
+
+def test_there_are_two_hundred_variants_of_every_kind_and_each_has_a_name_of_its_own():
+    assert len(all_variants()) == len(VARIANTS) >= 200
+    groups = Counter(one.group for one in all_variants())
+    assert min(groups.values()) >= 8
+    assert {
+        "GGUF weights",
+        "safetensors weights",
+        "absurd metadata",
+        "wrong model",
+        "wrong text",
+    } <= groups.keys()
+
+
+def test_the_same_variant_is_the_same_file(family, tmp_path):
+    variant = VARIANTS["GGUF weights: Q8_0 #3"]
+    first, again = (variant.plant(family, _empty(tmp_path / name)).read_bytes() for name in "ab")
+    assert first == again != family.gguf("Q8_0").read_bytes()
+
+
+def test_the_oracle_tells_right_logits_from_wrong_ones(family, tmp_path):
+    sound = family.gguf("Q8_0")
+    assert is_right(sound, sound)
+    assert not is_right(sound, family.gguf("Q8_0", "ft-gentle-bf16"))
+
+
+@pytest.mark.soak
+def test_all_planted_faults_have_their_verdicts(family, tmp_path):
+    results = [judge_variant(family, variant, tmp_path / "planted") for variant in all_variants()]
+    assert [result.line for result in results if result.wrong] == []
+
+
+@pytest.mark.soak
+def test_all_healthy_files_are_verified(family):
+    results = list(judge_healthy(family))
+    assert [result.line for result in results if result.wrong] == []
+
+
+@pytest.mark.soak
+def test_random_damage_is_survived_and_never_verified_unless_harmless(family, tmp_path):
+    """Promises: `judge` never raises, no file, process or descriptor is left, and memory stays bounded."""
+    seed = int(time.time())
+    rng, end = np.random.default_rng(seed), time.monotonic() + SOAK_SECONDS
+    sound = [family.gguf(name) for name in ("Q8_0", "Q4_0", "F16")]
+    judge(sound[0], family.base)
+    before, n = _left(), 0
+    while time.monotonic() < end:
+        original = sound[int(rng.integers(len(sound)))]
+        (tmp_path / "mutant.gguf").write_bytes(mutate(original.read_bytes(), rng))
+        report = judge(tmp_path / "mutant.gguf", family.base if n % 2 else None)
+        assert report.reason.isprintable(), (seed, n, report.reason)
+        if report.verdict == "verified":
+            assert is_right(original, tmp_path / "mutant.gguf"), (seed, n, report.reason)
+        n += 1
+    assert n > SOAK_SECONDS / 10
+    assert _left() == before
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 < MAX_CONTROLLER_BYTES
+    with Sandbox("llama.cpp", sound[0]) as model:
+        assert model.tokenize("the worker is well", special=False)
+
+
+def _left() -> tuple[int, int]:
+    """Descriptors and children that this process has."""
+    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    return len(list(Path("/proc/self/fd").iterdir())), len(children)
+
+
+def _empty(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
