@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from conversion.formats.errors import HeaderError
+from conversion.formats.gguf.weights import GgufWeights
 from conversion.formats.lora import Adapter, MergedWeights
 from conversion.formats.lora_folder import is_adapter, open_adapter_folder
 from conversion.formats.weights import Weights
@@ -32,8 +33,10 @@ from conversion.inference.subjects import Look, look_at
 from conversion.inference.windows import TEXTS, Window, cut_windows
 from conversion.naming import NamingError
 from conversion.naming.adapter import plan_adapter
+from conversion.naming.base import Config
 from conversion.naming.file_types import file_type_by_name
-from conversion.naming.plan import read_config
+from conversion.naming.plan import parse_config, read_config
+from conversion.naming.restoring import restored
 from conversion.quants import QuantError
 
 MAX_WINDOWS = 4
@@ -201,8 +204,8 @@ def fidelity(trial: Trial, check: Check) -> None:
     family = family_of(trial)
     if family.parent is None or trial.look.header is None:
         check.skip("an adapter is meant to differ from its base; what it was made of is not known here")
-    elif family.base is None or not family.base.is_dir():
-        check.skip("its parent's weights have other names; the folder of its base says which is which")
+    elif family.base is None:
+        check.skip("its parent's weights have other names; its base would say which is which")
     else:
         _compare(trial, check, family.parent, family.base)
 
@@ -211,7 +214,7 @@ def _compare(trial: Trial, check: Check, parent: Path, base: Path) -> None:
     ours: Adapter = trial.kept["adapter"]
     try:
         made_of = open_adapter_folder(parent, trial.stack)
-        plan = plan_adapter(made_of, parent, read_config(base), file_type_by_name("F32"))
+        plan = plan_adapter(made_of, parent, _config_of(base, trial), file_type_by_name("F32"))
         planned = PlannedWeights(plan, made_of.weights)
         theirs = {
             stem: adapters.gguf_pair(planned, stem, made_of.alpha) for stem in adapters.stems(planned.entries)
@@ -229,6 +232,16 @@ def _compare(trial: Trial, check: Check, parent: Path, base: Path) -> None:
         name: delta_distance(ours.weights, pair, planned, theirs[name]) for name, pair in ours.pairs.items()
     }
     _judge(check, ours, distances)
+
+
+def _config_of(base: Path, trial: Trial) -> Config:
+    """The base's config.json, or the one that its GGUF could have been made with. NamingError."""
+    if base.is_dir():
+        return read_config(base)
+    weights = look_at(base, trial.stack).weights
+    if not isinstance(weights, GgufWeights):
+        raise NamingError("bad-config", f"{base.name} has no config, so its architecture is unknown.")
+    return parse_config(restored(weights).files["config.json"])
 
 
 def _judge(check: Check, ours: Adapter, distances: dict[str, float]) -> None:

@@ -113,6 +113,12 @@ def test_a_gguf_adapter_adds_what_its_parent_adds_and_llama_cpp_applies_it(tmp_p
     assert report.checks["forward"].value["mean_kld"] == pytest.approx(0.65, abs=0.05)
 
 
+def test_the_base_of_a_gguf_adapter_may_be_a_gguf(tmp_path: Path, converted: Callable[..., Path]) -> None:
+    own = Reference("", ADAPTER, base=converted("F16", "base-bf16"))
+    report = judge(as_gguf(tmp_path / "adapter.gguf", "F32"), own)
+    assert (report.verdict, report.checks["fidelity"].value < 1e-6) == ("verified", True), report.reason
+
+
 def test_a_gguf_adapter_with_its_rows_in_another_order_is_not_its_parent_s(tmp_path: Path) -> None:
     path = as_gguf(tmp_path / "adapter.gguf", "F32")
     entry = next(one for one in header_of(path).entries if one.name.endswith("attn_q.weight.lora_b"))
