@@ -12,6 +12,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import Any
 
+from django.db.models import Q
+
 from registry.gates import DEFAULT, UNKNOWN, Standing, read_gates, standing_json, standings
 from registry.models import Artifact, Commit, File, Gate, Repo
 
@@ -148,13 +150,21 @@ def _published(repo: Repo, commit: Commit) -> list[Variant]:
     seen = [
         artifact for artifact in artifacts.order_by("recipe__name", "pk") if _is_as_visible(artifact, repo)
     ]
-    files = File.objects.filter(
-        commit__in=[artifact.published_in_id for artifact in seen],
-        path__in=[artifact.path for artifact in seen],
-    ).select_related("blob")
-    by_place = {(file.commit_id, file.path): file for file in files}
-    return [_variant(artifact, by_place[place]) for artifact in seen
-            if (place := (artifact.published_in_id or 0, artifact.path)) in by_place]  # fmt: skip
+    which = Q(path__in=[artifact.path for artifact in seen])
+    for folder in {_folder(artifact) for artifact in seen} - {""}:
+        which |= Q(path__startswith=folder)
+    files: dict[int, list[File]] = {}
+    commits = [artifact.published_in_id for artifact in seen]
+    for file in File.objects.filter(which, commit__in=commits).select_related("blob").order_by("path"):
+        files.setdefault(file.commit_id, []).append(file)
+    found = [_variant(artifact, files.get(artifact.published_in_id or 0, [])) for artifact in seen]
+    return [variant for variant in found if variant.files]
+
+
+def _folder(artifact: Artifact) -> str:
+    """Where a checkpoint lies with its config and tokenizer; "" for a file that is complete by itself."""
+    folder, is_within, _ = artifact.path.rpartition("/")
+    return folder + is_within
 
 
 def _is_as_visible(artifact: Artifact, repo: Repo) -> bool:
@@ -163,7 +173,9 @@ def _is_as_visible(artifact: Artifact, repo: Repo) -> bool:
     return not home.private or (repo.private and home.organisation_id == repo.organisation_id)
 
 
-def _variant(artifact: Artifact, file: File) -> Variant:
+def _variant(artifact: Artifact, files: list[File]) -> Variant:
+    """`files` are those of the commit that publishes it, of this and of other artifacts."""
     assert artifact.published_in is not None  # noqa: S101  # the query asked for it
-    home = artifact.published_in
-    return Variant(artifact.recipe.name, home.repo.repo_id, home.commit_hash, [file])
+    home, folder = artifact.published_in, _folder(artifact)
+    own = [file for file in files if file.path == artifact.path or (folder and file.path.startswith(folder))]
+    return Variant(artifact.recipe.name, home.repo.repo_id, home.commit_hash, own)

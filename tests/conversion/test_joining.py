@@ -20,6 +20,7 @@ from conversion.reproduce import submit_reproduction
 from mirror.blobs.keys import blob_key
 from mirror.store import blob_store
 from registry.models import Artifact, Commit, Job
+from registry.variants import variants_of
 from registry.work import run_job
 from tests.checkpoints import read_folder, record_commit
 from tests.conversion.naming.models import SAMPLES, config, write_checkpoint
@@ -179,6 +180,9 @@ def test_a_published_checkpoint_lies_in_a_folder_with_all_that_a_loader_needs(tm
         (tmp_path / Path(file.path).name).write_bytes(blob_store().read(blob_key(file.blob.sha256)))
     assert json.loads((tmp_path / "config.json").read_text())["dtype"] == "float16"
     by_hand(tmp_path, tmp_path / "again.gguf", "--to", "F16")
+    (variant,) = [one for one in variants_of(commit.repo, first.source) if one.name == "safetensors-F16"]
+    assert [file.path for file in variant.files] == sorted(path for path in folders if "-F16/" in path)
+    assert variant.path == "base-f32-F16/model.safetensors"
     card = blob_store().read(blob_key(commit.files.get(path="README.md").blob.sha256)).decode()
     assert "library_name: transformers" in card
     assert "holdfast pull tinyfamily/base-f32:safetensors-F16" in card
