@@ -25,6 +25,7 @@ from mirror.blobs.errors import StoreError
 from mirror.blobs.keys import blob_key
 from mirror.store import blob_store
 from registry.models import Blob, Commit, Event, File, Header, Tensor
+from registry.validating import request_children, request_mirrored
 from registry.work import Again, JobFailed, Lease
 
 AGENT = "holdfast inspection"
@@ -98,6 +99,8 @@ def _record(lease: Lease, store: BlobStore, commit: Commit) -> dict[str, Any]:
         if is_news:
             _note(commit, result)
             submit_wanted(commit)
+            request_mirrored(commit)
+            request_children(commit.repo)
     if problem is not None:
         _note_refusal(lease, commit, path="the checkpoint", code=problem.code, message=str(problem))
     return result

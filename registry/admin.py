@@ -12,17 +12,21 @@ from registry.models import (
     Blob,
     Commit,
     Event,
+    Gate,
     Imatrix,
     Job,
     Lineage,
     Member,
     Organisation,
+    Override,
     Policy,
+    Reading,
     Recipe,
     Ref,
     Repo,
     Upstream,
     Validation,
+    Yardstick,
 )
 
 if TYPE_CHECKING:  # the stubs are generic, Django's classes are not
@@ -134,9 +138,39 @@ class ArtifactAdmin(ReadOnly):
 
 @admin.register(Validation)
 class ValidationAdmin(ReadOnly):
-    list_display = ["artifact", "verdict", "passed", "engine", "created_at"]
+    list_display = ["path", "verdict", "passed", "parent", "engine", "limits_version", "created_at"]
     list_filter = ["verdict", "passed"]
-    list_select_related = ["artifact"]
+    list_select_related = ["parent"]
+    search_fields = ["path", "blob__sha256"]
+
+
+@admin.register(Reading)
+class ReadingAdmin(ReadOnly):
+    list_display = ["key", "parent", "blob", "created_at"]
+    list_select_related = ["parent", "blob"]
+
+
+@admin.register(Yardstick)
+class YardstickAdmin(ReadOnly):
+    list_display = ["file_type", "parent", "mean_kld", "kld_error", "converter", "engine", "created_at"]
+    list_filter = ["file_type"]
+    list_select_related = ["parent"]
+
+
+@admin.register(Gate)
+class GateAdmin(ReadOnly):
+    """`manage.py gate` edits them: it knows what a gate may say."""
+
+    list_display = ["repos", "publish", "pull", "changed_at"]
+
+
+@admin.register(Override)
+class OverrideAdmin(ReadOnly):
+    """`manage.py override` grants and withdraws them, so that each is an event, too."""
+
+    list_display = ["blob", "verdict", "reason", "by", "created_at", "withdrawn_at"]
+    list_select_related = ["blob"]
+    search_fields = ["blob__sha256", "by"]
 
 
 @admin.register(Lineage)

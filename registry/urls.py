@@ -1,13 +1,24 @@
 """The table of contents of the web: our pages, and the Hub-compatible API beside them."""
 
 from django.contrib import admin
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
 from django.urls import URLPattern, URLResolver, include, path
 
 from mirror.hub import urls as hub
 from registry import pages
 
+
+def playground(request: HttpRequest) -> HttpResponseBase:
+    """Numpy and the sandbox are imported by the first who plays, not by every web process."""
+    from conversion.playground import say
+
+    return say(request)
+
+
 urlpatterns: list[URLPattern | URLResolver] = [
     path("admin/", admin.site.urls),
+    path("api/holdfast/v1/playground", playground),  # before the hub, which answers for the rest of /api/
     path("", include(hub)),  # first: what a client asks for wins
     path("", include(pages)),
 ]

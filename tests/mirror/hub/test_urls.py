@@ -3,9 +3,12 @@
 import re
 
 from mirror.hub.urls import urlpatterns
+from registry import urls as root
 from tests.services.deployment import ROOT
 
-PLACES = {"<str:namespace>": "{org}", "<str:name>": "{name}", "<int:number>": "{number}"}
+PLACES = {
+    "<str:namespace>": "{org}", "<str:name>": "{name}", "<int:number>": "{number}", "<str:sha256>": "{sha256}",
+}  # fmt: skip
 
 
 def documented() -> set[str]:
@@ -17,9 +20,10 @@ def documented() -> set[str]:
 
 
 def routed() -> set[str]:
-    """The paths of the URL conf; those of datasets are the same, and what only says no is left out."""
+    """The paths of the URL confs; those of datasets are the same, and what only says no is left out."""
+    ours = [pattern for pattern in root.urlpatterns if str(pattern.pattern).startswith("api/")]
     found = set()
-    for pattern in urlpatterns:
+    for pattern in [*urlpatterns, *ours]:
         route = str(pattern.pattern)
         for old, new in PLACES.items():
             route = route.replace(old, new)

@@ -1,0 +1,152 @@
+"""Files that others published are judged against the base that we hold, once each, and the closest comes first."""
+
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import AnonymousUser
+from django.test import Client
+
+from conversion.revalidation import stale_validations, submit_stale
+from mirror.blobs.keys import blob_key
+from mirror.store import blob_store
+from registry.gates import save_gate
+from registry.models import Artifact, Commit, Event, Job, Lineage, Reading, Upstream, Validation, Yardstick
+from registry.overrides import grant_override, withdraw_override
+from registry.validating import (
+    request_children,
+    request_file_validation,
+    request_mirrored,
+    request_validation,
+)
+from registry.verdicts import verdict_rows
+from registry.work import run_job
+from tests.checkpoints import ensure_repo, record_commit
+from tests.conversion.artifacts import make_artifact, sample_commit
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def _engine(settings: Any) -> None:
+    settings.HOLDFAST_REFERENCE_ENGINE = "llama.cpp"
+
+
+def mirrored(repo_id: str, files: dict[str, Any], base: Commit | None = None) -> Commit:
+    """A commit copied from a hub whose card declares that base."""
+    hub, _ = Upstream.objects.get_or_create(kind="huggingface", endpoint="https://hub.example")
+    ensure_repo(repo_id, upstream=hub, upstream_repo_id=repo_id)
+    commit = record_commit(repo_id, files, inspected_at="2026-01-02T00:00:00Z")
+    if base:
+        Lineage.objects.create(child=commit.repo, parent=base.repo, parent_repo_id=base.repo.repo_id,
+                               relation="quantized", evidence="declared")  # fmt: skip
+    return commit
+
+
+def worked_on(job: Job) -> Job:
+    run_job(job.pk)
+    job.refresh_from_db()
+    return job
+
+
+def test_two_files_of_one_type_are_told_apart_and_the_parent_is_read_once(
+    converted: Any, client: Client
+) -> None:
+    base = sample_commit()
+    good, bad = converted("Q8_0"), converted("Q8_0", "ft-gentle-bf16")
+    quants = mirrored("someone/tiny-GGUF", {"tiny-Q8_0.gguf": good, "other/tiny.Q8_0.gguf": bad}, base)
+    jobs = [worked_on(job) for job in request_mirrored(quants)]
+    assert {job.result["path"]: job.result["verdict"] for job in jobs} == {
+        "tiny-Q8_0.gguf": "verified", "other/tiny.Q8_0.gguf": "damaged",
+    }, [job.error_message for job in jobs]  # fmt: skip
+    assert (Reading.objects.count(), Yardstick.objects.count()) == (1, 1)
+    row = Validation.objects.get(path="tiny-Q8_0.gguf")
+    assert (row.artifact, row.parent, row.passed) == (None, base, True)
+    yardstick = Yardstick.objects.get()
+    assert (yardstick.file_type, yardstick.mean_kld) == ("Q8_0", pytest.approx(row.mean_kld))
+    assert row.report["parent"]["reading"] == Reading.objects.get().blob.sha256
+    assert Event.objects.get(blob=row.blob, type="validation").repo == quants.repo
+    assert request_mirrored(quants) == request_children(base.repo) == []
+
+    rows = verdict_rows(base.repo, base, AnonymousUser())
+    assert [(one.repo.repo_id, one.verdict) for one in rows] == [
+        ("someone/tiny-GGUF", "verified"), ("someone/tiny-GGUF", "damaged"),
+    ]  # fmt: skip
+    listed = client.get("/api/holdfast/v1/validations/tinyfamily/base-f32").json()
+    assert [one["newest"]["report_sha256"] for one in listed] == [
+        one.validation.report_sha256 for one in rows if one.validation
+    ]
+    bytes_ = client.get(f"/api/holdfast/v1/reports/{row.report_sha256}").content
+    assert bytes_ == blob_store().read(blob_key(str(row.report_sha256)))
+
+
+def test_our_own_plain_quant_is_the_yardstick_and_needs_no_second_one(converted: Any) -> None:
+    base = sample_commit()
+    artifact = make_artifact(base, "Q8_0", converted("Q8_0"))
+    assert worked_on(request_validation(artifact)).result["verdict"] == "verified"
+    row = Validation.objects.get()
+    assert row.report["yardstick"] == {
+        "file_type": "Q8_0", "converter": "holdfast-conversion/2", "figures": None,
+    }  # fmt: skip
+    assert Yardstick.objects.get().mean_kld == row.mean_kld
+    quants = mirrored("someone/tiny-GGUF", {"copy-Q8_0.gguf": converted("Q8_0")}, base)
+    assert request_mirrored(quants) == []  # the verdict is on the bytes
+    job = request_file_validation(quants.files.get(), base)
+    assert job.params["artifact"] == artifact.pk
+
+
+@pytest.mark.one_backend
+def test_a_file_without_a_base_that_we_hold_at_best_loads(converted: Any, settings: Any) -> None:
+    quants = mirrored("someone/tiny-GGUF", {"tiny-Q8_0.gguf": converted("Q8_0")})
+    assert request_mirrored(quants) == []
+    settings.HOLDFAST_VALIDATE_MIRRORED = "all"
+    (job,) = request_mirrored(quants)
+    assert worked_on(job).result["verdict"] == "loads"
+    assert Validation.objects.get().parent is None
+
+
+def test_a_verdict_grows_old_with_the_limits_and_with_time(settings: Any) -> None:
+    base = sample_commit()
+    artifact = make_artifact(base, "Q8_0", b"q8")
+    facts = {"artifact": artifact, "blob": artifact.blob, "path": artifact.path, "parent": base, "passed": True,
+             "verdict": "verified", "engine": "transformers", "report": {}}  # fmt: skip
+    Validation.objects.create(limits_version=1, **facts)
+    assert [job.params["artifact"] for job in submit_stale(5)] == [artifact.pk]
+    assert len(submit_stale(5)) == 1
+    assert Job.objects.count() == 1
+    Validation.objects.create(limits_version=2, **facts)
+    assert not stale_validations().exists()
+    Validation.objects.update(created_at="2020-01-01T00:00:00Z")
+    assert stale_validations().exists()
+    settings.HOLDFAST_REVALIDATE_DAYS = 0
+    assert not stale_validations().filter(limits_version=2).exists()
+
+
+@pytest.mark.one_backend
+def test_an_override_publishes_what_the_gate_refuses_and_says_why(converted: Any) -> None:
+    base = sample_commit()
+    artifact = make_artifact(base, "Q8_0", converted("Q8_0", "ft-gentle-bf16"))
+    job = worked_on(request_validation(artifact))
+    assert (job.result["verdict"], job.result["passed"]) == ("damaged", False)
+    grant_override(artifact.blob, "verified", "it is meant to differ", by="alice")
+    job = worked_on(request_validation(artifact))
+    assert (job.result["verdict"], job.result["passed"]) == ("damaged", True)
+    artifact.refresh_from_db()
+    assert artifact.state == Artifact.State.PUBLISHED
+    (row,) = [one for one in verdict_rows(base.repo, base, AnonymousUser()) if one.artifact]
+    assert (row.verdict, row.standing.override.reason) == ("verified", "it is meant to differ")
+    event = Event.objects.get(agent="alice")
+    assert (event.outcome, event.detail["reason"]) == ("warning", "it is meant to differ")
+    assert withdraw_override(artifact.blob, "it was not", by="bob")
+    assert not withdraw_override(artifact.blob, "again", by="bob")
+    assert Event.objects.filter(agent="bob").count() == 1
+
+
+@pytest.mark.one_backend
+def test_a_gate_that_asks_for_less_publishes_what_only_loads(converted: Any) -> None:
+    artifact = make_artifact(sample_commit(), "Q8_0", converted("Q8_0", "ft-gentle-bf16"))
+    save_gate("tinyfamily/*", publish=["loads", "verified"], pull=None)
+    assert worked_on(request_validation(artifact)).result["passed"] is False  # damaged passes no gate
+    save_gate("tinyfamily/base-f32-gguf", publish=[], pull=["verified"])
+    good = make_artifact(artifact.source, "F16", converted("F16"))
+    job = worked_on(request_validation(good))
+    assert (job.result["verdict"], job.result["passed"]) == ("verified", False)

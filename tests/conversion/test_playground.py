@@ -1,0 +1,132 @@
+"""Staff let a file say something: streamed, bounded, one at a time, and nobody else may."""
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+
+from conversion.inference.speaking import draw
+from registry.models import Artifact
+from tests.conversion.artifacts import make_artifact, sample_commit
+
+pytestmark = pytest.mark.django_db
+
+API = "/api/holdfast/v1/playground"
+PROMPT = "And it came to pass"
+
+
+@pytest.fixture
+def artifact(converted: Any) -> Artifact:
+    return make_artifact(sample_commit(), "Q8_0", converted("Q8_0"))
+
+
+@pytest.fixture
+def staff(client: Client, alice: User) -> Client:
+    client.force_login(alice)
+    return client
+
+
+def ask(client: Client, artifact: Artifact, **wishes: Any) -> Any:
+    question = {"repo": "tinyfamily/base-f32", "sha256": artifact.blob.sha256, "prompt": PROMPT} | wishes
+    return client.post(API, question, content_type="application/json")
+
+
+def lines(response: Any) -> list[dict[str, Any]]:
+    assert response.status_code == 200, response.content
+    return [json.loads(line) for line in b"".join(response.streaming_content).splitlines()]
+
+
+def leave(response: Any) -> None:
+    """What Django does when the visitor goes away, without the signal that would close the test's database."""
+    for close in response._resource_closers:
+        close()
+
+
+@pytest.mark.one_backend
+def test_a_text_comes_in_pieces_and_the_same_seed_gives_it_again(staff: Client, artifact: Artifact) -> None:
+    *pieces, end = lines(ask(staff, artifact, max_tokens=12))
+    assert "".join(piece["text"] for piece in pieces).startswith(", and said, What is the king")
+    assert len(pieces) > 3
+    assert (end["done"], end["n_tokens"]) == ("length", 12)
+
+    drawn = [
+        "".join(line.get("text", "") for line in lines(ask(staff, artifact, temperature=1.5, seed=seed)))
+        for seed in (7, 7, 8)
+    ]
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
+@pytest.mark.one_backend
+def test_one_text_at_a_time_and_leaving_frees_the_seat(staff: Client, artifact: Artifact) -> None:
+    first = ask(staff, artifact, max_tokens=200)
+    assert next(iter(first.streaming_content))
+    busy = ask(staff, artifact)
+    assert (busy.status_code, busy["Retry-After"], busy.json()["code"]) == (429, "5", "playground-busy")
+    leave(first)
+    leave(ask(staff, artifact))  # before the first byte
+    assert lines(ask(staff, artifact, max_tokens=1))[-1]["done"] == "length"
+
+
+@pytest.mark.one_backend
+def test_a_form_without_script_gets_plain_text(staff: Client, artifact: Artifact) -> None:
+    form = {"repo": "tinyfamily/base-f32", "sha256": artifact.blob.sha256, "prompt": PROMPT, "max_tokens": "3",
+            "temperature": "0", "top_p": "1", "seed": ""}  # fmt: skip
+    response = staff.post(API, form, headers={"Accept": "text/html"})
+    assert response["Content-Type"] == "text/plain; charset=utf-8"
+    assert "[length: 3 tokens in" in b"".join(response.streaming_content).decode()
+
+
+@pytest.mark.parametrize(
+    ("wishes", "status", "code"),
+    [
+        ({"prompt": " "}, 400, "bad-question"),
+        ({"max_tokens": 257}, 400, "bad-question"),
+        ({"temperature": "warm"}, 400, "bad-question"),
+        ({"top_p": 0}, 400, "bad-question"),
+        ({"sha256": "ab" * 32}, 404, "no-such-file"),
+        ({"repo": "no\0thing"}, 404, "no-such-file"),
+    ],
+)
+def test_what_cannot_be_said_is_refused_before_anything_runs(
+    staff: Client, wishes: dict[str, Any], status: int, code: str
+) -> None:
+    artifact = make_artifact(sample_commit(), "Q8_0", b"not opened")
+    response = ask(staff, artifact, **wishes)
+    assert (response.status_code, response.json()["code"]) == (status, code)
+
+
+@pytest.mark.one_backend
+def test_a_file_that_does_not_load_says_so_in_the_stream(staff: Client) -> None:
+    (line,) = lines(ask(staff, make_artifact(sample_commit(), "Q8_0", b"GGUF but not really")))
+    assert line["code"] == "load-refused"
+
+
+def test_it_is_for_staff_with_a_token_against_forgery_and_can_be_closed(
+    client: Client, alice: User, charlie: User, settings: Any
+) -> None:
+    artifact = make_artifact(sample_commit(), "Q8_0", b"not opened")
+    page = f"/playground?repo=tinyfamily/base-f32&sha256={artifact.blob.sha256}"
+    assert ask(client, artifact).status_code == 401
+    assert client.get(page).url.startswith("/account/sign-in")
+    client.force_login(charlie)
+    assert ask(client, artifact).status_code == 403
+    assert client.get(page).status_code == 404
+    forged = Client(enforce_csrf_checks=True)
+    forged.force_login(alice)
+    assert forged.post(API, {"prompt": "x"}).status_code == 403
+    client.force_login(alice)
+    assert 'name="csrfmiddlewaretoken"' in client.get(page).content.decode()
+    settings.HOLDFAST_PLAYGROUND_AT_ONCE = 0
+    assert ask(client, artifact).json()["code"] == "playground-closed"
+    assert "It is closed." in client.get(page).content.decode()
+
+
+def test_top_p_keeps_the_likeliest_and_temperature_zero_the_first() -> None:
+    logits = np.log(np.array([0.5, 0.3, 0.15, 0.05], np.float32))
+    dice = np.random.default_rng(1)
+    assert {draw(logits, 1.0, 0.79, dice) for _ in range(200)} == {0, 1}
+    assert {draw(logits, 1.0, 1.0, dice) for _ in range(400)} == {0, 1, 2, 3}
+    assert {draw(logits, 0.0, 1.0, dice) for _ in range(5)} == {0}
