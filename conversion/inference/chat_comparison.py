@@ -183,5 +183,5 @@ def _compare_engines(template: Template, by_jinja: Rendered, speakers: Speakers)
     else:
         n = len(by_llama.texts)
         findings.approve(
-            f"both engines render {template.who.removeprefix('its ')} alike in {n} conversations"
+            f"both engines render the {template.who.removeprefix('its ')} alike in {n} conversations"
         )

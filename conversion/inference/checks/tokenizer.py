@@ -33,6 +33,9 @@ from conversion.inference.tokenizer_tables import compare_tables, read_tables
 MAX_AWKWARD_SHARE = 0.25
 """Of the strings that are not plain: more than any two engines that we know differ on, for a sound file."""
 
+SPEAKING = ("decoder", "embedding", "onnx")
+"""Kinds of artifacts that are given text."""
+
 EMBEDDINGS = ("token_embd.weight", "model.embed_tokens.weight")
 
 
@@ -63,13 +66,15 @@ def check_tokenizer(trial: Trial) -> None:
             check.fail(f"its tokenizer cannot be read: {error}", code=error.code)
             return
         if findings is None:
-            check.skip("it has no tokenizer")
+            check.skip("it has no tokenizer that an engine reads")
         else:
             findings.write(check)
 
 
 def _find(trial: Trial, stack: ExitStack) -> Findings | None:
     findings = Findings()
+    if trial.subject.kind not in SPEAKING:
+        return None
     if trial.header is not None:
         trial.report.engines["artifact"] = check_engine("llama.cpp", trial.threads)
     ours = open_voices(trial.path, "the artifact's", stack) if _has_tokenizer(trial) else []

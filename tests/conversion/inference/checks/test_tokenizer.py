@@ -54,7 +54,7 @@ def test_beside_the_parents_gguf_everything_is_equal_and_both_engines_render_the
     assert found.value["chat_templates"] == {
         "default": {"rendered": 6, "refuses": {}, "llama.cpp": "the same"}
     }
-    assert "both engines render chat template alike in 5 conversations" in found.summary
+    assert "both engines render the chat template alike in 5 conversations" in found.summary
 
 
 def test_a_tokenizer_that_was_only_written_anew_passes(bpe, tmp_path):
