@@ -59,7 +59,8 @@ class Preparation:
             if look is None:  # no engine will see it: the judge says what is wrong with its header
                 return parent.unbuilt()
             reference = self._speaking(parent, subject_of(look))
-            reference = replace(reference, tensors=parent.tensors(of_gguf=look.header is not None))
+            tensors = parent.tensors(of_gguf=look.header is not None)
+            reference = replace(reference, tensors=tensors, is_plain=self.case.plain_choice is not None)
             return replace(reference, yardstick=self._yardstick(reference, look))
 
     def _speaking(self, parent: Parent, subject: Subject) -> Reference:
@@ -76,7 +77,7 @@ class Preparation:
                 return reading
             reading = make_reading(
                 parent.build(self.on_bytes), parent.digests, threads=threads, strings=read_strings(),
-                on_progress=self.on_progress,
+                memory_bytes=settings.HOLDFAST_ENGINE_MEMORY_BYTES, on_progress=self.on_progress,
             )  # fmt: skip
         except EngineError:
             return None

@@ -22,6 +22,7 @@ from conversion.formats.lora_folder import CONFIG, WEIGHTS
 from conversion.formats.weights import Weights
 from conversion.inference.judge import Reference
 from conversion.inference.limits import HOLDS
+from conversion.inference.memory import available_memory
 from conversion.inference.parents import ParentTensors, planned_tensors, stored_tensors
 from conversion.joining import find_partner, merged_with
 from conversion.naming import NamingError
@@ -73,13 +74,18 @@ class Parent:
         return frozenset(entry.dtype for entry in self.weights.entries.values() if len(entry.shape) > 1)
 
     @property
+    def _f32_bytes(self) -> int:
+        return 4 * sum(entry.n_elements for entry in self.weights.entries.values())
+
+    @property
     def runs_as_it_is(self) -> bool:
         return isinstance(self.weights, GgufWeights) and self.dtypes <= HOLDS.keys()
 
-    @property
+    @cached_property
     def engine(self) -> str:
-        is_checkpoint = isinstance(self.weights, Checkpoint)
-        return "transformers" if is_checkpoint and _wants_transformers() else "llama.cpp"
+        """transformers holds a checkpoint whole, in float32; what does not fit is streamed by llama.cpp."""
+        is_possible = isinstance(self.weights, Checkpoint) and _wants_transformers()
+        return "transformers" if is_possible and self._f32_bytes <= _memory() else "llama.cpp"
 
     @property
     def way(self) -> str:
@@ -94,8 +100,7 @@ class Parent:
     @property
     def lossless_type(self) -> FileType:
         """F32 holds whatever a parent stores, and llama.cpp rounds no activations for it."""
-        n_parameters = sum(entry.n_elements for entry in self.weights.entries.values())
-        if len(self.dtypes) == 1 and n_parameters * 4 > MAX_F32_BYTES:
+        if len(self.dtypes) == 1 and self._f32_bytes > MAX_F32_BYTES:
             return FILE_TYPES.get(next(iter(self.dtypes)), FILE_TYPES["BF16"])
         return FILE_TYPES["F32"]
 
@@ -205,6 +210,10 @@ def refusals_of(commit: Commit) -> Iterator[None]:
         yield
     except (HeaderError, NamingError, QuantError) as error:
         raise ReferenceUnavailable(error.code, f"{commit.repo.repo_id}: {error}") from error
+
+
+def _memory() -> int:
+    return settings.HOLDFAST_ENGINE_MEMORY_BYTES or available_memory()
 
 
 def _wants_transformers() -> bool:

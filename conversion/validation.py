@@ -32,6 +32,9 @@ from registry.work import Again, JobFailed, Lease
 PREPARING_SHARE = 0.3
 """Of the progress bar: files are placed and the parent is read before anything is compared."""
 
+RUNNING_SHARE = 0.7
+"""Of a slice: what would take engines longer is judged by its first layers, instead of not at all."""
+
 
 class SliceOver(Exception):
     """This worker must stop."""
@@ -72,6 +75,8 @@ def _judge(lease: Lease, case: Case) -> Report:
             preparation.reference(path),
             sha256=case.digests,
             threads=settings.HOLDFAST_ENGINE_THREADS,
+            memory_bytes=settings.HOLDFAST_ENGINE_MEMORY_BYTES,
+            max_seconds=RUNNING_SHARE * settings.HOLDFAST_SLICE_SECONDS,
             on_progress=progress.show,
         )
         preparation.keep_own_figures(report)

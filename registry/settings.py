@@ -58,6 +58,7 @@ HOLDFAST_WARM_KERNELS = read_list("HOLDFAST_WARM_KERNELS", "Q4_K,Q5_K,Q6_K,Q8_0"
 HOLDFAST_REFERENCE_ENGINE = read_choice("HOLDFAST_REFERENCE_ENGINE", "auto", {"auto", "llama.cpp"})
 HOLDFAST_AUTO_CONVERT = read_list("HOLDFAST_AUTO_CONVERT")  # recipes every new commit gets, e.g. Q8_0,Q4_0
 HOLDFAST_ENGINE_THREADS = read_int("HOLDFAST_ENGINE_THREADS", 1, least=1)
+HOLDFAST_ENGINE_MEMORY_BYTES = read_int("HOLDFAST_ENGINE_MEMORY_BYTES", 0, least=0)  # 0: most of what is free
 HOLDFAST_VALIDATE_MIRRORED = read_choice("HOLDFAST_VALIDATE_MIRRORED", "base", {"no", "base", "all"})
 HOLDFAST_REVALIDATE_DAYS = read_int("HOLDFAST_REVALIDATE_DAYS", 180, least=0)  # 0: never by itself
 

@@ -36,8 +36,8 @@ SPARE_BYTES = 2 * GIB
 N_TOKENS = 4096
 """About as many tokens as all windows have together."""
 
-FLOPS_PER_SECOND = 10e9
-"""Of one thread, on a slow machine; 36e9 was measured in F32 on two cores of 2024."""
+FLOPS_PER_SECOND = 25e9
+"""Of one thread; 36e9 was measured in F32 on an EPYC of 2024. A slow machine takes longer, and is not cut short."""
 
 MAX_VALUE = 2**31
 
@@ -101,9 +101,19 @@ def ways_of(trial: Trial) -> Ways:
         return Ways(mine or Way(artifact.path), theirs)
 
 
+def way_of(path: Path, memory_bytes: int = 0) -> Way:
+    """How one model alone runs here. EngineError `engine-out-of-memory` where it does not."""
+    with ExitStack() as stack:
+        model = _opened(path, stack)
+        way = _way(model, memory_bytes or available_memory())
+    if way is None:
+        raise EngineError("engine-out-of-memory", f"{path.name} does not fit into this worker's memory")
+    return way
+
+
 @contextmanager
 def blaming_the_cut(level: str) -> Iterator[None]:
-    """What goes wrong with a part of a model is not the model's fault: a few architectures do not work with fewer layers.
+    """What goes wrong with a part of a model is not the model's fault: some architectures need all their layers.
 
     Then it is an EngineError `engine-out-of-memory`; with no `level` errors stay as they are.
     """
@@ -131,10 +141,14 @@ def _parent(reference: Reference | None, stack: ExitStack) -> Model | None:
     """None where no parent has to run."""
     if reference is None or reference.reading is not None:
         return None
+    return _opened(reference.path, stack)
+
+
+def _opened(path: Path, stack: ExitStack) -> Model:
     try:
-        return _model(look_at(reference.path, stack))
+        return _model(look_at(path, stack))
     except (HeaderError, NamingError, OSError):  # the engine will say what is wrong with it
-        return Model(reference.path, 0, None)
+        return Model(path, 0, None)
 
 
 def _way(model: Model, memory_bytes: int) -> Way | None:

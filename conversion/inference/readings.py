@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from conversion.inference.checks.trial import OnProgress, Reference
 from conversion.inference.engine import EngineError, EngineReport, Facts
 from conversion.inference.fidelity import Logits, Measured, Values, log_softmax, measure
+from conversion.inference.fitting import way_of
 from conversion.inference.greedy import N_NEW_TOKENS, PROMPTS, Continuation, continue_greedily
 from conversion.inference.report import canonical_json
 from conversion.inference.sandbox import Sandbox
@@ -140,23 +141,31 @@ def make_reading(
     parent: Mapping[str, str],
     *,
     threads: int = 1,
+    memory_bytes: int = 0,
     strings: Iterable[str] = (),
     on_progress: OnProgress = lambda phase, share: None,
 ) -> Reading:
     """The reading of a parent, run in a sandbox window by window; one piece of 8 MiB of logits is held at a time.
+
+    A parent larger than `memory_bytes` (0: what is free) is streamed, and then writes no samples.
 
     `parent` as for `reading_key`. The ids of the texts' lines and of `strings` are kept, by the parent's own tokenizer.
     Raises EngineError; `parent-not-run` for logits that are not finite.
     """
     engine = check_engine(reference.engine, threads)
     with ExitStack() as stack:
-        model = stack.enter_context(Sandbox(reference.engine, reference.path, threads=threads))
+        way = way_of(reference.path, memory_bytes)
+        model = stack.enter_context(
+            Sandbox(reference.engine, way.path, threads=threads, streaming=way.streaming, limits=way.limits)
+        )
         windows, parts = tuple(cut_windows(model, model.facts)), []
+        model.foresee([(window.ids[:-1], window.first) for window in windows])
         for index, window in enumerate(windows):
             on_progress("reading", 0.9 * index / len(windows))
             parts += _read_window(model, window)
+        prompts = PROMPTS if way.streaming is None else []  # a token would cost a read of the whole file
         samples = tuple(
-            continue_greedily(model, prompt, model.tokenize(prompt, special=True)) for prompt in PROMPTS
+            continue_greedily(model, prompt, model.tokenize(prompt, special=True)) for prompt in prompts
         )
         own = stack.enter_context(Sandbox("tokenizer", reference.tokenizer)) if reference.tokenizer else model
         ids = {text: own.tokenize(text, special=False) for text in [*text_lines(), *strings]}

@@ -1,6 +1,7 @@
 """What is run where memory or time is short, and that the verdict says so."""
 
 import functools
+from dataclasses import replace
 
 import pytest
 
@@ -13,6 +14,7 @@ from conversion.inference.judge import Reference, judge
 from conversion.inference.layers import unwritten_gguf
 from conversion.inference.memory import available_memory
 from conversion.inference.parents import planned_tensors
+from conversion.inference.readings import Reading, make_reading
 from tests.conversion.inference.ggufs import BASE, convert
 from tests.fixtures.architectures.fixture import Fixture
 
@@ -83,3 +85,11 @@ def test_an_architecture_that_needs_all_its_layers_is_not_called_damaged(tmp_pat
 
 def test_some_memory_is_available_and_not_all_of_it():
     assert 2**20 < available_memory() < 2**50
+
+
+def test_a_streamed_parent_leaves_the_reading_of_the_whole_but_for_its_samples(converted, parent):
+    reading = make_reading(parent, {"f32": "0" * 64}, memory_bytes=15_000_000)
+    kept = Reading.from_bytes(reading.to_bytes())
+    report = judge(converted("Q4_0"), replace(parent, reading=kept))
+    assert (kept.samples, report.verdict) == ((), "verified")
+    assert report.figures.mean_kld == pytest.approx(0.0052, abs=1e-4)
