@@ -72,7 +72,7 @@ def _read_headers(trial: Trial, check: Check) -> None:
         trial.look = look_at(trial.path, trial.stack)
     except (HeaderError, NamingError) as error:
         is_whole = not error.code.startswith(("ck-", "bad-config"))
-        what = "GGUF file" if trial.path.suffix == ".gguf" else "checkpoint"
+        what = {".gguf": "GGUF file", ".onnx": "ONNX file"}.get(trial.path.suffix, "checkpoint")
         failed = check if is_whole else trial.report.checks["completeness"]
         failed.fail(f"not a sound {what}: {error}" if is_whole else str(error), code=error.code)
         if not is_whole:

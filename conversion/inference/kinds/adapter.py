@@ -29,7 +29,7 @@ from conversion.inference.own_gguf import open_folder, write_gguf
 from conversion.inference.report import Check
 from conversion.inference.sandbox import Sandbox
 from conversion.inference.selftest import check_engine
-from conversion.inference.subjects import Look, look_at
+from conversion.inference.subjects import Look, look_at, subject_of
 from conversion.inference.windows import TEXTS, Window, cut_windows
 from conversion.naming import NamingError
 from conversion.naming.adapter import plan_adapter
@@ -73,11 +73,22 @@ def load(trial: Trial, check: Check) -> None:
     trial.report.artifact["adapter"] = found.as_json()
     if _fails(check, found):
         return
-    if base is None:
+    if (why := _why_not_run(trial, base)) or base is None:
         trial.report.level = "tensors"
-        check.skip(f"{_said(found)}; its base is not known here, so it was not run")
-        return
-    _run(trial, check, adapter, base, found)
+        check.skip(f"{_said(found)}; {why}")
+    else:
+        _run(trial, check, adapter, base, found)
+
+
+def _why_not_run(trial: Trial, base: Path | None) -> str:
+    if base is None:
+        return "its base is not known here, so it was not run"
+    look = look_at(base, trial.stack)
+    if subject_of(look).kind != "decoder":
+        return "its base writes no text, so it was not run"
+    if look.header is not None and trial.look.header is None:
+        return "its base is here only as a GGUF, into which it cannot be merged"
+    return ""
 
 
 def _open(look: Look, trial: Trial) -> Adapter:
@@ -134,10 +145,6 @@ def _run(trial: Trial, check: Check, adapter: Adapter, base: Path, found: Adapte
     trial.report.engines["artifact"] = check_engine("llama.cpp", trial.threads)
     scratch = Path(trial.stack.enter_context(tempfile.TemporaryDirectory(prefix="holdfast-adapter-")))
     is_gguf = trial.look.header is not None
-    if base.is_file() and not is_gguf:
-        trial.report.level = "tensors"
-        check.skip(f"{_said(found)}; its base is here only as a GGUF, into which it cannot be merged")
-        return
     plain = write(base, scratch / "base.gguf") if base.is_dir() else base
     if is_gguf:
         trial.artifact = trial.open("llama.cpp", plain, beside=[trial.path])
