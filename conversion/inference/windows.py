@@ -22,6 +22,7 @@ TEXTS = {
 }
 """File name -> sha256. In every report, since figures are comparable only on the same text."""
 
+MIN_WINDOW_TOKENS = 16
 WINDOW_TOKENS = 256
 MAX_WINDOWS = {"kjv.txt": 6, "austen.txt": 6, "code.txt": 3, "languages.txt": 3}
 """12 windows of English prose give 1,524 scored positions: a standard error of 3 to 4 % of the mean KL divergence,
@@ -74,8 +75,13 @@ def read_texts() -> dict[str, str]:
 
 
 def cut_windows(tokenizer: Tokenizer, facts: Facts) -> Iterator[Window]:
-    """The windows of all texts for a model of that context, by its parent's tokenizer. Remainders are dropped."""
+    """The windows of all texts for a model of that context, by its parent's tokenizer. Remainders are dropped.
+
+    None for a context of less than `MIN_WINDOW_TOKENS`: nothing could be said in it.
+    """
     size = min(WINDOW_TOKENS, facts.n_context)
+    if size < MIN_WINDOW_TOKENS:
+        return
     start = [facts.bos_id] if facts.adds_bos and facts.bos_id is not None else []
     step = size - len(start)
     for name, text in read_texts().items():
