@@ -299,7 +299,9 @@ class Sandbox:
     def _last_words(self) -> str:
         text = os.pread(self._stderr, MAX_STDERR_BYTES, 0).rstrip(b"\0").decode("utf-8", "replace")
         lines = [
-            line.strip() for line in text.splitlines() if line.strip() and not line.startswith(("  ", "["))
+            line.strip().removeprefix("what():").strip()
+            for line in text.splitlines()
+            if line.strip() and (line.startswith("  what():") or not line.startswith(("  ", "[")))
         ]
         return printable(" · ".join(lines[-3:])[-600:])
 
