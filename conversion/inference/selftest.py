@@ -8,7 +8,7 @@ import hashlib
 import json
 from dataclasses import replace
 from functools import cache
-from importlib.metadata import PackagePath, distribution
+from importlib.metadata import PackageNotFoundError, PackagePath, distribution
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ def check_engine(engine: str, threads: int = 1) -> EngineReport:
     answers = json.loads((FOLDER / "answers.json").read_text())
     model = FOLDER / answers["model"]
     _expect("the model's sha256", hashlib.sha256(model.read_bytes()).hexdigest(), answers["sha256"])
-    digest = library_digest() if engine == "llama.cpp" else ""
+    digest = library_digest() if engine == "llama.cpp" else packages_digest()
     try:
         with Sandbox(engine, model, threads=threads) as sandbox:
             _ask(sandbox, answers)
@@ -86,6 +86,20 @@ def library_digest() -> str:
     if declared and declared.mode == "sha256":
         _expect("the library's sha256", _urlsafe(digest.digest()), declared.value)
     return digest.hexdigest()
+
+
+@cache
+def packages_digest(names: tuple[str, ...] = ("transformers", "torch")) -> str:
+    """sha256 over what was installed of these packages: pip's RECORD lists each file with its digest. "" without one."""
+    records = []
+    for name in names:
+        try:
+            records.append(distribution(name).read_text("RECORD"))
+        except PackageNotFoundError:
+            return ""
+    if None in records:
+        return ""
+    return hashlib.sha256("".join(map(str, records)).encode()).hexdigest()
 
 
 def _urlsafe(digest: bytes) -> str:

@@ -11,6 +11,10 @@ from typing import Any
 
 from conversion.inference.engine import EngineError, EngineReport, Facts
 
+UNKNOWN = ("does not recognize this architecture", "Unrecognized configuration class", "Unrecognized model",
+           "trust_remote_code")  # fmt: skip
+NOT_HERE = ("No GPU", "GPU is needed", "accelerator", "CUDA")
+
 
 class Transformers:
     """The engine."""
@@ -34,7 +38,11 @@ class Transformers:
         )
 
     def load(self, path: str) -> "TransformersModel":
-        """The checkpoint in the folder `path`. Raises EngineError `load-refused` with transformers' own words."""
+        """The checkpoint in the folder `path`, all of it: transformers would make up weights that are missing.
+
+        Raises EngineError with transformers' own words: `load-refused`, `unsupported-architecture` for what it does not
+        know or would have to run code of the repository for, `engine-missing` for a package or device that is not here.
+        """
         place = Path(path)
         folder = path if place.is_dir() else str(place.parent)
         options: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
@@ -42,21 +50,42 @@ class Transformers:
         weights = {"use_safetensors": True} if place.is_dir() else {}
         auto = self.transformers
         try:
-            model = auto.AutoModelForCausalLM.from_pretrained(
-                folder, dtype=self.torch.float32, **weights, **options
+            model, found = auto.AutoModelForCausalLM.from_pretrained(
+                folder, dtype=self.torch.float32, output_loading_info=True, **weights, **options
             )
             tokenizer = auto.AutoTokenizer.from_pretrained(folder, **options)
         except (OSError, ValueError, KeyError, RuntimeError, TypeError, ImportError) as error:
-            raise EngineError("load-refused", f"transformers refused it: {str(error)[:600]}") from error
+            raise EngineError(_code(error), f"transformers refused it: {str(error)[:600]}") from error
+        if missing := sorted(map(str, found.get("missing_keys", ()))):
+            raise EngineError(
+                "load-refused",
+                f"{len(missing)} weights are missing, first {missing[0][:200]}",
+                missing=missing[:20],
+            )
         return TransformersModel(self, model.eval(), tokenizer)
 
 
+def _code(error: Exception) -> str:
+    """What a refusal is about: the engine, this machine, or the checkpoint."""
+    text = str(error)
+    if any(words in text for words in UNKNOWN):
+        return "unsupported-architecture"
+    return (
+        "engine-missing"
+        if isinstance(error, ImportError) or any(words in text for words in NOT_HERE)
+        else "load-refused"
+    )
+
+
 class TransformersModel:
-    """A model without a cache: every call computes all of its window, so no rounding depends on the call before."""
+    """A model whose every call computes all of its window, so that no rounding depends on the call before.
+
+    Only a text that is extended token by token is continued from the keys and values of the previous call.
+    """
 
     def __init__(self, engine: Transformers, model: Any, tokenizer: Any) -> None:
         self._engine, self._model, self._tokenizer = engine, model, tokenizer
-        self._ids: list[int] = []
+        self._past: Any = None
         config = model.config
         bos = tokenizer.bos_token_id
         begins = self._tokenizer("a")["input_ids"][:1] == [bos]
@@ -79,13 +108,13 @@ class TransformersModel:
         return token in (ends if isinstance(ends, list) else [ends])
 
     def logits(self, ids: Sequence[int], *, first: int, extend: bool) -> memoryview:
-        self._ids = [*self._ids, *ids] if extend else list(ids)
-        torch = self._engine.torch
+        torch, past = self._engine.torch, self._past if extend else None
         try:
-            output = self._model(torch.tensor([self._ids]), use_cache=False)
+            output = self._model(torch.tensor([list(ids)]), past_key_values=past, use_cache=True)
         except (RuntimeError, IndexError, ValueError) as error:
             raise EngineError("decode-failed", f"transformers failed: {str(error)[:600]}") from error
-        rows = output.logits[0, len(self._ids) - len(ids) + first :]
+        self._past = output.past_key_values
+        rows = output.logits[0, first:]
         return memoryview(rows.float().numpy().tobytes())
 
 

@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from conversion.inference.engine import EngineError, start_engine
 from conversion.inference.judge import Reference, judge
 from conversion.inference.sandbox import Sandbox
 from conversion.inference.selftest import FOLDER, check_engine
 from tests.conversion.inference.ggufs import SAMPLES
+from tests.conversion.inference.test_gaps import written
 
 RECORDED = json.loads(
     (Path(__file__).resolve().parents[2] / "fixtures/reference/transformers.json").read_text()
@@ -62,6 +64,7 @@ class TestLive:
     def test_transformers_gives_the_known_answers_too(self):
         report = check_engine("transformers")
         assert report.library_version.startswith("torch ")
+        assert len(report.library_sha256) == 64
 
     @pytest.mark.parametrize("sample", ["base-f32", "base-bf16"])
     def test_a_lossless_conversion_is_verified_against_the_checkpoint_itself(self, converted, sample):
@@ -84,9 +87,32 @@ class TestLive:
             assert {"network", "user", "limits", "files", "system calls"} <= model.isolation.keys()
             check_recorded(model, RECORDED["models"]["base-bf16"], 0.001)
 
-    def test_code_in_a_repository_is_never_run(self, tmp_path):
-        from conversion.inference.engine import EngineError
+    def test_a_checkpoint_is_judged_as_itself(self):
+        report = judge(
+            SAMPLES / "base-bf16", Reference("transformers", SAMPLES / "base-f32", frozenset({"F32"}))
+        )
+        assert (report.verdict, report.limits_class) == ("verified", "cast"), report.reason
+        assert report.subject.as_json() == {
+            "kind": "decoder", "container": "safetensors", "architecture": "LlamaForCausalLM",
+        }  # fmt: skip
+        assert report.engines["artifact"].name == "transformers"
+        assert 1e-6 < report.figures.mean_kld < 1e-5
 
+    @pytest.mark.parametrize(("changes", "drop", "code", "words"), [
+        ({}, ["model.norm.weight"], "load-refused", "1 weights are missing, first model.norm.weight"),
+        ({"model_type": "unheard-of"}, [], "unsupported-architecture", "does not recognize this architecture"),
+        ({"quantization_config": {"quant_method": "gptq", "bits": 4, "group_size": 128}}, [], "engine-missing",
+         "transformers refused it"),
+    ])  # fmt: skip
+    def test_weights_are_never_made_up_and_what_cannot_run_here_is_no_fault_of_the_checkpoint(
+        self, tmp_path, changes, drop, code, words
+    ):
+        """In this process, which imports torch once: these files are our own."""
+        with pytest.raises(EngineError, match=words) as caught:
+            start_engine("transformers", 1).load(str(written(tmp_path / "other", changes, drop)))
+        assert caught.value.code == code, caught.value.message
+
+    def test_code_in_a_repository_is_never_run(self, tmp_path):
         config = json.loads((SAMPLES / "base-bf16/config.json").read_text())
         config |= {
             "model_type": "own",
