@@ -90,7 +90,7 @@ def library_digest() -> str:
 
 @cache
 def packages_digest(names: tuple[str, ...] = ("transformers", "torch")) -> str:
-    """sha256 over what was installed of these packages: pip's RECORD lists each file with its digest. "" without one."""
+    """sha256 over pip's RECORD of these packages, which lists each file with its digest; "" without one."""
     records = []
     for name in names:
         try:
