@@ -68,7 +68,7 @@ def test_the_artifact_is_the_reference_s_file_and_waits_for_validation() -> None
     assert job.result["sha256"] == REFERENCE["sha256"]
     event = Event.objects.get(type="migration")
     assert (event.artifact, event.detail["recipe_digest"]) == (artifact, Choice.of("Q8_0").digest)
-    assert Job.objects.get(kind="validate").params == {"artifact": artifact.pk}
+    assert Job.objects.get(kind="validate").params["artifact"] == artifact.pk
 
 
 def test_progress_counts_the_bytes_of_the_artifact() -> None:
