@@ -12,6 +12,7 @@ import numpy as np
 
 from conversion.formats.errors import HeaderError
 from conversion.inference.checks.trial import Reference, Trial
+from conversion.inference.embedding_selftest import check_embedder
 from conversion.inference.embeddings import (
     EmbeddingFigures,
     Vectors,
@@ -26,7 +27,6 @@ from conversion.inference.own_gguf import write_gguf
 from conversion.inference.pairs import PATH, SHA256, sentences
 from conversion.inference.report import Check
 from conversion.inference.sandbox import Sandbox
-from conversion.inference.selftest import check_engine
 from conversion.naming import NamingError
 
 TRANSFORMERS = "transformers embeddings"
@@ -50,7 +50,7 @@ def _open(trial: Trial, path: Path, role: str, engine: str = TRANSFORMERS) -> Sa
         model = trial.open(TRANSFORMERS, path)
         trial.report.engines[role] = model.report
         return model
-    trial.report.engines[role] = check_engine("llama.cpp", trial.threads)
+    trial.report.engines[role] = check_embedder(trial.threads)
     return trial.open("llama.cpp", _own_gguf(trial, path, role) if path.is_dir() else path)
 
 
