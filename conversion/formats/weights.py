@@ -66,7 +66,7 @@ def decode_rows(data: bytes | npt.NDArray[np.uint8], entry: TensorEntry, out: Ro
         return _filled(flat.view(NUMPY_DTYPES[entry.dtype]).reshape(-1, n_cols), out)
     if entry.dtype == "BF16":
         return _widened(flat, n_cols, out)
-    from conversion.quants import TYPES, dequantize
+    from conversion.quants import TYPES, dequantize, dequantize_into
 
     if entry.dtype not in TYPES:
         raise HeaderError(
@@ -74,7 +74,10 @@ def decode_rows(data: bytes | npt.NDArray[np.uint8], entry: TensorEntry, out: Ro
             f"{entry.dtype} cannot be turned into numbers yet; it can be kept and listed, not converted.",
             f"tensor {quoted(entry.name)}",
         )
-    return _filled(dequantize(flat, entry.dtype, n_cols), out)
+    if out is None:
+        return dequantize(flat, entry.dtype, n_cols)
+    dequantize_into(TYPES[entry.dtype], flat, out)
+    return out
 
 
 def _widened(flat: npt.NDArray[np.uint8], n_cols: int, out: Rows | None) -> Rows:
