@@ -12,6 +12,7 @@ from typing import Any
 
 from conversion.formats.gguf import GgufHeader, ValueType, read_value
 from conversion.formats.source import FileSource
+from conversion.inference.conversation import Answer, printable
 from conversion.inference.engine import EngineError
 from conversion.inference.text_sandbox import LLAMA_CPU_SECONDS, TextSandbox
 from conversion.naming.base import NamingError
@@ -119,15 +120,14 @@ class Rendered:
     dates: dict[str, str]
 
     @classmethod
-    def of(cls, answers: Mapping[str, Mapping[str, Any]]) -> "Rendered":
+    def of(cls, answers: Mapping[str, Answer]) -> "Rendered":
+        """EngineError `engine-answer` for an answer that is neither."""
+        refused = {name: one for name, one in answers.items() if "error" in one}
+        dates = [one.object("dates") for one in answers.values() if "dates" in one]
         return cls(
-            {name: str(one["text"]) for name, one in answers.items() if "text" in one},
-            {
-                name: (str(one["error"]), str(one["message"]))
-                for name, one in answers.items()
-                if "error" in one
-            },
-            {str(form): str(date) for one in answers.values() for form, date in one.get("dates", {}).items()},
+            {name: one.text("text") for name, one in answers.items() if name not in refused},
+            {name: (one.text("error"), printable(one.text("message"))) for name, one in refused.items()},
+            {form: one.text(form) for one in dates for form in one},
         )
 
 
@@ -195,4 +195,4 @@ def template_diff(ours: str, theirs: str) -> list[str]:
             theirs.splitlines()[:2000], ours.splitlines()[:2000], "parent", "artifact", lineterm="", n=0
         )
     )
-    return [line[:160] for line in lines[2 : 2 + N_DIFF_LINES]]
+    return [printable(line[:160]) for line in lines[2 : 2 + N_DIFF_LINES]]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from conversion.inference.confine import GIB, Limits
+from conversion.inference.conversation import Answer, printable
 from conversion.inference.engine import EngineError, Vocabulary
 from conversion.inference.sandbox import Sandbox
 
@@ -36,18 +37,28 @@ class TextSandbox(Sandbox):
         super().__init__(engine, path, limits=limits or default)
 
     def describe(self) -> Vocabulary:
-        return Vocabulary(**self._ask(do="describe")["vocabulary"])
+        said = self._ask(do="describe").object("vocabulary")
+        special, adds = said.object("special"), said.object("adds")
+        return Vocabulary(
+            printable(said.text("kind"))[:40],
+            said.whole("n_tokens", 1),
+            {printable(name): special.whole(name) for name in special},
+            {printable(name): bool(adds[name]) for name in adds},
+            said.wholes("ends"),
+        )
 
     def encode(self, texts: Sequence[str], *, special: bool = False, parse: bool = False) -> list[list[int]]:
         """The ids of each text; with `parse` the text of a special token becomes that token."""
         found: list[list[int]] = []
         for some in _portions(texts):
-            found += self._values(len(some), do="encode", texts=some, special=special, parse=parse)
+            values = self._values(len(some), do="encode", texts=some, special=special, parse=parse)
+            found += [Answer(ids=ids).wholes("ids") for ids in values]
         return found
 
     def decode(self, batches: Sequence[Sequence[int]]) -> list[str]:
         """The text of each list of ids."""
-        return [str(text) for text in self._values(len(batches), do="decode_texts", batches=list(batches))]
+        values = self._values(len(batches), do="decode_texts", batches=list(batches))
+        return [Answer(text=text).text("text") for text in values]
 
     def render(
         self,
@@ -56,14 +67,14 @@ class TextSandbox(Sandbox):
         variables: dict[str, Any],
         *,
         cpu_seconds: float = RENDERING_CPU_SECONDS,
-    ) -> list[dict[str, Any]]:
+    ) -> list[Answer]:
         """`text` of each conversation by this chat template, or `error` and `message`.
 
         Raises EngineError `template-loops`, `template-too-large`, `template-refuses` and `template-crashes` where the
         child ended for that, and else as every method does.
         """
         try:
-            return self._values(
+            values = self._values(
                 len(conversations),
                 do="render",
                 template=template,
@@ -71,6 +82,7 @@ class TextSandbox(Sandbox):
                 variables=variables,
                 cpu_seconds=cpu_seconds,
             )
+            return Answer(values=values).objects("values")
         except EngineError as error:
             raise _of_the_template(error, cpu_seconds) from error
 

@@ -6,10 +6,12 @@ from conversion.formats.gguf import string
 from conversion.inference.chat_comparison import templates_of
 from conversion.inference.chat_templates import (
     MAX_TEMPLATE_CHARACTERS,
+    Rendered,
     first_difference,
     template_diff,
     templates_of_folder,
 )
+from conversion.inference.conversation import Answer
 from conversion.inference.engine import EngineError
 from tests.conversion.inference.vocabularies import tokenizer_folder, vocabulary_gguf
 
@@ -61,3 +63,19 @@ def test_a_difference_is_shown_where_it_begins():
     assert words == "b: 'one two' instead of 'one too' at character 5"
     assert first_difference({"a": "longer"}, {"a": "long"}).endswith("at character 4")
     assert template_diff("a\nb\nc", "a\nx\nc") == ["@@ -2 +2 @@", "-x", "+b"]
+
+
+@pytest.mark.parametrize("answer", [
+    {"text": 5}, {}, {"error": 5, "message": ""}, {"error": "x"}, {"text": "", "dates": 7},
+    {"text": "", "dates": {"%d": 1}},
+])  # fmt: skip
+def test_an_answer_that_is_neither_text_nor_error_is_the_engines_fault(answer):
+    with pytest.raises(EngineError) as caught:
+        Rendered.of({"one turn": Answer(answer)})
+    assert caught.value.code == "engine-answer"
+
+
+def test_what_a_template_says_reaches_no_terminal_as_it_is():
+    refused = Rendered.of({"one turn": Answer(error="template-refuses", message="\x1b[2Jgone\n")}).refused
+    assert refused == {"one turn": ("template-refuses", "[2Jgone")}
+    assert template_diff("\x1b[31mred", "") == ["@@ -0,0 +1 @@", "+ [31mred"]
