@@ -26,6 +26,7 @@ from conversion.naming import NamingError
 from conversion.quants import QuantError
 from registry.comparing import compare_reports  # arithmetic on two dicts; knows no Django
 
+MEGABYTE = 10**6
 SOUND = ("verified", "loads")
 
 
@@ -68,6 +69,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--prompt", metavar="TEXT", help="continue this text instead of judging the file")
     add("--tokens", type=int, default=24, help="how many tokens to add (24)")
     add("--threads", type=int, default=1, help="threads of the engine (1)")
+    add("--memory", type=int, default=0, metavar="MB",
+        help="for weights and what is computed; what does not fit is streamed, or cut to its first layers "
+        "(most of what is free)")  # fmt: skip
     add("--probe", action="store_true", help="only try to get out of the sandbox on this machine")
     add("--json", action="store_true", help="JSON on standard output")
     return parser
@@ -78,7 +82,10 @@ def _judge(options: argparse.Namespace) -> int:
     progress = _show_progress if sys.stderr.isatty() else _silent
     with ExitStack() as stack:
         reference = _reference(options, stack, progress)
-        report = judge(options.file, reference, threads=options.threads, on_progress=progress)
+        report = judge(
+            options.file, reference, threads=options.threads, memory_bytes=options.memory * MEGABYTE,
+            on_progress=progress,
+        )  # fmt: skip
     sys.stdout.write("\n".join(_lines(report, before, as_json=options.json)) + "\n")
     return 0 if report.verdict in SOUND else 1
 
@@ -99,7 +106,7 @@ def _reference(options: argparse.Namespace, stack: ExitStack, on_progress: OnPro
         return None
     of_gguf = options.file.suffix == ".gguf"
     try:
-        parent = open_local(path, stack, options.base)
+        parent = open_local(path, stack, options.base, memory_bytes=options.memory * MEGABYTE)
         if options.reading is None:
             return parent.reference(of_gguf=of_gguf)
         return with_reading(parent, options.reading, on_progress, of_gguf=of_gguf, threads=options.threads)

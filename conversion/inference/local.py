@@ -17,6 +17,7 @@ from conversion.formats.errors import HeaderError
 from conversion.inference.checks.trial import OnProgress, Reference
 from conversion.inference.engine import EngineReport
 from conversion.inference.limits import HOLDS
+from conversion.inference.memory import available_memory
 from conversion.inference.own_gguf import write_gguf
 from conversion.inference.parents import tensors_at
 from conversion.inference.readings import Reading, make_reading, reading_key
@@ -34,12 +35,16 @@ class WrongReading(Exception):
 
 @dataclass(frozen=True)
 class LocalParent:
-    """A parent on the disk of this machine. Files that it needs live until `stack` ends."""
+    """A parent on the disk of this machine. Files that it needs live until `stack` ends.
+
+    `memory_bytes` is what engines may take, 0 for most of what is free.
+    """
 
     path: Path
     look: Look
     stack: ExitStack
     base: Path | None = None
+    memory_bytes: int = 0
 
     @property
     def kind(self) -> str:
@@ -50,14 +55,21 @@ class LocalParent:
         entries = self.look.weights.entries.values()
         return frozenset(entry.dtype for entry in entries if len(entry.shape) > 1)
 
-    @property
+    @cached_property
     def way(self) -> str:
         """How it runs; `OUR_GGUF` where a file has to be written first."""
         if self.kind != "decoder":
             return "as it is"
         if self.look.container == GGUF:
             return "in llama.cpp"
-        return "in transformers" if all(find_spec(name) for name in TRANSFORMERS_NEEDS) else OUR_GGUF
+        is_possible = all(find_spec(name) for name in TRANSFORMERS_NEEDS) and self._fits_in_float32
+        return "in transformers" if is_possible else OUR_GGUF
+
+    @property
+    def _fits_in_float32(self) -> bool:
+        """As transformers holds it; a larger one is streamed by llama.cpp."""
+        n_values = sum(entry.n_elements for entry in self.look.weights.entries.values())
+        return 4 * n_values <= (self.memory_bytes or available_memory())
 
     @property
     def engine(self) -> str:
@@ -98,9 +110,11 @@ class LocalParent:
         return write_gguf(self.path, Path(scratch) / "parent.gguf")
 
 
-def open_local(path: Path, stack: ExitStack, base: Path | None = None) -> LocalParent:
+def open_local(
+    path: Path, stack: ExitStack, base: Path | None = None, *, memory_bytes: int = 0
+) -> LocalParent:
     """Raises HeaderError and NamingError for a parent whose headers or config cannot be read."""
-    return LocalParent(path, look_at(path, stack), stack, base)
+    return LocalParent(path, look_at(path, stack), stack, base, memory_bytes)
 
 
 def with_reading(
@@ -114,8 +128,9 @@ def with_reading(
         return replace(parent.reference(of_gguf=of_gguf, runs=False), reading=_read(file, parent))
     reference = parent.reference(of_gguf=of_gguf)
     reading = make_reading(
-        reference, parent.digests, threads=threads, strings=read_strings(), on_progress=on_progress
-    )
+        reference, parent.digests, threads=threads, memory_bytes=parent.memory_bytes,
+        strings=read_strings(), on_progress=on_progress,
+    )  # fmt: skip
     part = file.with_name(file.name + ".part")
     part.write_bytes(reading.to_bytes())
     part.replace(file)
