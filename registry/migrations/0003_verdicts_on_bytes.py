@@ -1,8 +1,7 @@
 """Verdicts belong to bytes, no longer to artifacts alone; gates, overrides, readings and yardsticks.
 
-Rows that are there say what their artifact said. One file, because Django makes the constraint of a new foreign key
-immediate, so that PostgreSQL lets rows be filled and columns be tightened in one transaction. Going back is possible while no
-verdict is on a file that was not made here.
+Rows that are there say what their artifact said. Going back is possible while no verdict is on a file that was not made
+here.
 """
 
 import django.db.models.deletion
@@ -23,6 +22,9 @@ def take_from_artifacts(apps, schema_editor):
         limits = row.report.get("limits") if isinstance(row.report, dict) else None
         if isinstance(limits, dict) and isinstance(limits.get("version"), int):
             validations.filter(pk=row.pk).update(limits_version=limits["version"])
+    if schema_editor.connection.vendor == "postgresql":
+        # Foreign keys are checked at the end of a transaction, and until then PostgreSQL lets nobody alter the table.
+        schema_editor.execute("SET CONSTRAINTS ALL IMMEDIATE")
 
 
 class Migration(migrations.Migration):

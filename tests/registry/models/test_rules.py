@@ -14,14 +14,19 @@ from registry.models import (
     Commit,
     Event,
     File,
+    Gate,
     Header,
     Job,
     Lineage,
     Organisation,
+    Override,
+    Reading,
     Ref,
     Repo,
     Tensor,
     Upstream,
+    Validation,
+    Yardstick,
 )
 from registry.models.event import AppendOnly
 
@@ -144,6 +149,61 @@ def test_a_job_is_never_in_a_half_state() -> None:
     refused(Job, **values, state="running")
     refused(Job, **values, state="failed", finished_at=timezone.now())
     refused(Job, **values | {"kind": "dance"})
+
+
+def test_a_verdict_is_on_a_file_with_a_name_and_verified_against_something() -> None:
+    commit = make_commit(make_repo())
+    blob = Blob.objects.create(sha256=SHA, size_bytes=3, store="directory")
+    values = {
+        "blob": blob,
+        "path": "a.gguf",
+        "verdict": "loads",
+        "passed": True,
+        "report": {},
+        "engine": "test",
+    }
+    Validation.objects.create(**values)
+    for wrong in ({"path": ""}, {"verdict": "fine"}, {"verdict": "verified"}, {"mean_kld": -1.0},
+                  {"top1_agreement": 1.5}, {"perplexity_ratio": -1.0}):  # fmt: skip
+        refused(Validation, **values | wrong)
+    Validation.objects.create(**values | {"verdict": "verified", "parent": commit, "report_blob": blob})
+    with pytest.raises(ProtectedError):
+        commit.delete()
+
+
+def test_a_blob_is_overridden_once_with_a_reason_and_a_name() -> None:
+    blob = Blob.objects.create(sha256=SHA, size_bytes=3, store="directory")
+    values = {"blob": blob, "verdict": "damaged", "reason": "nonsense", "by": "alice"}
+    Override.objects.create(**values)
+    refused(Override, **values)
+    Override.objects.update(withdrawn_at=timezone.now())
+    Override.objects.create(**values)
+    for wrong in ({"reason": ""}, {"by": ""}, {"verdict": "fine"}):
+        refused(Override, **values | wrong | {"withdrawn_at": timezone.now()})
+
+
+def test_a_gate_lets_through_known_verdicts_and_never_damaged_bytes() -> None:
+    Gate.objects.create(repos="acme/*", publish="verified,loads", pull="")
+    refused(Gate, repos="ACME/*", publish="verified", pull="verified")
+    for wrong in ({"repos": ""}, {"publish": "damaged"}, {"pull": "verified,"}, {"pull": "verified loads"}):
+        refused(Gate, **{"repos": "x/*", "publish": "verified", "pull": "verified"} | wrong)
+
+
+def test_readings_and_yardsticks_are_measured_once() -> None:
+    commit = make_commit(make_repo())
+    blob = Blob.objects.create(sha256=SHA, size_bytes=3, store="directory")
+    Reading.objects.create(key=SHA, parent=commit, blob=blob)
+    refused(Reading, key=SHA, parent=commit, blob=blob)
+    refused(Reading, key=OID, parent=commit, blob=blob)
+    with pytest.raises(ProtectedError):
+        blob.delete()
+    assert list(Blob.objects.needed()) == [blob]
+    values = {"key": SHA, "parent": commit, "file_type": "Q8_0", "converter": "c", "engine": "e", "limits_version": 2,
+              "mean_kld": 0.1, "kld_error": 0.0, "figures": {}}  # fmt: skip
+    Yardstick.objects.create(**values)
+    refused(Yardstick, **values)
+    for wrong in ({"key": OID}, {"mean_kld": -1.0}, {"kld_error": -1.0}, {"file_type": ""}):
+        refused(Yardstick, **values | {"key": "ef" * 32} | wrong)
 
 
 def test_an_event_is_never_changed_or_deleted() -> None:
