@@ -59,6 +59,9 @@ class TokenizersModel:
             self._tokenizer: Any = tokenizers.Tokenizer.from_file(path)
         except Exception as error:  # the library raises a bare Exception for every malformed file
             raise EngineError("load-refused", f"not a tokenizer.json: {error}") from error
+        # Makers of embeddings publish how they cut and fill batches; a text is asked for as it is.
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
         self.facts = Facts(self._tokenizer.get_vocab_size(), 0, None, adds_bos=False)
 
     def tokenize(self, text: str, *, special: bool) -> list[int]:

@@ -34,6 +34,17 @@ def test_a_tokenizer_json_answers_as_its_library_does(tmp_path):
             assert model.tokenize(line, special=False) == tokenizer.encode(line).ids
 
 
+def test_how_batches_are_cut_and_filled_does_not_change_a_text(tmp_path):
+    tokenizer = Tokenizer(models.WordLevel({"a": 0, "b": 1, "[PAD]": 2, "[UNK]": 3}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.enable_padding(pad_id=2, length=8)
+    tokenizer.enable_truncation(4)
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    with Sandbox("tokenizer", tmp_path / "tokenizer.json") as model:
+        assert model.tokenize("a", special=False) == [0]
+        assert model.tokenize("a b a b a b", special=False) == [0, 1, 0, 1, 0, 1]
+
+
 @pytest.mark.parametrize("name", ["tokenizer.model", "tokenizer.json"])
 @pytest.mark.parametrize("data", [b"", b"{}", b"\x0a\xff\xff\xff\xff\xff", b"[" * 100_000])
 def test_a_malformed_tokenizer_is_an_error_not_a_crash_of_ours(tmp_path, name, data):
