@@ -7,8 +7,13 @@ from typing import Any
 import gguf
 import pytest
 
+from conversion.formats.layout import TensorEntry
 from conversion.naming import NamingError, bert, xlm_roberta
 from conversion.naming.collecting import collected, new_collector
+from conversion.naming.file_types import FILE_TYPES
+from conversion.naming.plan import plan_gguf
+from tests.conversion.naming.models import open_folder
+from tests.fixtures.architectures.fixture import Fixture
 
 CONFIG: dict[str, Any] = {"num_hidden_layers": 1, "max_position_embeddings": 16, "pad_token_id": 1}
 MEAN = {"pooling_mode_mean_tokens": True}
@@ -37,6 +42,19 @@ def test_names_of_every_age_are_read_and_heads_are_left_out() -> None:
         "token_embd_norm.bias",
         "blk.0.ffn_down.weight",
     ]
+
+
+def test_position_ids_as_whole_numbers_do_not_keep_a_checkpoint_from_being_converted(tmp_path: Path) -> None:
+    """transformers wrote them before 4.31; all-MiniLM-L6-v2 is published so."""
+    folder = Fixture("bert-tiny").write(tmp_path)
+    checkpoint = open_folder(folder)
+    ids = TensorEntry("embeddings.position_ids", "I64", (1, 64), 0, 512)
+    plan = plan_gguf(checkpoint.entries, folder, FILE_TYPES["F16"])
+    with_ids = plan_gguf({ids.name: ids, **checkpoint.entries}, folder, FILE_TYPES["F16"])
+    assert [target.name for target in with_ids.targets] == [target.name for target in plan.targets]
+    wrong = TensorEntry("embeddings.LayerNorm.weight", "I64", (64,), 0, 512)
+    with pytest.raises(NamingError, match="is I64"):
+        plan_gguf(checkpoint.entries | {wrong.name: wrong}, folder, FILE_TYPES["F16"])
 
 
 def test_a_classifier_is_kept_where_the_config_names_its_classes() -> None:
