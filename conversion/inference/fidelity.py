@@ -23,6 +23,9 @@ from numpy.typing import NDArray
 Logits = NDArray[np.float32]
 Values = NDArray[np.float64]
 
+MAX_LN_PPL = 700.0
+"""exp of more is no float64."""
+
 
 @dataclass(frozen=True)
 class Figures:
@@ -107,10 +110,15 @@ class Comparison:
             max_kld=float(kld.max()),
             top1_agreement=float(same.mean()),
             ln_ppl_ratio=float(parent.mean() - artifact.mean()),
-            ppl_parent=float(np.exp(-parent.mean())),
-            ppl_artifact=float(np.exp(-artifact.mean())),
+            ppl_parent=_perplexity(parent),
+            ppl_artifact=_perplexity(artifact),
             rms_dp=float(np.sqrt(np.mean((np.exp(artifact) - np.exp(parent)) ** 2))),
         )
+
+
+def _perplexity(ln_p: Values) -> float:
+    """A number even where the right token is all but impossible: JSON knows no infinity."""
+    return float(np.exp(min(-ln_p.mean(), MAX_LN_PPL)))
 
 
 def log_softmax(logits: Logits) -> Values:

@@ -68,3 +68,11 @@ def test_large_logits_do_not_overflow():
 
 def test_the_margin_is_between_the_best_two():
     assert top2_margin(np.float32([1, 7, 4.5, -3])) == 2.5
+
+
+def test_figures_of_absurd_logits_are_numbers_that_json_knows():
+    """Random damage made logits of ten thousand, and the perplexity infinite."""
+    parent = np.zeros((3, 4), np.float32)
+    artifact = np.float32([[1e30, 0, 0, -3e38]] * 3)
+    figures = compared(parent, artifact, [3, 1, 0])
+    assert all(math.isfinite(value) for value in figures.as_json().values())

@@ -82,6 +82,8 @@ def _fault(family: Family, variant: Variant, path: Path, report: Report) -> str:
         return f"expected {' or '.join(sorted(variant.expected))}"
     if len(report.reason) < 10 or not report.reason.isprintable():
         return f"the reason says nothing: {report.reason!r}"
+    if variant.no_engine_sees_it and report.checks["load"].verdict != "skipped":
+        return "an engine has seen it"
     if report.verdict == "damaged" and not code_of(report):
         return "the failure has no code"
     if report.verdict == "verified" and not _is_right(family, variant, path):

@@ -32,7 +32,7 @@ SAMPLE = [
     "wrong model: zeroed layer", "wrong model: one NaN", "wrong model: permuted rows",
     "wrong model: two rows exchanged", "wrong model: another parent", "wrong model: swapped shards",
     "wrong model: a missing shard", "wrong text: two tokens exchanged", "wrong text: chat template that escapes",
-    "safetensors weights: #1", "GGUF header: 1 bit #2",
+    "safetensors weights: #1", "GGUF header: 1 bit #2", "GGUF header: 1 bit #14", "GGUF weights: Q8_0 #21",
 ]  # fmt: skip
 
 

@@ -44,6 +44,11 @@ class Variant:
     def is_checkpoint(self) -> bool:
         return self.original == "safetensors"
 
+    @property
+    def no_engine_sees_it(self) -> bool:
+        """Our own readers must refuse it."""
+        return self.group.startswith("cut") or self.group == "absurd header"
+
 
 def all_variants() -> list[Variant]:
     """All of them, in the order of the table; always the same."""
