@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from conversion.formats.layout import TensorEntry
 from conversion.formats.weights import Rows, n_columns, n_rows
+from conversion.inference.limits import read_limits
 from conversion.inference.strays import Suspect, count_strays, worst
 from conversion.inference.tensors import (
     CHUNK_ELEMENTS,
@@ -36,14 +37,7 @@ NOISE = 1e-7
 FLOAT_NOISE = 1.2e-3
 """The rms of rounding to BF16: what a float type may differ by on whatever way its numbers took through 16 bits."""
 
-AS_OURS = 0.95
-"""A file made without an importance matrix has the bytes of ours, but for what another compiler rounds."""
-
 FLOATS = ("F32", "F16", "BF16", "F64")
-
-LOST = 0.8
-"""A row is lost when the square of its error is more than this share of its own: it is another row, or nothing at all.
-A row of zeros has 1, one of other weights about 2; of our own types only TQ and IQ1 come near."""
 
 MAX_LOST_TRIED = 64
 """Rows of a slab that look lost and are quantised by us, to see whether the type loses them all by itself."""
@@ -152,7 +146,7 @@ def _compare_chunk(ours: Rows, theirs: Rows) -> Compared:
     sums.max_error = float(max(delta.max(), -delta.min()))
     apart = _row_squares(delta)
     sums.squares = float(apart.sum())
-    return Compared(sums, np.flatnonzero(apart > LOST * parent))
+    return Compared(sums, np.flatnonzero(apart > read_limits().tensors.lost_row * parent))
 
 
 def _row_squares(rows: Rows) -> Floats64:
@@ -208,7 +202,7 @@ def count_lost(ours: Rows, theirs: Rows, lost: NDArray[np.int64], dtype: str) ->
 def settle_suspects(sums: Difference, dtype: str) -> None:
     """`n_strays` is counted, and the rows are let go. Only of a tensor that has the bytes of ours, but for a few."""
     found, sums.suspects = sums.suspects, []
-    if found and (sums.share_as_ours or 0.0) >= AS_OURS:
+    if found and (sums.share_as_ours or 0.0) >= read_limits().tensors.as_ours_pass:
         own = quantised_by_us(np.stack([one.theirs for one in found]), dtype)
         sums.n_strays = 0 if own is None else count_strays(found, own, dtype, sums.noise)
 

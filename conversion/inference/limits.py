@@ -75,6 +75,21 @@ class Yardstick:
 
 
 @dataclass(frozen=True)
+class TensorLimits:
+    """Of single tensors. ratio_fail: how many times as far from the parent's as our own quantisation to its type.
+
+    as_ours_pass: the share of bytes that a file made without an importance matrix has in common with ours. lost_row: a
+    row is lost when the square of its error is above this share of its own. lost_embedding_rows_pass: the share of
+    lost rows that an embedding may have.
+    """
+
+    ratio_fail: float
+    as_ours_pass: float
+    lost_row: float
+    lost_embedding_rows_pass: float
+
+
+@dataclass(frozen=True)
 class Limits:
     """Everything of limits.json. `relative`: how many times as far as the yardstick an artifact may be."""
 
@@ -84,6 +99,7 @@ class Limits:
     uniform_entropy_share: float
     tokenizer_differing_lines: float
     greedy_margin_nats: float
+    tensors: TensorLimits
     networks: NetworkLimits
     vectors: dict[str, VectorLimits]
     classes: dict[str, ClassLimits]
@@ -151,7 +167,8 @@ def read_limits() -> Limits:
     data.pop("sources")
     vectors = {name: VectorLimits(**values) for name, values in data.pop("vectors").items()}
     networks = NetworkLimits(**data.pop("networks"))
-    return Limits(classes=classes, vectors=vectors, networks=networks, **data)
+    tensors = TensorLimits(**data.pop("tensors"))
+    return Limits(classes=classes, vectors=vectors, networks=networks, tensors=tensors, **data)
 
 
 def judge_figures(

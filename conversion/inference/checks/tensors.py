@@ -8,17 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from conversion.inference.checks.trial import Trial
-from conversion.inference.distances import AS_OURS, FLOATS
+from conversion.inference.distances import FLOATS
+from conversion.inference.limits import TensorLimits
 from conversion.inference.parents import ParentTensors
 from conversion.inference.surveying import Line, Survey, survey
 from conversion.inference.tracing import trace
-
-TOO_FAR = 2.0
-"""A tensor may be this many times as far from its parent's as our own quantisation to its type. Importance matrices
-cost up to 1.2 times (1.6 in IQ2_XXS with weights spread over six orders of magnitude); see docs/validation.md."""
-
-LOST_EMBEDDINGS = 0.01
-"""The share of rows of an embedding that may be others: makers repair tokens that were never trained."""
 
 MAY_LACK = ("rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight", "output.weight")
 """Made by some converters and not by others, or the embedding once more."""
@@ -50,14 +44,14 @@ def check_tensors(trial: Trial) -> None:
         parent = _comparable(trial)
         found = _surveyed(trial, parent)
         findings = _findings(trial, found, parent)
-        value = _value(found, findings, parent)
+        value, limits = _value(found, findings, parent), vars(trial.limits.tensors) if parent else None
         failures = [finding for finding in findings if finding.is_failure]
         if failures:
-            check.fail(_said(failures), value, code=failures[0].code)
+            check.fail(_said(failures), value, limits, code=failures[0].code)
         elif findings:
-            check.warn(_said(findings), value)
+            check.warn(_said(findings), value, limits)
         else:
-            check.pass_(_healthy(found, parent), value)
+            check.pass_(_healthy(found, parent), value, limits)
 
 
 def _comparable(trial: Trial) -> ParentTensors | None:
@@ -85,7 +79,7 @@ def _findings(trial: Trial, found: Survey, parent: ParentTensors | None) -> list
     findings = [_not_finite(line) for line in found.lines if not line.is_finite]
     if parent is not None and trial.reference is not None and trial.reference.relation == "quantized":
         findings += _absent(found, parent)
-        findings += [finding for line in found.lines if (finding := _far(line, parent))]
+        findings += [finding for line in found.lines if (finding := _far(line, parent, trial.limits.tensors))]
         return _traced(trial, findings, parent) or _not_ours(trial, found)
     zero = [line.entry.name for line in found.lines if line.is_all_zero]
     return findings + [Finding("tensor-zero", name, "nothing but zeros", is_failure=False) for name in zero]
@@ -112,7 +106,7 @@ def _absent(found: Survey, parent: ParentTensors) -> list[Finding]:
     ]
 
 
-def _far(line: Line, parent: ParentTensors) -> Finding | None:
+def _far(line: Line, parent: ParentTensors, limits: TensorLimits) -> Finding | None:
     """What is wrong with the values of a tensor, None if it is what its type makes of the parent's."""
     apart, name = line.difference, line.entry.name
     if apart is None or not line.is_finite or (not parent.is_gguf and line.entry.dtype not in FLOATS):
@@ -122,13 +116,15 @@ def _far(line: Line, parent: ParentTensors) -> Finding | None:
     if apart.n_lost_rows:
         share = apart.n_lost_rows / max(1, line.found.n_rows)
         what = f"{apart.n_lost_rows:,} of {line.found.n_rows:,} rows are not the parent's"
-        return Finding("rows-lost", name, what, not (name in EMBEDDINGS and share <= LOST_EMBEDDINGS))
+        return Finding(
+            "rows-lost", name, what, not (name in EMBEDDINGS and share <= limits.lost_embedding_rows_pass)
+        )
     if apart.n_strays:
         blocks = "a block holds" if apart.n_strays == 1 else f"{apart.n_strays:,} blocks hold"
         what = f"{blocks} what quantising the parent's does not give; all else is as it should be"
         return Finding("values-stray", name, what)
     ratio = apart.ratio
-    if ratio is not None and ratio > TOO_FAR and parent.is_gguf:
+    if ratio is not None and ratio > limits.ratio_fail and parent.is_gguf:
         what = f"{ratio:.1f} times as far from the parent's as {line.entry.dtype} costs"
         return Finding("tensor-too-far", name, what)
     return None
@@ -144,7 +140,7 @@ def _not_ours(trial: Trial, found: Survey) -> list[Finding]:
         return [
             Finding("not-reproduced", "its tensors", f"{1 - share:.2%} of the bytes are not what we make")
         ]
-    if share < AS_OURS:
+    if share < trial.limits.tensors.as_ours_pass:
         what = f"{share:.1%} of the bytes are those of a plain quantisation of this parent"
         return [
             Finding("not-plain", "its tensors", f"only {what}: it was made of another, or otherwise", False)
