@@ -12,6 +12,7 @@ from conversion.imatrices import open_stored_imatrix
 from conversion.joining import is_adapter, merged_with, plan_own_gguf
 from conversion.naming import NamingError
 from conversion.naming.checkpoints import CheckpointPlan, plan_checkpoint
+from conversion.naming.joint import one_reading
 from conversion.naming.plan import SIDE_FILES, Wish
 from conversion.naming.planning import plan_from
 from conversion.naming.slabs import FilePlan
@@ -106,12 +107,7 @@ def plan_conversions(
         plan, weights = _planned(store, commit, stored, home, choice, is_dry_run=is_dry_run)
         plans.append(plan)
         readings.append(weights)
-    if any(weights.entries.keys() != readings[0].entries.keys() for weights in readings):
-        raise NamingError(
-            "other-reading",
-            "one of the types is made of packed weights, another of unpacked ones: make them apart.",
-        )
-    return plans, readings[-1]
+    return plans, one_reading(readings)
 
 
 def plan_whole_checkpoint(store: BlobStore, commit: Commit, choice: Choice, folder: Path) -> CheckpointPlan:

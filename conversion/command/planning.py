@@ -12,6 +12,7 @@ from conversion.formats.source import FileSource
 from conversion.formats.weights import Weights
 from conversion.naming.base import NamingError
 from conversion.naming.file_types import file_type_by_name
+from conversion.naming.joint import one_reading
 from conversion.naming.overrides import Overrides, check_type, parse_tensor_types
 from conversion.naming.settling import Plan, Wish
 
@@ -61,14 +62,16 @@ def planned(options: argparse.Namespace, source: LocalSource) -> Iterator[Job]:
             if name.lower() not in SAFETENSORS:
                 file_type_by_name(name)
         wish = _wish(options, at_end)
-        weights, made = source.weights, []
+        readings: list[Weights] = []
+        made: list[Made] = []
         for name in options.types:
             if name.lower() in SAFETENSORS:
                 weights, one = _safetensors(options, source, name.lower())
             else:
                 weights, one = _gguf(options, source, name, wish)
+            readings.append(weights)
             made.append(one)
-        job = Job(weights, tuple(made))
+        job = Job(one_reading(readings), tuple(made))
         _check_free(job, replace=options.force or options.dry_run)
         yield job
 

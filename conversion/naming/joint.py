@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from conversion.formats.weights import Weights
+from conversion.naming.base import NamingError
 from conversion.naming.slabs import (
     N_THREADS,
     SLAB_ELEMENTS,
@@ -29,6 +30,16 @@ class Part:
 
     file: int
     piece: Piece
+
+
+def one_reading(readings: Sequence[Weights]) -> Weights:
+    """The weights that all files of a job are filled from. NamingError `other-reading` where they are not the same."""
+    if any(weights.entries.keys() != readings[0].entries.keys() for weights in readings):
+        raise NamingError(
+            "other-reading",
+            "one of the types is made of packed weights, another of unpacked ones: make them apart.",
+        )
+    return readings[-1]
 
 
 def joint_pieces(
