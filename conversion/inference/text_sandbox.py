@@ -100,9 +100,11 @@ def _of_the_template(error: EngineError, cpu_seconds: float) -> EngineError:
     """
     signal, said = error.facts.get("signal"), str(error.facts.get("said") or error.message)
     if signal == "SIGPROF" or error.code == "engine-timeout":
-        return EngineError("template-loops", f"it does not end within {cpu_seconds:g} seconds of CPU time")
+        return EngineError("template-loops", f"it was stopped after {cpu_seconds:g} seconds of CPU time")
     if error.code == "engine-out-of-memory" or "bad_alloc" in said:
-        return EngineError("template-too-large", "it takes more memory than a template may")
+        return EngineError(
+            "template-too-large", "it was stopped where it wanted more memory than a template may have"
+        )
     if signal == "SIGABRT":
         return EngineError("template-refuses", said.rsplit("Error: ", maxsplit=1)[-1])
     if error.code == "engine-crashed":

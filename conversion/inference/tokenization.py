@@ -89,7 +89,7 @@ def _open(engine: str, name: str, who: str, path: Path, stack: ExitStack) -> Voi
 
 @dataclass(frozen=True)
 class Disagreement:
-    """Texts on which two tokenizers differ, with the first of them in words."""
+    """Texts on which two tokenizers differ, with the shortest of them in words."""
 
     n_texts: int
     n_differing: int
@@ -107,7 +107,7 @@ def compare(ours: Voice, theirs: Voice, texts: Sequence[str], *, parse: bool = F
     differing = [pair for pair in pairs if pair[1] != pair[2]]
     if ours.is_library != theirs.is_library:
         differing = _not_for_a_first_space(differing, theirs if ours.is_library else ours)
-    words = _in_words(*differing[0], ours, theirs) if differing else ""
+    words = _in_words(*_shortest(differing), ours, theirs) if differing else ""
     return Disagreement(len(forms), len(differing), words)
 
 
@@ -124,8 +124,13 @@ def compare_known(ours: Voice, known: Mapping[str, Sequence[int]], texts: Sequen
     asked = [text for text in texts if text in known and is_plain(text)]
     pairs = zip(asked, ours.encode(asked), (list(known[text]) for text in asked), strict=True)
     differing = [pair for pair in pairs if pair[1] != pair[2]]
-    words = _in_words(*differing[0], ours, None) if differing else ""
+    words = _in_words(*_shortest(differing), ours, None) if differing else ""
     return Disagreement(len(asked), len(differing), words)
+
+
+def _shortest(differing: Sequence[Pair]) -> Pair:
+    """The one in which a person sees the difference at once."""
+    return min(differing, key=lambda pair: len(pair[0]))
 
 
 def is_plain(text: str) -> bool:
@@ -162,9 +167,17 @@ def _token(ids: Sequence[int], at: int, voice: Voice) -> str:
     if at >= len(ids):
         return "missing"
     try:
-        return f"{ids[at]} ({shown(voice.sandbox.decode([[ids[at]]])[0])})"
+        return f"{ids[at]} ({shown(_piece(ids, at, voice))})"
     except EngineError:
         return str(ids[at])
+
+
+def _piece(ids: Sequence[int], at: int, voice: Voice) -> str:
+    """What a token adds to the text, after the one before it: at the beginning libraries leave out its space."""
+    if at == 0:
+        return voice.sandbox.decode([[ids[0]]])[0]
+    before, both = voice.sandbox.decode([[ids[at - 1]], [ids[at - 1], ids[at]]])
+    return both.removeprefix(before)
 
 
 def shown(text: str) -> str:
