@@ -21,7 +21,8 @@ from django.views.decorators.http import require_POST
 
 from conversion.cases import Case, case_in
 from conversion.inference.engine import EngineError
-from conversion.inference.sandbox import Sandbox, limits_for
+from conversion.inference.provisions import limits_for
+from conversion.inference.sandbox import Sandbox
 from conversion.inference.speaking import Ending, Wish, speak
 from conversion.workplace import work_folder
 from mirror.blobs.store import StoreError

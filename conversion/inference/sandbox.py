@@ -5,7 +5,6 @@ the name of the signal, a time-out, too long an answer (conversation.py). The ch
 process group, no terminal, and what confine.py takes from it; probe.py tries whether that holds.
 """
 
-import fcntl
 import math
 import mmap
 import os
@@ -15,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn, Self, cast
@@ -23,12 +22,12 @@ from typing import Any, NoReturn, Self, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from conversion.inference.confine import GIB, MIB, Limits
+from conversion.inference.confine import MIB, Limits
 from conversion.inference.conversation import Answer, Conversation, HungUp, TooLate, printable
 from conversion.inference.engine import NEEDS_SCRATCH, EngineError, EngineReport, Facts
 from conversion.inference.onnx_inputs import Feed
 from conversion.inference.passes import Passage, Passes, Streaming
-from conversion.inference.subjects import SHARD
+from conversion.inference.provisions import limits_for, needed_files, sealed_file, size_of
 
 CHILD = Path(__file__).with_name("child.py")
 SHARED_BYTES = 8 * MIB
@@ -45,29 +44,7 @@ MAX_VOCABULARY, MAX_CONTEXT = 2**24, 2**31 - 1
 _OF_THE_MACHINE = {"SIGXCPU": "engine-timeout", "SIGKILL": "engine-out-of-memory"}
 """Signals that say that a limit was reached, or that the kernel was out of memory."""
 
-
 Rows = NDArray[np.float32]
-
-
-def limits_for(size_bytes: int, engine: str = "llama.cpp") -> Limits:
-    """What judging a file of this size may take: its memory and time on a slow, busy machine."""
-    is_torch = engine.startswith("transformers")
-    base = 16 * GIB if is_torch else 2 * GIB  # torch maps several GB that it never touches
-    seconds = 600 + size_bytes // (2 * MIB)
-    return Limits(base + size_bytes * (4 if is_torch else 2), int(seconds), float(seconds))
-
-
-def _sealed_file(size_bytes: int) -> int:
-    """A descriptor of `size_bytes` zeros that can neither grow nor shrink where the kernel can seal it."""
-    if not hasattr(os, "memfd_create"):
-        with tempfile.TemporaryFile() as file:
-            descriptor = os.dup(file.fileno())
-        os.ftruncate(descriptor, size_bytes)
-        return descriptor
-    descriptor = os.memfd_create("holdfast", os.MFD_ALLOW_SEALING | os.MFD_CLOEXEC)
-    os.ftruncate(descriptor, size_bytes)
-    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL)
-    return descriptor
 
 
 class Sandbox:
@@ -92,7 +69,7 @@ class Sandbox:
         self.path, self._shared_bytes, self._observe = path, shared_bytes, observe
         self._beside = tuple(beside)
         self.streaming, self._passes = streaming, Passes(streaming)
-        self.limits = limits or limits_for(sum(map(_size_of, (path, *beside))), engine)
+        self.limits = limits or limits_for(sum(map(size_of, (path, *beside))), engine)
         self._deadline = time.monotonic() + START_SECONDS
         self._scratch = (
             tempfile.TemporaryDirectory(prefix="holdfast-engine-") if engine in NEEDS_SCRATCH else None
@@ -111,11 +88,9 @@ class Sandbox:
         )
         started = time.monotonic()
         self._deadline = started + self.limits.wall_seconds
-        path, limits = self.path.resolve(), asdict(self.limits)
-        files, resident = (
-            list(map(str, [*needed_files(path), *(one.resolve() for one in self._beside)])),
-            self.streaming.resident_bytes if self.streaming else 0,
-        )
+        path, resident = self.path.resolve(), self.streaming.resident_bytes if self.streaming else 0
+        files = list(map(str, [*needed_files(path), *(one.resolve() for one in self._beside)]))
+        limits = asdict(replace(self.limits, n_threads=self.limits.n_threads + threads))
         # Asked before the file is opened, so that no file can make the engine lie about it.
         confined = self._ask(
             do="confine", files=files, limits=limits, observe=self._observe, resident=resident
@@ -127,7 +102,7 @@ class Sandbox:
             raise EngineError("load-refused", f"a vocabulary of {self.facts.n_vocab} tokens is too large")
 
     def _start_process(self) -> None:
-        shared, self._stderr = _sealed_file(self._shared_bytes), _sealed_file(MAX_STDERR_BYTES)
+        shared, self._stderr = sealed_file(self._shared_bytes), sealed_file(MAX_STDERR_BYTES)
         self._shared = mmap.mmap(shared, self._shared_bytes, prot=mmap.PROT_READ)
         requests, to_child = os.pipe()
         from_child, answers = os.pipe()
@@ -324,22 +299,6 @@ class Sandbox:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _size_of(path: Path) -> int:
-    if path.is_dir():
-        return sum(file.stat().st_size for file in path.iterdir() if file.is_file())
-    return path.stat().st_size
-
-
-def needed_files(path: Path) -> list[Path]:
-    """Everything of the artifact: the path itself, all shards of a split GGUF, what the links in a folder point to."""
-    if path.is_dir():
-        targets = (file.resolve() for file in path.iterdir() if file.is_symlink())
-        return [path, *sorted({file for file in targets if file.is_file()})]
-    if found := SHARD.fullmatch(path.name):
-        return sorted(path.parent.glob(f"{found[1]}-*-of-*{found[2]}"))
-    return [path]
 
 
 def _signal_name(number: int) -> str:

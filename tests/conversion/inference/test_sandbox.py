@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from conversion.inference.engine import EngineError
-from conversion.inference.sandbox import Sandbox, limits_for
-from tests.conversion.inference.ggufs import with_metadata
+from conversion.inference.provisions import limits_for, needed_files, size_of
+from conversion.inference.sandbox import Sandbox
+from tests.conversion.inference.ggufs import BASE, with_metadata
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -141,4 +142,37 @@ def test_the_child_inherits_no_environment(converted, monkeypatch):
 
 def test_the_isolation_that_was_granted_is_told(converted):
     with Sandbox("llama.cpp", converted("Q8_0")) as model:
-        assert model.isolation.keys() == {"network", "user", "limits", "capabilities", "files", "system calls"}
+        assert model.isolation.keys() == {
+            "network",
+            "user",
+            "limits",
+            "capabilities",
+            "files",
+            "system calls",
+        }
+
+
+def test_a_child_is_given_all_shards_and_what_links_point_to_and_nothing_beside_them(tmp_path):
+    (tmp_path / "blobs").mkdir()
+    names = ["model-00001-of-00002.gguf", "model-00002-of-00002.gguf", "other-00001-of-00002.gguf", "secret"]
+    for name in names:
+        (tmp_path / name).write_bytes(b"12345")
+    first, second = tmp_path / names[0], tmp_path / names[1]
+    assert needed_files(first) == [first, second]
+    assert size_of(first) == 10
+    blob, folder = tmp_path / "blobs" / "abc", tmp_path / "checkpoint"
+    blob.write_bytes(b"123")
+    folder.mkdir()
+    (folder / "model.safetensors").symlink_to("../blobs/abc")
+    assert needed_files(folder) == [folder, blob]
+    assert size_of(folder) == 3
+
+
+def test_a_checkpoint_of_links_is_read_through_its_own_view(tmp_path):
+    (tmp_path / "blobs").mkdir()
+    (tmp_path / "snapshot").mkdir()
+    (tmp_path / "blobs" / "abc").write_bytes((BASE / "tokenizer.model").read_bytes())
+    (tmp_path / "snapshot" / "tokenizer.model").symlink_to("../blobs/abc")
+    with Sandbox("probe", tmp_path / "snapshot") as child:
+        assert "got" in child.attempt("read", str(tmp_path / "snapshot" / "tokenizer.model"))
+        assert "refused" in child.attempt("read", str(tmp_path / "blobs"))
