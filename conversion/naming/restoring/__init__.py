@@ -70,16 +70,24 @@ def restored(weights: GgufWeights) -> Restored:
 
 
 def _check_complete(held: Held, names: Mapping[str, str]) -> None:
-    """A loader would fill with chance what is missing."""
+    """Every layer has the weights that are named, and the same biases: a loader makes up what is missing."""
     n_layers = held.count("block_count")
     check_layers(n_layers)
-    for stem in names:
-        for layer in range(n_layers if "{}" in stem else 1):
-            name = f"{stem.replace('{}', str(layer))}.weight"
-            if stem not in MAY_LACK and not held.has(name):
-                raise NamingError(
-                    "tensor-not-restored", f"there is no tensor {name[:200]!r}; GGUF's names are kept."
-                )
+    of_layers: dict[int, set[str]] = {layer: set() for layer in range(n_layers)}
+    at_top = set()
+    for name in held.shapes:
+        if match := _STEM.fullmatch(name):
+            of_layers.setdefault(int(match[1]), set()).add(f"blk.{{}}.{match[2]}")
+        else:
+            at_top.add(name)
+    found = set.union(*of_layers.values())
+    wanted = {f"{stem}.weight" for stem in names if stem not in MAY_LACK} | found
+    for layer, here in of_layers.items():
+        if missing := wanted - here - at_top:
+            name = min(missing).replace("{}", str(layer))
+            raise NamingError(
+                "tensor-not-restored", f"there is no tensor {name[:200]!r}; GGUF's names are kept."
+            )
 
 
 def _shapes(held: Held, names: Mapping[str, str], shape_of: ShapeOf) -> dict[str, tuple[int, ...]]:

@@ -58,8 +58,10 @@ def _complete(rule: Any) -> Any:
     return {key: _complete(value) for key, value in rule.items()}
 
 
-def _post_processor(tokens: list[str], settings: dict[str, Any]) -> dict[str, Any]:
-    """Nothing around a text, or the first and last token that `settings` says are put there."""
+def _post_processor(tokens: list[str], settings: dict[str, Any]) -> dict[str, Any] | None:
+    """What puts the first and last token that `settings` names around a text; None where GGUF says nothing of it."""
+    if not {"add_bos_token", "add_eos_token"} & settings.keys():
+        return None
     plain = BYTE_LEVEL | {"use_regex": True}
     first, last = (
         [settings[f"{kind}_token"]]

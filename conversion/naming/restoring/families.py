@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from conversion.naming.restoring import gemma, gpt2, llama, qwen
+from conversion.naming.restoring import gemma, gpt2, like_llama, llama, older, qwen
 from conversion.naming.restoring.held import Held
 
 Shape = tuple[int, ...]
@@ -32,5 +32,12 @@ RESTORERS: dict[str, Restorer] = {
     "gemma": Restorer(lambda held: llama.NAMES, gemma.gemma),
     "gemma2": Restorer(lambda held: gemma.GEMMA2_NAMES, gemma.gemma2),
     "gemma3": Restorer(lambda held: gemma.GEMMA3_NAMES, gemma.gemma3),
+    "smollm3": Restorer(lambda held: llama.NAMES, like_llama.smollm3),
+    "granite": Restorer(lambda held: llama.NAMES, like_llama.granite),
+    "olmo2": Restorer(lambda held: like_llama.OLMO2_NAMES, like_llama.olmo2),
+    "stablelm": Restorer(lambda held: llama.NAMES, like_llama.stablelm),
+    "phi3": Restorer(lambda held: like_llama.PHI3_NAMES, like_llama.phi3),
+    "gptneox": Restorer(lambda held: older.GPT_NEOX_NAMES, older.gpt_neox),
+    "falcon": Restorer(older.falcon_names, older.falcon),
     "gpt2": Restorer(lambda held: gpt2.NAMES, gpt2.config, gpt2.shape),
 }

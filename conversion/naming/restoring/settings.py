@@ -43,12 +43,18 @@ def decoder_config(held: Held, architecture: str, model_type: str, **more: Any) 
         "num_key_value_heads": held.count("attention.head_count_kv", n_heads),
         "head_dim": held.own("attention.key_length"),
         "max_position_embeddings": held.count("context_length"),
-        "rms_norm_eps": held.number("attention.layer_norm_rms_epsilon", 1e-6),
+        "rms_norm_eps": _epsilon(held),
         "vocab_size": vocab_size(held),
         "tie_word_embeddings": not held.has("output.weight"),
     }
     settings |= rope(held) | more | special_ids(held)
     return {key: value for key, value in settings.items() if value is not None}
+
+
+def _epsilon(held: Held) -> float | None:
+    """Of RMS norms; None for a family that has none."""
+    key = "attention.layer_norm_rms_epsilon"
+    return None if held.own(key) is None else held.number(key, 0.0)
 
 
 def vocab_size(held: Held) -> int:

@@ -23,6 +23,8 @@ from tests.fixtures.converted.record import describe
 FAMILY = (
     "llama-2-tiny", "llama-3-tiny", "llama-json-tiny", "mistral-linear-tiny", "mistral-nemo-tiny", "mixtral-tiny",
     "qwen2-tiny", "qwen2-yarn-tiny", "qwen2-moe-tiny", "qwen3-tiny", "qwen3-moe-tiny", "gemma2-tiny", "gpt2-tiny",
+    "smollm3-tiny", "granite-tiny", "olmo2-tiny", "olmo3-tiny", "stablelm-tiny", "phi3-tiny", "phi3-long-tiny",
+    "phi3-longer-tiny", "phi4-tiny", "gpt-neox-tiny", "falcon-7b-tiny", "falcon-40b-tiny",
 )  # fmt: skip
 
 
