@@ -39,7 +39,7 @@ N_TOKENS = 4096
 FLOPS_PER_SECOND = 25e9
 """Of one thread; 36e9 was measured in F32 on an EPYC of 2024. A slow machine takes longer, and is not cut short."""
 
-MAX_VALUE = 2**31
+MAX_EXPERTS_USED = 64
 
 
 @dataclass(frozen=True)
@@ -172,12 +172,19 @@ def streaming_of(weights: GgufWeights, memory_bytes: int) -> Streaming | None:
 
 
 def bytes_of_token(weights: GgufWeights) -> int:
-    """What a token costs while a window is computed: its logits twice, its state, its share of attention and cache."""
-    heads, layers = _number(weights, "attention.head_count"), _number(weights, "block_count")
-    width, experts = _number(weights, "embedding_length"), max(1, _number(weights, "expert_used_count"))
-    inner = max(
-        _number(weights, "feed_forward_length"), _number(weights, "expert_feed_forward_length") * experts
-    )
+    """What a token costs while a window is computed: its logits twice, its state, its share of attention and cache.
+
+    A header may claim anything: no number counts for more than the largest dimension of a tensor in the file.
+    """
+    widest = max((max(entry.shape) for entry in weights.entries.values()), default=0)
+
+    def number(key: str) -> int:
+        return min(widest, _number(weights, key))
+
+    experts = min(max(1, number("expert_used_count")), MAX_EXPERTS_USED)
+    inner = max(number("feed_forward_length"), number("expert_feed_forward_length") * experts)
+    width, heads = number("embedding_length"), number("attention.head_count")
+    layers = min(len(weights.entries), _number(weights, "block_count"))
     values = 2 * _n_vocab(weights) + 16 * width + 4 * inner + 2 * WINDOW_TOKENS * heads
     return 4 * values + 2 * 2 * layers * width
 
@@ -194,8 +201,7 @@ def _n_vocab(weights: GgufWeights) -> int:
 def _number(weights: GgufWeights, key: str) -> int:
     """The largest where there is one a layer; 0 where there is none, or nothing that can be meant."""
     value: Any = weights.header.get(f"{weights.header.get('general.architecture', '')}.{key}", 0)
-    numbers = [one for one in (value if isinstance(value, list) else [value]) if type(one) is int]
-    return min(MAX_VALUE, max(0, *numbers)) if len(numbers) > 1 else min(MAX_VALUE, max(0, sum(numbers)))
+    return max([0, *(one for one in (value if isinstance(value, list) else [value]) if type(one) is int)])
 
 
 def _seconds(models: list[Model], threads: int) -> float:
