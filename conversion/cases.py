@@ -20,6 +20,9 @@ MOST_FOLDER_FILES = 1000
 """Of a checkpoint that is judged as a folder: more would be a data set."""
 
 
+CONFIGS = frozenset({"config.json", "adapter_config.json", "modules.json"})
+
+
 class CaseRefused(Exception):
     """It cannot be judged as it lies; `code` is stable, the message names the file."""
 
@@ -56,8 +59,10 @@ class Case:
 
     @property
     def is_folder(self) -> bool:
-        """Whether a config beside the weights says how to read them."""
-        return not self.path.endswith(".gguf")
+        """Whether a config beside the weights says how to read them. GGUF and ONNX say it themselves."""
+        if self.path.endswith((".gguf", ".onnx")):
+            return False
+        return self.artifact is not None or not CONFIGS.isdisjoint(self.files)
 
     @property
     def size_bytes(self) -> int:
@@ -157,10 +162,14 @@ def _file_case(commit: Commit, path: str, parent: Commit | None) -> Case | None:
 
 
 def _parts_of(path: str, files: Mapping[str, File]) -> dict[str, File]:
-    """A GGUF with its other shards; of anything else its whole folder, since a config says how to read it."""
+    """A GGUF with its other shards, an ONNX file with all but other networks, since its weights may lie beside it; of
+    anything else its whole folder, since a config says how to read it.
+    """
     above = PurePosixPath(path).parent
     beside = {one: file for one, file in files.items() if PurePosixPath(one).parent == above}
     if path.endswith(".gguf"):
         model = SHARD.sub("", path)
         beside = {one: file for one, file in beside.items() if SHARD.sub("", one) == model}
+    if path.endswith(".onnx"):
+        beside = {one: file for one, file in beside.items() if one == path or not one.endswith(".onnx")}
     return {PurePosixPath(one).name: file for one, file in beside.items()}

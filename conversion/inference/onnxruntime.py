@@ -7,7 +7,7 @@ shape inference look at the file first.
 """
 
 import importlib.metadata
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from conversion.formats.onnx import read_model
+from conversion.formats.onnx import OnnxTensor, read_model
 from conversion.formats.source import FileSource
 from conversion.inference.engine import EngineError, EngineReport, Facts
 from conversion.inference.onnx_inputs import NUMPY_DTYPES, Feed, values_of
@@ -49,7 +49,8 @@ class OnnxRuntime:
 
     def load(self, path: str) -> "OnnxSession":
         """The network in the ONNX file at `path`. Raises EngineError in the runtime's own words."""
-        note = self._check(path)
+        outside = _weights_outside(Path(path))
+        note = self._check(path, outside)
         runtime = self.onnxruntime
         options = runtime.SessionOptions()
         options.intra_op_num_threads = self.threads
@@ -58,7 +59,6 @@ class OnnxRuntime:
         options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_BASIC
         options.enable_cpu_mem_arena = options.enable_mem_pattern = False
         options.log_severity_level = SEVERITY_FATAL
-        outside = _weights_outside(Path(path))
         values = [runtime.OrtValue.ortvalue_from_numpy(array) for array in outside.values()]
         options.add_external_initializers(list(outside), values)
         try:
@@ -67,7 +67,7 @@ class OnnxRuntime:
             raise _refused("load-refused", "ONNX Runtime refused to load it", error) from error
         return OnnxSession(session, note, values)
 
-    def _check(self, path: str) -> str:
+    def _check(self, path: str, outside: Collection[str]) -> str:
         """What the checker found, in words for the report. EngineError `load-refused`: the file is not valid ONNX.
 
         A type or shape that its inference cannot settle is only said: strict inference knows less than runtimes do.
@@ -75,12 +75,31 @@ class OnnxRuntime:
         if self.checker is None:
             return "not checked by onnx, which is not installed"
         try:
-            self.checker.check_model(path, full_check=True)
+            self.checker.check_model(_graph_alone(path, outside) if outside else path, full_check=True)
         except self.checker.ValidationError as error:
             raise _refused("load-refused", "onnx's checker refused it", error) from error
         except Exception as error:  # InferenceError, and whatever comes of domains that onnx does not know
             return f"onnx's shape inference: {str(error)[:200]}"
         return "valid by onnx's checker"
+
+
+def _graph_alone(path: str, outside: Collection[str]) -> Any:
+    """The model with inputs in place of its weights outside.
+
+    Where those lie our own reader has checked; the checker would refuse hard links, which is how blobs are placed.
+    """
+    import onnx
+
+    model = onnx.load(path, load_external_data=False)
+    main = model.graph
+    named = {one.name for one in main.input}
+    for one in main.initializer:
+        if one.name in outside and one.name not in named:
+            main.input.append(onnx.helper.make_tensor_value_info(one.name, one.data_type, one.dims))
+    kept = [one for one in main.initializer if one.name not in outside]
+    del main.initializer[:]
+    main.initializer.extend(kept)
+    return model
 
 
 def _weights_outside(path: Path) -> dict[str, NDArray[Any]]:
@@ -89,29 +108,25 @@ def _weights_outside(path: Path) -> dict[str, NDArray[Any]]:
     Asked to open them itself, the runtime looks for their real path in /proc, which the sandbox does not show.
     """
     with FileSource(path) as source:
-        model = read_model(source)
-    found = {}
-    for name, tensor in model.tensors.items():
-        if not tensor.location:
-            continue
-        if tensor.dtype not in NUMPY_DTYPES:
-            raise EngineError(
-                "unsupported-architecture",
-                f"weights of {tensor.dtype} in another file are not given to the engine",
-            )
-        file, dtype = path.parent / tensor.location, np.dtype(NUMPY_DTYPES[tensor.dtype])
-        found[name] = (
-            np.memmap(file, dtype, "r", tensor.start, tensor.shape)
-            if tensor.n_elements
-            else np.empty(tensor.shape, dtype)
-        )
-    return found
+        tensors = read_model(source).tensors.values()
+    return {one.name: _mapped(path.parent, one) for one in tensors if one.location and not one.is_inner}
+
+
+def _mapped(folder: Path, tensor: OnnxTensor) -> NDArray[Any]:
+    if tensor.dtype not in NUMPY_DTYPES:
+        what = f"weights of {tensor.dtype} in another file are not given to the engine"
+        raise EngineError("unsupported-architecture", what)
+    dtype = np.dtype(NUMPY_DTYPES[tensor.dtype])
+    if not tensor.n_elements:
+        return np.empty(tensor.shape, dtype)
+    return np.memmap(folder / tensor.location, dtype, "r", tensor.start, tensor.shape)
 
 
 def _checker() -> Any:
     if find_spec("onnx") is None:
         return None
     import onnx.checker
+    import onnx.helper
     import onnx.shape_inference
 
     return onnx.checker

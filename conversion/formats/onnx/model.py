@@ -15,7 +15,7 @@ way to it.
 """
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from conversion.formats.errors import HeaderError, quoted
@@ -213,7 +213,7 @@ class _Reader:
             raise HeaderError("onnx-duplicate", "there are two of this name", f"tensor {quoted(name)}")
         if len(tensors) == MAX_TENSORS:
             raise HeaderError("onnx-tensor-count", f"more than {MAX_TENSORS} tensors, which is the limit")
-        tensors[name] = tensor if not way else _renamed(tensor, name)
+        tensors[name] = tensor if not way else replace(tensor, name=name, is_inner=True)
 
     def _port(self, message: Field, ports: list[Port]) -> None:
         name, kind, shape = "", "", None
@@ -244,9 +244,3 @@ class _Reader:
             if found.number == 2:
                 return self.wire.text(found, "the name of a dimension")
         return ""
-
-
-def _renamed(tensor: OnnxTensor, name: str) -> OnnxTensor:
-    return OnnxTensor(
-        name, tensor.dtype, tensor.shape, tensor.place, tensor.start, tensor.length, tensor.location
-    )

@@ -41,6 +41,7 @@ class OnnxTensor:
     """`length` bytes from `start` of the ONNX file, or of the file `location` beside it.
 
     `place` says how they are stored: raw, floats and doubles are the values as memory has them, varints are not.
+    `is_inner`: it belongs to a graph within the graph.
     """
 
     name: str
@@ -50,6 +51,7 @@ class OnnxTensor:
     start: int
     length: int
     location: str = ""
+    is_inner: bool = False
 
     @property
     def n_elements(self) -> int:

@@ -117,7 +117,8 @@ def test_a_network_that_only_texts_would_move_is_judged_by_its_tensors(tmp_path:
 
 
 def test_weights_beside_the_file_are_read_there_by_both(tmp_path: Path) -> None:
-    (tmp_path / "w.bin").write_bytes(bytes(64) + np.ones((1, 4), np.float32).tobytes())
+    (tmp_path / "blob").write_bytes(bytes(64) + np.ones((1, 4), np.float32).tobytes())
+    (tmp_path / "w.bin").hardlink_to(tmp_path / "blob")
     outside = external(location="w.bin", offset=64, length=16)
     main = graph(
         nodes=[node("Add", ["x", "w"], ["y"])], inputs=[INPUT], outputs=[OUTPUT],
@@ -126,4 +127,5 @@ def test_weights_beside_the_file_are_read_there_by_both(tmp_path: Path) -> None:
     report = judged(tmp_path, model(main))
     assert report.verdict == "loads", report.reason
     assert report.artifact["external_data"] == ["w.bin"]
+    assert "valid by onnx's checker" in report.checks["load"].summary
     assert (tmp_path / "w.bin").stat().st_size == 80
