@@ -22,6 +22,9 @@ FARTHER = 4.0
 """A value is a stray when it is this many times farther off than the worst of ours in its block: the last bit of a
 quantised weight moves it by three times half a step, and changes nothing that can be seen."""
 
+MOST = 0.5
+"""A row of which more blocks are strays is another row: exchanged, or made anew on purpose."""
+
 
 @dataclass(frozen=True)
 class Suspect:
@@ -55,13 +58,14 @@ def _of_chunk(ours: Rows, theirs: Rows) -> list[Suspect]:
 
 
 def count_strays(found: list[Suspect], own: NDArray[np.uint8], dtype: str, noise: float) -> int:
-    """Blocks of the suspects with a stray. `own`: the bytes that our quantisation makes of their parent's rows."""
+    """Blocks with a stray, in suspects that are right otherwise. `own`: our quantisation of their parent's rows."""
     ours, theirs = (np.stack([getattr(one, name) for one in found]) for name in ("ours", "theirs"))
     with np.errstate(all="ignore"):
         apart = _largest(ours - theirs)
         own_apart = _largest(dequantize(own, dtype, theirs.shape[1]) - theirs)
         limit = np.maximum(FARTHER * own_apart, noise * _largest(theirs))
-        return int(np.count_nonzero(apart > limit))
+        strays = np.count_nonzero(apart > limit, axis=1)
+        return int(strays[strays <= MOST * apart.shape[1]].sum())
 
 
 def _largest(rows: Rows) -> Rows:

@@ -113,16 +113,16 @@ def _far(line: Line, parent: ParentTensors, limits: TensorLimits) -> Finding | N
         return None  # a checkpoint's 8-bit values mean something only beside scales that are tensors of their own
     if line.is_all_zero and apart.parent_squares > 0:
         return Finding("tensor-zero", name, "nothing but zeros, but the parent's is not")
+    if apart.n_strays:
+        blocks = "a block holds" if apart.n_strays == 1 else f"{apart.n_strays:,} blocks hold"
+        what = f"{blocks} what quantising the parent's does not give; all else is as it should be"
+        return Finding("values-stray", name, what)
     if apart.n_lost_rows:
         share = apart.n_lost_rows / max(1, line.found.n_rows)
         what = f"{apart.n_lost_rows:,} of {line.found.n_rows:,} rows are not the parent's"
         return Finding(
             "rows-lost", name, what, not (name in EMBEDDINGS and share <= limits.lost_embedding_rows_pass)
         )
-    if apart.n_strays:
-        blocks = "a block holds" if apart.n_strays == 1 else f"{apart.n_strays:,} blocks hold"
-        what = f"{blocks} what quantising the parent's does not give; all else is as it should be"
-        return Finding("values-stray", name, what)
     ratio = apart.ratio
     if ratio is not None and ratio > limits.ratio_fail and parent.is_gguf:
         what = f"{ratio:.1f} times as far from the parent's as {line.entry.dtype} costs"

@@ -42,6 +42,14 @@ def test_the_last_bit_of_a_weight_is_what_another_compiler_may_round(theirs, kin
     assert strays(stored, theirs, kind) == 0
 
 
+def test_a_row_made_anew_is_another_row_and_a_piece_of_noise_is_damage(theirs):
+    stored = quantised_by_us(theirs, "Q8_0")
+    stored[12] = stored[99]
+    assert strays(stored, theirs, "Q8_0") == 0
+    stored[200, 10:60] = 77
+    assert strays(stored, theirs, "Q8_0") == 2
+
+
 def test_the_same_values_have_no_suspects_and_of_others_there_are_few(theirs):
     assert suspects(theirs, theirs) == []
     assert len(suspects(theirs * np.float32(1.01), theirs)) == N_SUSPECTS
