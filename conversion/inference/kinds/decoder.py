@@ -59,6 +59,8 @@ def _open_parent(trial: Trial, reference: Reference, ways: Ways) -> None:
         try:
             trial.report.engines["parent"] = check_engine(reference.engine, trial.threads)
             trial.parent = ways.parent.open(trial, reference.engine) if ways.parent else None
+            if trial.parent is not None and trial.parent.streaming:
+                trial.report.parent["streamed"] = True
         except EngineError as error:
             # Never the artifact's fault, whatever is wrong with the parent.
             code = error.code if error.says_nothing_of_the_file else "parent-not-run"

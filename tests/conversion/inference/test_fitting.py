@@ -35,6 +35,7 @@ def parent(converted):
 def test_an_artifact_that_does_not_fit_is_streamed_and_says_so(converted, parent):
     report = judge(converted("F32"), parent, memory_bytes=STREAMS)
     assert (report.verdict, report.level, report.figures.mean_kld) == ("verified", "", 0)
+    assert report.parent["streamed"]
     assert report.samples == []  # every token would be a read of the whole file
     assert report.checks["load"].summary.startswith("loads, streamed layer by layer: llama")
 
