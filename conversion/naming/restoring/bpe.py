@@ -24,9 +24,10 @@ def files(held: Held, tokens: list[str], types: list[int], settings: dict[str, A
     normalizer, ignores_merges, splitting = rules
     settings["tokenizer_class"] = "PreTrainedTokenizerFast"
     described = {
-        "version": "1.0", "truncation": None, "padding": None, "added_tokens": _added(tokens, types),
+        "version": "1.0", "truncation": None, "padding": None,
+        "added_tokens": added_tokens(tokens, types, (CONTROL, USER_DEFINED)),
         "normalizer": normalizer and {"type": normalizer}, "pre_tokenizer": _complete(splitting),
-        "post_processor": _post_processor(tokens, settings),
+        "post_processor": post_processor(tokens, settings, [BYTE_LEVEL | {"use_regex": True}]),
         "decoder": BYTE_LEVEL | {"add_prefix_space": True, "use_regex": True},
         "model": {
             "type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None,
@@ -38,12 +39,13 @@ def files(held: Held, tokens: list[str], types: list[int], settings: dict[str, A
     return {"tokenizer.json": json.dumps(described, ensure_ascii=False).encode("utf-8", "surrogateescape")}
 
 
-def _added(tokens: list[str], types: list[int]) -> list[dict[str, Any]]:
+def added_tokens(tokens: list[str], types: list[int], kinds: tuple[int, ...]) -> list[dict[str, Any]]:
+    """The tokens of these kinds as tokenizer.json lists what is found in a text before anything else."""
     return [
         {"id": number, "content": text, "single_word": False, "lstrip": False, "rstrip": False, "normalized": False,
-         "special": kind == CONTROL}
+         "special": kind != USER_DEFINED}
         for number, (text, kind) in enumerate(zip(tokens, types, strict=True))
-        if kind in (CONTROL, USER_DEFINED)
+        if kind in kinds
     ]  # fmt: skip
 
 
@@ -58,11 +60,15 @@ def _complete(rule: Any) -> Any:
     return {key: _complete(value) for key, value in rule.items()}
 
 
-def _post_processor(tokens: list[str], settings: dict[str, Any]) -> dict[str, Any] | None:
-    """What puts the first and last token that `settings` names around a text; None where GGUF says nothing of it."""
+def post_processor(
+    tokens: list[str], settings: dict[str, Any], plain: list[dict[str, Any]]
+) -> dict[str, Any] | None:
+    """`plain`, and what puts the first and last token that `settings` names around a text.
+
+    None where there is neither, or where GGUF says nothing of it.
+    """
     if not {"add_bos_token", "add_eos_token"} & settings.keys():
         return None
-    plain = BYTE_LEVEL | {"use_regex": True}
     first, last = (
         [settings[f"{kind}_token"]]
         if settings.get(f"add_{kind}_token") and f"{kind}_token" in settings
@@ -70,7 +76,7 @@ def _post_processor(tokens: list[str], settings: dict[str, Any]) -> dict[str, An
         for kind in ("bos", "eos")
     )
     if not first and not last:
-        return plain
+        return plain[0] if plain else None
 
     def around(sequence: str, type_id: int) -> list[dict[str, Any]]:
         said = [{"Sequence": {"id": sequence, "type_id": type_id}}]
@@ -84,4 +90,4 @@ def _post_processor(tokens: list[str], settings: dict[str, Any]) -> dict[str, An
         "type": "TemplateProcessing", "single": around("A", 0), "pair": around("A", 0) + around("B", 1)[len(first):],
         "special_tokens": special,
     }  # fmt: skip
-    return {"type": "Sequence", "processors": [plain, template]}
+    return {"type": "Sequence", "processors": [*plain, template]} if plain else template

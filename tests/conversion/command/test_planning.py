@@ -37,7 +37,9 @@ def test_a_gguf_of_a_known_architecture_becomes_a_checkpoint_again(checkpoint: P
     assert run(checkpoint, tmp_path / "tiny.gguf", "--to", "F32") == MADE
     out = tmp_path / "out"
     assert run(tmp_path / "tiny.gguf", out, "--to", "safetensors-bf16") == MADE
-    assert listed(out) == ["config.json", "model.safetensors", "tokenizer.model", "tokenizer_config.json"]
+    assert listed(out) == [
+        "config.json", "model.safetensors", "tokenizer.json", "tokenizer.model", "tokenizer_config.json",
+    ]  # fmt: skip
     before, after = open_folder(checkpoint), open_folder(out)
     assert after.metadata == {"format": "pt", TENSOR_NAMES: "transformers"}
     assert before.entries.keys() == after.entries.keys()

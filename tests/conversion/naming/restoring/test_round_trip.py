@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tokenizers import Tokenizer
 
 from conversion.formats.checkpoint import Checkpoint
 from conversion.formats.gguf.weights import GgufWeights, open_gguf
@@ -80,6 +81,8 @@ def test_every_tensor_comes_back_bit_for_bit_and_makes_the_same_gguf(name: str, 
     fixture = Fixture(name)
     before, after = there_and_back(fixture.write(tmp_path), fixture.tensors[0][1], tmp_path)
     assert differing(before, after) == []
+    tokenizer = Tokenizer.from_file(str(tmp_path / "again" / name / "tokenizer.json"))
+    assert tokenizer.encode(fixture.reference["text"]).ids == fixture.reference["ids"]
 
 
 def test_the_sample_family_comes_back(tmp_path: Path) -> None:
