@@ -21,7 +21,7 @@ CONTAINERS = {"tokenizer.json": "tokenizer", "tokenizer.model": "tokenizer"}
 GGUF_ENGINE = "llama.cpp vocabulary"
 SHOWN_CHARACTERS, N_CHANGED_SHOWN = 60, 40
 SPACE_MARK = "\u2581"
-LONGEST_PLAIN_WORD = 60
+LONGEST_PLAIN_WORD, SHORTEST_SHOWN = 60, 8
 _SPECIAL = re.compile(r"<[^ ]+>|\[[A-Z]+\]")
 
 Pair = tuple[str, list[int], list[int]]
@@ -130,7 +130,7 @@ def compare_known(ours: Voice, known: Mapping[str, Sequence[int]], texts: Sequen
 
 def _shortest(differing: Sequence[Pair]) -> Pair:
     """The one in which a person sees the difference at once."""
-    return min(differing, key=lambda pair: len(pair[0]))
+    return min(differing, key=lambda pair: (len(pair[0]) < SHORTEST_SHOWN, len(pair[0])))
 
 
 def is_plain(text: str) -> bool:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from conversion.formats.gguf import read_header, read_value
-from conversion.formats.source import FileSource
+from conversion.formats.gguf import MetadataValue, read_header, read_value
+from conversion.formats.source import ByteSource, FileSource, read_exactly
 
 PREFIX = "tokenizer.ggml."
 TABLES = {"tokens": "piece", "merges": "merge", "scores": "score", "token_type": "type"}
@@ -49,6 +49,35 @@ def read_tables(path: Path) -> Tables:
             for key in (*TABLES, *RULES)
             if PREFIX + key in metadata
         }
+
+
+def is_same_tokenizer(ours: Path, theirs: Path) -> bool:
+    """Whether all that llama.cpp reads of a tokenizer is the same in both GGUFs, to the last byte.
+
+    Then it answers the same for both, whatever it is asked. Chat templates are left out. Raises HeaderError.
+    """
+    with FileSource(ours) as source, FileSource(theirs) as other:
+        here, there = _tokenizer_keys(source), _tokenizer_keys(other)
+        return here.keys() == there.keys() and all(
+            (value.type, value.element_type, value.size_bytes)
+            == (there[key].type, there[key].element_type, there[key].size_bytes)
+            and _raw(source, value) == _raw(other, there[key])
+            for key, value in here.items()
+        )
+
+
+def _tokenizer_keys(source: ByteSource) -> dict[str, MetadataValue]:
+    metadata = read_header(source).metadata
+    return {
+        key: value
+        for key, value in metadata.items()
+        if (key.startswith("tokenizer.") and not key.startswith("tokenizer.chat_template"))
+        or key == "general.architecture"
+    }
+
+
+def _raw(source: ByteSource, value: MetadataValue) -> bytes:
+    return read_exactly(source, value.start, value.size_bytes, code="gguf-truncated", what="a metadata value")
 
 
 def compare_tables(ours: Tables, theirs: Tables) -> list[Difference]:

@@ -5,6 +5,7 @@ awkward strings of strings.py. What the same engine says of a parent's GGUF must
 answer only on plain text, for llama.cpp and the libraries part on stray spaces and control characters in any file.
 """
 
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +29,7 @@ from conversion.inference.tokenization import (
     open_voices,
     round_trip,
 )
-from conversion.inference.tokenizer_tables import compare_tables, read_tables
+from conversion.inference.tokenizer_tables import compare_tables, is_same_tokenizer, read_tables
 
 MAX_AWKWARD_SHARE = 0.25
 """Of the strings that are not plain: more than any two engines that we know differ on, for a sound file."""
@@ -41,12 +42,13 @@ EMBEDDINGS = ("token_embd.weight", "model.embed_tokens.weight")
 
 @dataclass
 class Asked:
-    """What is compared: our containers, the parent's, and the texts."""
+    """What is compared: our container, the parent's, and the texts. `is_copy`: llama.cpp would say the same of both."""
 
     trial: Trial
     findings: Findings
     ours: Voice
-    theirs: list[Voice]
+    theirs: list[Voice] = field(default_factory=list)
+    is_copy: bool = False
     texts: list[str] = field(default_factory=lambda: [*text_lines(), *strings.read_strings()])
 
     @property
@@ -85,10 +87,12 @@ def _find(trial: Trial, stack: ExitStack) -> Findings | None:
         findings.fail("it is to be compared with a parent, and has no tokenizer", "tokenizer-missing")
         return findings
     trial.report.texts |= {strings.NAME: strings.SHA256}
-    asked = Asked(trial, findings, ours[0], _parents_voices(trial, findings, stack))
+    asked = Asked(trial, findings, ours[0])
     _check_rows(asked)
     _check_survival(asked)
-    for voice in asked.theirs:
+    for voice in _parents_voices(asked, stack):
+        trial.report.engines[f"parent's {voice.name}"] = voice.sandbox.report
+        asked.theirs.append(voice)
         _compare_with(asked, voice)
     for voice in ours[1:]:
         _compare_own(asked, voice)
@@ -103,17 +107,21 @@ def _has_tokenizer(trial: Trial) -> bool:
     return header is None or header.get("tokenizer.ggml.model", "none") not in ("no_vocab", "none")
 
 
-def _parents_voices(trial: Trial, findings: Findings, stack: ExitStack) -> list[Voice]:
-    """Every container that the parent holds; whatever is wrong with one is no fault of the artifact."""
-    voices: list[Voice] = []
-    for path in _parents_paths(trial.reference):
+def _parents_voices(asked: Asked, stack: ExitStack) -> Iterator[Voice]:
+    """Every container that the parent holds; whatever is wrong with one is no fault of the artifact.
+
+    A GGUF whose tokenizer is ours to the last byte need not be asked.
+    """
+    for path in _parents_paths(asked.reference):
         try:
-            voices += open_voices(path, "the parent's", stack)
-        except EngineError as error:
-            findings.warn(f"the parent's tokenizer in {path.name} was not read: {error.message}")
-    for voice in voices:
-        trial.report.engines[f"parent's {voice.name}"] = voice.sandbox.report
-    return voices
+            if path.is_file() and not asked.ours.is_library and is_same_tokenizer(asked.ours.path, path):
+                asked.is_copy = True
+                _note(asked, "GGUF", Disagreement(len(asked.texts), 0))
+                asked.findings.approve("its tokenizer is that of the parent's GGUF to the last byte")
+            else:
+                yield from open_voices(path, "the parent's", stack)
+        except (EngineError, HeaderError) as error:
+            asked.findings.warn(f"the parent's tokenizer in {path.name} was not read: {error}")
 
 
 def _parents_paths(reference: Reference | None) -> list[Path]:
@@ -204,13 +212,14 @@ def _compare_own(asked: Asked, voice: Voice) -> None:
 def _compare_stated(asked: Asked) -> None:
     """What is known of the parent without one of its tokenizers in llama.cpp: a recording, and its settings."""
     reference = asked.reference
-    if reference is not None and reference.reading is not None and not asked.theirs:
+    if reference is not None and reference.reading is not None and not asked.theirs and not asked.is_copy:
         known = reference.reading.strings
         plain = compare_known(asked.ours, known, asked.texts)
         _note(asked, "reading", plain)
         _judge_shares(asked, "the parent, as recorded", plain, Disagreement(0, 0))
     folder = _parents_folder(reference)
-    if folder is not None and all(voice.is_library for voice in asked.theirs) and not asked.ours.is_library:
+    asked_llama = asked.is_copy or not all(voice.is_library for voice in asked.theirs)
+    if folder is not None and not asked_llama and not asked.ours.is_library:
         stated = expected_special(folder, asked.ours.vocabulary)
         if stated is not None:
             compare_special(asked.ours.vocabulary, stated, asked.findings)

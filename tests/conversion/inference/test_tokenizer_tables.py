@@ -1,7 +1,7 @@
 import pytest
 
-from conversion.inference.tokenizer_tables import compare_tables, read_tables
-from tests.conversion.inference.vocabularies import tokenizer_folder, vocabulary_gguf
+from conversion.inference.tokenizer_tables import compare_tables, is_same_tokenizer, read_tables
+from tests.conversion.inference.vocabularies import put, swap, tokenizer_folder, vocabulary_gguf
 
 PARENT = {
     "tokens": ["<s>", "a", "b", "[PAD3]"],
@@ -42,6 +42,24 @@ def test_what_a_converter_leaves_unsaid_is_no_difference():
 def test_what_changes_text_comes_first():
     found = compare_tables(PARENT | {"pre": "x", "scores": [0.0] * 4, "merges": ["b b"]}, PARENT)
     assert [one.key for one in found] == ["merges", "scores", "pre"]
+
+
+def test_two_files_have_the_same_tokenizer_if_every_byte_of_it_is(tmp_path):
+    folder = tokenizer_folder(tmp_path / "model", "llama-bpe")
+    changes = {
+        "itself": lambda metadata: None,
+        "another template": put("tokenizer.chat_template", "x"),
+        "two pieces": swap("tokenizer.ggml.tokens", 300, 301),
+        "eos": put("tokenizer.ggml.eos_token_id", 1),
+        "another key": put("tokenizer.ggml.add_space_prefix", False),
+        "architecture": put("general.architecture", "qwen2"),
+    }
+    paths = {
+        name: vocabulary_gguf(tmp_path / f"{name}.gguf", folder, "llama-bpe", change, rows=rows)
+        for rows, (name, change) in enumerate(changes.items(), 1)
+    }
+    same = [name for name, path in paths.items() if is_same_tokenizer(path, paths["itself"])]
+    assert same == ["itself", "another template"]
 
 
 def test_the_tables_of_a_file_are_read_whole(tmp_path):

@@ -34,7 +34,7 @@ def bpe(tmp_path_factory):
     return folder, vocabulary_gguf(home / "model.gguf", folder, "llama-bpe")
 
 
-@pytest.mark.parametrize("name", ["llama-bpe", "byte_fallback", "sentencepiece", "wordpiece", "unigram"])
+@pytest.mark.parametrize("name", ["llama-bpe", "byte_fallback", "wordpiece", "unigram"])
 def test_a_gguf_that_we_make_has_the_ids_of_its_parents_own_files(tmp_path, name):
     folder = tokenizer_folder(tmp_path / "model", name)
     found = check(vocabulary_gguf(tmp_path / "a.gguf", folder, name), Reference("transformers", folder))
@@ -54,6 +54,7 @@ def test_beside_the_parents_gguf_everything_is_equal_and_both_engines_render_the
     assert found.value["chat_templates"] == {
         "default": {"rendered": 6, "refuses": {}, "llama.cpp": "the same"}
     }
+    assert "its tokenizer is that of the parent's GGUF to the last byte" in found.summary
     assert "both engines render the chat template alike in 5 conversations" in found.summary
 
 
