@@ -84,7 +84,7 @@ def _answer(request: HttpRequest) -> HttpResponseBase:
 
 
 def _read_question(request: HttpRequest) -> dict[str, Any]:
-    if len(request.body) > MAX_QUESTION_BYTES:
+    if int(request.META.get("CONTENT_LENGTH") or 0) > MAX_QUESTION_BYTES:
         raise Refused(413, "bad-question", f"A question has at most {MAX_QUESTION_BYTES} bytes.")
     if request.content_type != "application/json":
         return request.POST.dict()

@@ -148,14 +148,16 @@ def _holds_digest(digest: str) -> Q:
 
 
 def with_verdict(repos: RepoQuerySet) -> RepoQuerySet:
-    """Each repo with `verdict`: that of its best proven artifact, `untested` when none was judged.
+    """Each repo with `verdict`: that of its best proven artifact or file, `untested` when none was judged.
 
-    Two subqueries rather than one with OR, which no index serves: it read every validation for every repo.
+    Three subqueries rather than one with OR, which no index serves: it read every validation for every repo.
     """
     best = Validation.objects.order_by("-passed", "-created_at").values("verdict")
     of_source = best.filter(artifact__source__repo=OuterRef("pk"))[:1]
     of_derived = best.filter(artifact__published_in__repo=OuterRef("pk"))[:1]
-    return repos.annotate(verdict=Coalesce(Subquery(of_source), Subquery(of_derived), Value("untested")))
+    of_files = best.filter(blob__files__commit=OuterRef("head"))[:1]
+    found = [Subquery(rows) for rows in (of_source, of_derived, of_files)]
+    return repos.annotate(verdict=Coalesce(*found, Value("untested")))
 
 
 def _grouped(repos: QuerySet[Repo], *columns: str) -> Iterable[tuple[str, int]]:

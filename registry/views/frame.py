@@ -8,7 +8,7 @@ from django.db.models import Count, OuterRef, QuerySet, Subquery, Value
 from django.db.models.functions import Coalesce
 from django.http import Http404, HttpRequest
 
-from registry.access import Somebody, known_parents, visible_repos
+from registry.access import Somebody, known_parents, visible_repos, visible_validations
 from registry.models import Artifact, Commit, Event, Lineage, Ref, Repo
 from registry.revisions import DEFAULT, RevisionNotFound, resolve_revision
 from registry.search import with_verdict
@@ -65,7 +65,11 @@ class Frame:
 
     @property
     def n_artifacts(self) -> int:
-        return int(self.repo.n_judged + self.repo.n_published)  # type: ignore[attr-defined]  # with_counts
+        """What is judged here, made of it or published in it; and what others made of it that is judged."""
+        counts = (
+            getattr(self.repo, name) for name in ("n_judged", "n_published", "n_quants", "n_judged_files")
+        )
+        return sum(map(int, counts))  # from with_counts
 
     @property
     def short(self) -> str:
@@ -133,12 +137,17 @@ def find_repo(user: Somebody, repo_id: str) -> Repo:
 def with_counts(repos: QuerySet[Repo], user: Somebody) -> Any:
     """Each repo with the numbers on its tabs, as subqueries of the one query. Hidden repos are not counted."""
     here, visible = OuterRef("pk"), visible_repos(user).values("pk")
+    others = visible_validations(user).filter(artifact=None)
     return repos.annotate(
         n_commits=_number(Commit.objects.filter(repo=here), "repo"),
         n_parents=_number(Lineage.objects.filter(known_parents(user), child=here), "child", "parent_repo_id"),
         n_children=_number(Lineage.objects.filter(parent=here, child__in=visible), "parent", "child"),
         n_judged=_number(Artifact.objects.filter(source__repo=here), "source__repo"),
         n_published=_number(Artifact.objects.filter(published_in__repo=here), "published_in__repo"),
+        n_quants=_number(others.filter(parent__repo=here), "parent__repo", "blob"),
+        n_judged_files=_number(
+            others.filter(blob__files__commit=OuterRef("head")), "blob__files__commit", "blob"
+        ),
         n_events=_number(Event.objects.filter(repo=here), "repo"),
     )
 

@@ -69,9 +69,12 @@ def repo_page(request: HttpRequest, namespace: str, name: str) -> HttpResponse:
 
 
 def choose(rows: list[VariantRow], wanted: str) -> VariantRow | None:
-    """The variant that somebody asked for; else the largest GGUF of at most nine bits a weight; else the first."""
+    """The variant that somebody asked for; else the largest GGUF of at most nine bits a weight that the gate lets
+    through unasked; else the first."""
     named = [row for row in rows if row.selector.lower() == wanted.lower()]
-    handy = [row for row in rows if row.is_gguf and (row.bits_per_weight or 16) <= HANDY_BITS]
+    handy = [
+        row for row in rows if row.is_gguf and row.is_pulled and (row.bits_per_weight or 16) <= HANDY_BITS
+    ]
     return next(iter([*named, *handy, *rows]), None)
 
 

@@ -72,14 +72,20 @@ def weight_files(commit: Commit) -> list[File]:
 
 
 def variant_rows(commit: Commit, weights: list[File]) -> list[VariantRow]:
-    """What can be pulled, largest first after the weights as published; then what did not pass. Nine queries."""
+    """What can be pulled, largest first after the weights as published, of one size the closest first; then what did
+    not pass. Nine queries."""
     artifacts = {artifact.blob.sha256: artifact for artifact in _artifacts_of(commit)}
     rows = [_pullable(commit, weights, one, artifacts) for one in variants_of(commit.repo, commit)]
     kept_back = [one for one in artifacts.values() if one.state != Artifact.State.PUBLISHED]
     own = [row for row in rows if row.selector == SAFETENSORS]
-    rest = sorted((row for row in rows if row.selector != SAFETENSORS), key=lambda row: -row.size_bytes)
+    rest = sorted((row for row in rows if row.selector != SAFETENSORS), key=_largest_and_closest)
     held = standings(artifact.blob_id for artifact in kept_back)
     return own + rest + [_kept_back(one, held.get(one.blob_id, UNKNOWN)) for one in kept_back]
+
+
+def _largest_and_closest(row: VariantRow) -> tuple[int, bool, float]:
+    distance = row.validation.mean_kld if row.validation else None
+    return -row.size_bytes, distance is None, distance or 0.0
 
 
 def _artifacts_of(commit: Commit) -> list[Artifact]:

@@ -1,6 +1,7 @@
 """Staff let a file say something: streamed, bounded, one at a time, and nobody else may."""
 
 import json
+import re
 from typing import Any
 
 import numpy as np
@@ -71,10 +72,14 @@ def test_one_text_at_a_time_and_leaving_frees_the_seat(staff: Client, artifact: 
 
 
 @pytest.mark.one_backend
-def test_a_form_without_script_gets_plain_text(staff: Client, artifact: Artifact) -> None:
-    form = {"repo": "tinyfamily/base-f32", "sha256": artifact.blob.sha256, "prompt": PROMPT, "max_tokens": "3",
-            "temperature": "0", "top_p": "1", "seed": ""}  # fmt: skip
-    response = staff.post(API, form, headers={"Accept": "text/html"})
+def test_a_form_without_script_gets_plain_text(alice: User, artifact: Artifact) -> None:
+    browser = Client(enforce_csrf_checks=True)
+    browser.force_login(alice)
+    page = browser.get(f"/playground?repo=tinyfamily/base-f32&sha256={artifact.blob.sha256}").content.decode()
+    form = dict(re.findall(r'<input[^>]* name="(\w+)"[^>]* value="([^"]*)"', page))
+    response = browser.post(
+        API, form | {"prompt": PROMPT, "max_tokens": "3"}, headers={"Accept": "text/html"}
+    )
     assert response["Content-Type"] == "text/plain; charset=utf-8"
     assert "[length: 3 tokens in" in b"".join(response.streaming_content).decode()
 
