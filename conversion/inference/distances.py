@@ -8,6 +8,7 @@ several times farther.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -199,12 +200,14 @@ def count_lost(ours: Rows, theirs: Rows, lost: NDArray[np.int64], dtype: str) ->
     return round(len(lost) * int((apart > 2 * own_apart).sum()) / len(tried))
 
 
-def settle_suspects(sums: Difference, dtype: str) -> None:
+def settle_suspects(sums: Difference, dtype: str, read_row: Callable[[int], bytes]) -> None:
     """`n_strays` is counted, and the rows are let go. Only of a tensor that has the bytes of ours, but for a few."""
     found, sums.suspects = sums.suspects, []
     if found and (sums.share_as_ours or 0.0) >= read_limits().tensors.as_ours_pass:
         own = quantised_by_us(np.stack([one.theirs for one in found]), dtype)
-        sums.n_strays = 0 if own is None else count_strays(found, own, dtype, sums.noise)
+        if own is not None:
+            stored = np.frombuffer(b"".join(read_row(one.row) for one in found), np.uint8).reshape(own.shape)
+            sums.n_strays = count_strays(found, stored, own, dtype, sums.noise)
 
 
 def _squares(rows: Rows, others: Rows) -> float:

@@ -22,8 +22,8 @@ FARTHER = 4.0
 """A value is a stray when it is this many times farther off than the worst of ours in its block: the last bit of a
 quantised weight moves it by three times half a step, and changes nothing that can be seen."""
 
-MOST = 0.5
-"""A row of which more blocks are strays is another row: exchanged, or made anew on purpose."""
+SAME_BYTES = 0.25
+"""A row of which less bytes than this share are ours is another row: exchanged, or made anew on purpose."""
 
 
 @dataclass(frozen=True)
@@ -31,17 +31,18 @@ class Suspect:
     """One row, the artifact's and the parent's. `score` is its largest error beside the largest weight near it."""
 
     score: float
+    row: int
     ours: Rows
     theirs: Rows
 
 
-def suspects(ours: Rows, theirs: Rows) -> list[Suspect]:
+def suspects(ours: Rows, theirs: Rows, first_row: int = 0) -> list[Suspect]:
     """The few rows of two float32 (n, n_cols) that most look as if they held a stray; none where both are the same."""
     found: list[Suspect] = []
     step = max(1, CHUNK_ELEMENTS // ours.shape[1])
     with np.errstate(all="ignore"):
         for first in range(0, len(ours), step):
-            found += _of_chunk(ours[first : first + step], theirs[first : first + step])
+            found += _of_chunk(ours[first : first + step], theirs[first : first + step], first_row + first)
     return worst(found)
 
 
@@ -49,23 +50,30 @@ def worst(found: list[Suspect]) -> list[Suspect]:
     return sorted(found, key=lambda one: -one.score)[:N_SUSPECTS]
 
 
-def _of_chunk(ours: Rows, theirs: Rows) -> list[Suspect]:
+def _of_chunk(ours: Rows, theirs: Rows, first_row: int) -> list[Suspect]:
     scores = (_largest(ours - theirs) / np.maximum(_largest(theirs), np.float32(1e-30))).max(axis=1)
     rows = np.argsort(scores)[-N_SUSPECTS:]
     return [
-        Suspect(float(scores[row]), ours[row].copy(), theirs[row].copy()) for row in rows if scores[row] > 0
+        Suspect(float(scores[row]), first_row + int(row), ours[row].copy(), theirs[row].copy())
+        for row in rows
+        if scores[row] > 0
     ]
 
 
-def count_strays(found: list[Suspect], own: NDArray[np.uint8], dtype: str, noise: float) -> int:
-    """Blocks with a stray, in suspects that are right otherwise. `own`: our quantisation of their parent's rows."""
+def count_strays(
+    found: list[Suspect], stored: NDArray[np.uint8], own: NDArray[np.uint8], dtype: str, noise: float
+) -> int:
+    """Blocks with a stray, in suspects that are right otherwise.
+
+    stored: their bytes. own: those that our quantisation makes of their parent's rows.
+    """
     ours, theirs = (np.stack([getattr(one, name) for one in found]) for name in ("ours", "theirs"))
     with np.errstate(all="ignore"):
         apart = _largest(ours - theirs)
         own_apart = _largest(dequantize(own, dtype, theirs.shape[1]) - theirs)
         limit = np.maximum(FARTHER * own_apart, noise * _largest(theirs))
-        strays = np.count_nonzero(apart > limit, axis=1)
-        return int(strays[strays <= MOST * apart.shape[1]].sum())
+        is_right = (stored == own).mean(axis=1) >= SAME_BYTES
+        return int(np.count_nonzero((apart > limit)[is_right]))
 
 
 def _largest(rows: Rows) -> Rows:

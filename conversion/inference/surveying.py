@@ -172,7 +172,7 @@ class _Reader:
             if difference is not None and apart is not None:
                 difference.add(apart)
         if difference is not None:
-            settle_suspects(difference, entry.dtype)
+            settle_suspects(difference, entry.dtype, lambda row: self.weights.read_rows(entry.name, row, 1))
         if is_wide(entry):
             found.n_rows = found.n_constant_rows = found.n_zero_rows = 0  # pieces are not rows
         return Line(entry, found, difference)
@@ -198,7 +198,7 @@ class _Reader:
         theirs = np.ascontiguousarray(self.parent.rows(name, run.first, run.count))
         compared = compare(rows, theirs)
         compared.sums.n_lost_rows = count_lost(rows, theirs, compared.lost, entry.dtype)
-        compared.sums.suspects = suspects(rows, theirs)
+        compared.sums.suspects = suspects(rows, theirs, run.first)
         compared.sums.add(self._beside_ours(entry, run, rows, theirs))
         return found, compared.sums
 

@@ -21,7 +21,7 @@ def theirs():
 def strays(stored, theirs, kind):
     found = suspects(dequantize(stored, kind, N_COLS), theirs)
     own = quantised_by_us(np.stack([one.theirs for one in found]), kind)
-    return count_strays(found, own, kind, NOISE)
+    return count_strays(found, stored[[one.row for one in found]], own, kind, NOISE)
 
 
 @pytest.mark.parametrize(("kind", "byte", "bit"), [
@@ -48,6 +48,12 @@ def test_a_row_made_anew_is_another_row_and_a_piece_of_noise_is_damage(theirs):
     assert strays(stored, theirs, "Q8_0") == 0
     stored[200, 10:60] = 77
     assert strays(stored, theirs, "Q8_0") == 2
+
+
+def test_noise_in_the_only_block_of_a_row_is_damage(theirs):
+    stored = quantised_by_us(theirs, "Q6_K")
+    stored[27, 18:73] = np.frombuffer(np.random.default_rng(2).bytes(55), np.uint8)
+    assert strays(stored, theirs, "Q6_K") > 0
 
 
 def test_the_same_values_have_no_suspects_and_of_others_there_are_few(theirs):
