@@ -22,7 +22,7 @@ from conversion.formats.imatrix import Imatrix
 from conversion.formats.layout import FileLayout, TensorEntry
 from conversion.formats.weights import Rows, Weights
 from conversion.naming.base import Target
-from conversion.quants import QuantError, quantize_into, type_by_name
+from conversion.quants import QuantError, check_finite, quantize_into, type_by_name
 
 SLAB_ELEMENTS = 1 << 21
 """8 MB of float32. Two threads with their temporaries stay far below 100 MB."""
@@ -130,11 +130,13 @@ def make_slab(
     if rows is None and (stored := _as_stored(target, weights, slab)) is not None:
         return stored
     try:
-        out = scratch.blocks(count, (slab.end - slab.start) // count)
-        importance = _importance(plan, slab)
         if rows is None:
             rows = read_target(target, weights, slab.first, slab.last, scratch.rows(count, target.n_cols))
-        quantize_into(type_by_name(slab.type_name), rows, out, importance)
+        if slab.type_name == "F32" and rows.dtype == np.float32 and rows.flags.c_contiguous:
+            check_finite(rows)
+            return rows.data.cast("B")
+        out = scratch.blocks(count, (slab.end - slab.start) // count)
+        quantize_into(type_by_name(slab.type_name), rows, out, _importance(plan, slab))
     except QuantError as error:
         raise QuantError(
             error.code,

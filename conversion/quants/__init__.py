@@ -33,7 +33,13 @@ from conversion.quants.q5_1 import Q5_1
 from conversion.quants.q5_k import Q5_K
 from conversion.quants.q6_k import Q6_K
 from conversion.quants.q8_0 import Q8_0
-from conversion.quants.shell import dequantize_into, dequantize_rows, quantize_into, quantize_rows
+from conversion.quants.shell import (
+    check_finite,
+    dequantize_into,
+    dequantize_rows,
+    quantize_into,
+    quantize_rows,
+)
 from conversion.quants.tq1_0 import TQ1_0
 from conversion.quants.tq2_0 import TQ2_0
 
@@ -41,6 +47,7 @@ __all__ = [
     "TYPES",
     "QuantError",
     "QuantType",
+    "check_finite",
     "dequantize",
     "dequantize_into",
     "quantize",

@@ -71,7 +71,7 @@ def _quantize_chunk(kind: QuantType, rows: Floats, weights: Floats, out: Bytes, 
     kernel = kernels.find(kind.name, "quantize")
     if kernel is not None and kind.kernel_checks and not kernel(rows, weights, out):
         return
-    _check_finite(rows, first_row)
+    check_finite(rows, first_row)
     if kernel is not None:
         mark = 0 if kind.kernel_checks else kernel(rows, weights, out)
     else:
@@ -193,7 +193,8 @@ def _cannot_quantise(kind: QuantType) -> QuantError:
     )
 
 
-def _check_finite(rows: Floats, first_row: int) -> None:
+def check_finite(rows: Floats, first_row: int = 0) -> None:
+    """float32 (n_rows, n_cols) without NaN and infinity, or QuantError `non-finite-weights` that says where."""
     at = _find_not_finite(rows)
     if at:
         row, column = divmod(at - 1, rows.shape[1])
