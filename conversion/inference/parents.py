@@ -11,16 +11,18 @@ from pathlib import Path
 
 import numpy as np
 
+from conversion.formats.errors import HeaderError
 from conversion.formats.layout import TensorEntry
 from conversion.formats.llama2c import Llama2cWeights
 from conversion.formats.weights import Rows, Weights
+from conversion.inference.engine import EngineError
 from conversion.inference.subjects import look_at
 from conversion.naming.base import NamingError, Target
 from conversion.naming.file_types import FILE_TYPES
 from conversion.naming.planning import plan_from
 from conversion.naming.settling import Plan, Wish
 from conversion.naming.slabs import read_target
-from conversion.quants import dequantize
+from conversion.quants import QuantError, dequantize
 
 
 @dataclass(frozen=True)
@@ -45,13 +47,20 @@ class ParentTensors:
         return self.targets[name].rows_together
 
     def rows(self, name: str, first: int, count: int) -> Rows:
-        """float32 (count, n_cols). Rows that are arranged in groups are read in whole groups."""
+        """float32 (count, n_cols). Rows that are arranged in groups are read in whole groups.
+
+        Raises EngineError `parent-not-run` where they cannot be read: that is no fault of the artifact.
+        """
         target = self.targets[name]
         together = target.rows_together
         start = first // together * together
         end = min(-(-(first + count) // together) * together, target.n_rows)
-        with np.errstate(all="ignore"):
-            rows = self._read(target, start, end)
+        try:
+            with np.errstate(all="ignore"):
+                rows = self._read(target, start, end)
+        except (HeaderError, QuantError, OSError) as error:
+            what = f"the parent's {target.origin} cannot be read: {error}"
+            raise EngineError("parent-not-run", what) from error
         return rows[first - start : first - start + count]
 
     def _read(self, target: Target, start: int, end: int) -> Rows:

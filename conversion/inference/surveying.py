@@ -111,7 +111,7 @@ def survey(
     made = Survey()
     reader = _Reader(weights, parent, _counterparts(weights, parent, made), n_threads)
     for entry in weights.entries.values():
-        if is_readable(entry):
+        if is_readable(weights, entry):
             made.lines.append(reader.line(entry))
             on_values(entry.n_elements)
         elif entry.n_elements and entry.dtype not in made.unread_types:

@@ -85,9 +85,10 @@ class Run:
     length: int = 0
 
 
-def is_readable(entry: TensorEntry) -> bool:
-    """Whether its values can be had: the dtype is one that we decode, and whole rows of it exist."""
-    return (entry.dtype in TYPES or entry.dtype in NUMPY_DTYPES) and entry.n_elements > 0
+def is_readable(weights: Weights, entry: TensorEntry) -> bool:
+    """Whether its values can be had: the dtype is one that we decode, and no more than a slab is needed at a time."""
+    is_decoded = entry.dtype in TYPES or entry.dtype in NUMPY_DTYPES
+    return is_decoded and entry.n_elements > 0 and (not is_wide(entry) or hasattr(weights, "read_bytes"))
 
 
 def is_wide(entry: TensorEntry) -> bool:

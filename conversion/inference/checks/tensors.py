@@ -7,12 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from conversion.inference.checks.trial import Trial
+from conversion.formats.errors import HeaderError
+from conversion.inference.checks.trial import Trial, record
 from conversion.inference.distances import FLOATS
+from conversion.inference.engine import EngineError
 from conversion.inference.limits import TensorLimits
 from conversion.inference.parents import ParentTensors
+from conversion.inference.report import Check
 from conversion.inference.surveying import Line, Survey, survey
 from conversion.inference.tracing import trace
+from conversion.quants import QuantError
 
 MAY_LACK = ("rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight", "output.weight")
 """Made by some converters and not by others, or the embedding once more."""
@@ -41,17 +45,26 @@ class Finding:
 
 def check_tensors(trial: Trial) -> None:
     with trial.report.check("tensors") as check:
-        parent = _comparable(trial)
-        found = _surveyed(trial, parent)
-        findings = _findings(trial, found, parent)
-        value, limits = _value(found, findings, parent), vars(trial.limits.tensors) if parent else None
-        failures = [finding for finding in findings if finding.is_failure]
-        if failures:
-            check.fail(_said(failures), value, limits, code=failures[0].code)
-        elif findings:
-            check.warn(_said(findings), value, limits)
-        else:
-            check.pass_(_healthy(found, parent), value, limits)
+        try:
+            _check(trial, check)
+        except EngineError as error:
+            record(check, error)
+        except (HeaderError, QuantError) as error:
+            check.fail(f"its tensors cannot be read: {error}", code=error.code)
+
+
+def _check(trial: Trial, check: Check) -> None:
+    parent = _comparable(trial)
+    found = _surveyed(trial, parent)
+    findings = _findings(trial, found, parent)
+    value, limits = _value(found, findings, parent), vars(trial.limits.tensors) if parent else None
+    failures = [finding for finding in findings if finding.is_failure]
+    if failures:
+        check.fail(_said(failures), value, limits, code=failures[0].code)
+    elif findings:
+        check.warn(_said(findings), value, limits)
+    else:
+        check.pass_(_healthy(found, parent), value, limits)
 
 
 def _comparable(trial: Trial) -> ParentTensors | None:

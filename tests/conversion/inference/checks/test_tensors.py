@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from conversion.formats.gguf.cut import plan_first_layers
+from conversion.formats.gguf.splitting import copied
 from conversion.formats.opening import open_weights
 from conversion.formats.source import FileSource
 from conversion.inference.checks.tensors import check_tensors
 from conversion.inference.checks.trial import Reference, Trial
-from conversion.inference.parents import planned_tensors, stored_tensors
+from conversion.inference.parents import planned_tensors, stored_tensors, tensors_at
 from conversion.inference.report import Report
 from conversion.inference.subjects import look_at
 from tests.conversion.inference.ggufs import BASE, SAMPLES, header_of, patched, with_nan, with_zeros
@@ -142,3 +144,24 @@ def test_safetensors_are_compared_under_their_own_names():
         other = checked(SAMPLES / GENTLE / "model.safetensors", base, relation="finetune")
     assert (same.verdict, same.value["parent"]["share_identical"]) == ("pass", 1)
     assert 0 < other.value["parent"]["share_identical"] < 0.5
+
+
+def test_layers_and_rows_that_are_not_there_are_named(converted, tmp_path):
+    with ExitStack() as stack:
+        weights = look_at(converted("Q8_0"), stack).weights
+        layout = plan_first_layers(weights, 2)
+        (tmp_path / "short.gguf").write_bytes(b"".join(copied(weights, layout)))
+    check = checked(tmp_path / "short.gguf", parent_of(BASE))
+    assert (check.verdict, check.code, check.value["n_findings"]) == ("fail", "tensor-missing", 9)
+    assert check.summary.startswith("blk.2.attn_norm.weight: the parent has it, the file does not")
+
+
+def test_a_parent_that_cannot_be_read_is_no_fault_of_the_artifact(converted, tmp_path):
+    whole = converted("F32").read_bytes()
+    (tmp_path / "parent.gguf").write_bytes(whole)
+    with ExitStack() as stack:
+        parent = tensors_at(tmp_path / "parent.gguf", stack, of_gguf=True)
+        (tmp_path / "parent.gguf").write_bytes(whole[: len(whole) // 2])  # cut after it was opened
+        check = checked(converted("Q8_0"), parent)
+    assert (check.verdict, check.code) == ("error", "parent-not-run")
+    assert check.summary.startswith("the parent's output_norm.weight cannot be read")
