@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from conversion.inference.checks.trial import Trial
+from conversion.inference.checks.trial import Trial, parents_fault
 from conversion.inference.fidelity import top2_margin
 from conversion.inference.report import Sample
 from conversion.inference.sandbox import Sandbox
@@ -77,7 +77,8 @@ def _parents(trial: Trial, prompt: str) -> Continuation | None:
         return next((sample for sample in trial.reading.samples if sample.prompt == prompt), None)
     if trial.parent is None:
         return None
-    return continue_greedily(trial.parent, prompt, trial.parent.tokenize(prompt, special=True))
+    with parents_fault():
+        return continue_greedily(trial.parent, prompt, trial.parent.tokenize(prompt, special=True))
 
 
 def _was_sure(theirs: Continuation, position: int, margin: float) -> bool:

@@ -1,8 +1,8 @@
 """What the checks of one artifact share: the file, its parent, the children that run them, and the report."""
 
 import math
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -102,6 +102,17 @@ class Trial:
 
     def _opened(self, engine: str, path: Path, given: Mapping[str, Any]) -> Sandbox:
         return self.stack.enter_context(Sandbox(engine, path, threads=self.threads, **given))
+
+
+@contextmanager
+def parents_fault() -> Iterator[None]:
+    """Whatever an engine finds wrong with the parent is no fault of the artifact: the EngineError says so."""
+    try:
+        yield
+    except EngineError as error:
+        if error.says_nothing_of_the_file:
+            raise
+        raise EngineError("parent-not-run", f"the parent could not be run: {error}", **error.facts) from error
 
 
 def record(check: Check, error: EngineError) -> None:

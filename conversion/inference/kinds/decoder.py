@@ -5,11 +5,12 @@ One pass serves two checks: forward looks at the artifact's logits, fidelity at 
 
 import math
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
 
-from conversion.inference.checks.trial import Reference, Trial
+from conversion.inference.checks.trial import Reference, Trial, parents_fault
 from conversion.inference.engine import EngineError, Facts
 from conversion.inference.fidelity import Logits, log_softmax, measure
 from conversion.inference.fitting import Ways, blaming_the_cut, ways_of
@@ -114,24 +115,43 @@ def _check_shapes(trial: Trial, check: Check, windows: Sequence[Window], theirs:
 
 def _read_window(trial: Trial, check: Check, window: Window, heard: Said | None) -> None:
     """`heard` is what the parent said there; without it the parent is asked now, if there is one."""
-    answers = _scored(trial.parent, window) if trial.parent and not heard else None
     done = 0
-    for ours in _scored(trial.artifact, window):
+    for ours, theirs in _pieces(trial.artifact, trial.parent if not heard else None, window):
         _check_sane(trial, check, ours)
         if check.verdict == "fail":
             return
         here = slice(done, done + len(ours))
         if heard:
             trial.comparison.add(compare(heard[here], ours, window.next_ids[here]), window.text)
-        elif answers:
-            trial.comparison.add(measure(_sane(next(answers)), ours, window.next_ids[here]), window.text)
+        elif theirs is not None:
+            trial.comparison.add(measure(theirs, ours, window.next_ids[here]), window.text)
         done += len(ours)
 
 
-def _sane(theirs: Logits) -> Logits:
-    if not np.isfinite(theirs).all():
-        raise EngineError("parent-not-run", "the parent's logits hold NaN or infinity")
-    return theirs
+def _pieces(
+    artifact: Sandbox, parent: Sandbox | None, window: Window
+) -> Iterator[tuple[Logits, Logits | None]]:
+    """The scored logits of the artifact, and of the parent if it runs, piece by piece.
+
+    An engine computes a window before it gives the first piece, and both do so at the same time.
+    """
+    if parent is None:
+        yield from ((ours, None) for ours in _scored(artifact, window))
+        return
+    answers = _answers(parent, window)
+    with ThreadPoolExecutor(1) as pool:
+        first: Future[Logits] | None = pool.submit(next, answers)
+        for ours in _scored(artifact, window):
+            yield ours, first.result() if first else next(answers)
+            first = None
+
+
+def _answers(parent: Sandbox, window: Window) -> Iterator[Logits]:
+    with parents_fault():
+        for rows in _scored(parent, window):
+            if not np.isfinite(rows).all():
+                raise EngineError("parent-not-run", "the parent's logits hold NaN or infinity")
+            yield rows
 
 
 def _scored(model: Sandbox, window: Window) -> Iterator[Logits]:

@@ -1,6 +1,7 @@
 """Verdicts on real weights: the healthy ones pass, every planted fault is found, whatever it does to the engine."""
 
 import dataclasses
+from functools import cache
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from conversion.inference.engine import EngineError
 from conversion.inference.judge import Reference, judge
 from conversion.inference.limits import Yardstick
+from conversion.inference.readings import make_reading
 from tests.conversion.inference.ggufs import (
     BASE,
     SAMPLES,
@@ -24,6 +26,18 @@ def parent(converted):
     return Reference("llama.cpp", converted("F32"), frozenset({"F32"}), facts, BASE / "tokenizer.model")
 
 
+@pytest.fixture(scope="session")
+def heard(parent):
+    """The parent by its reading: the same figures (test_readings.py) at half the cost."""
+    return dataclasses.replace(parent, reading=make_reading(parent, {}))
+
+
+@pytest.fixture(scope="session")
+def judged(converted, parent):
+    """The report on the base in a type, its parent run beside it; made once."""
+    return cache(lambda type_name: judge(converted(type_name), parent))
+
+
 def verdicts(report):
     return {name: check.verdict for name, check in report.checks.items()}
 
@@ -31,38 +45,31 @@ def verdicts(report):
 @pytest.mark.parametrize(("type_name", "limits_class"), [
     ("F32", "lossless"), ("F16", "cast"), ("BF16", "cast"), ("Q8_0", "8 bit"), ("Q4_0", "4 bit"),
 ])  # fmt: skip
-def test_what_we_convert_is_verified(converted, parent, type_name, limits_class):
-    report = judge(converted(type_name), parent)
+def test_what_we_convert_is_verified(judged, type_name, limits_class):
+    report = judged(type_name)
     assert (report.verdict, report.limits_class) == ("verified", limits_class), report.reason
     assert "warn" not in verdicts(report).values()
     assert report.reason.startswith("says what its parent says")
     assert report.samples[0].artifact == report.samples[0].parent
 
 
-def test_a_lossless_file_must_write_what_its_parent_writes(converted, parent):
-    report = judge(converted("F32"), parent)
-    assert report.limits_class == "lossless"
-    assert {sample.n_equal_tokens for sample in report.samples} == {24}
+def test_a_lossless_file_must_write_what_its_parent_writes(judged):
+    assert {sample.n_equal_tokens for sample in judged("F32").samples} == {24}
 
 
-def test_classes_are_in_the_order_of_their_bits(converted, parent):
-    klds = [
-        judge(converted(name), parent).figures.mean_kld for name in ("F32", "F16", "BF16", "Q8_0", "Q4_0")
-    ]
+def test_classes_are_in_the_order_of_their_bits(judged):
+    klds = [judged(name).figures.mean_kld for name in ("F32", "F16", "BF16", "Q8_0", "Q4_0")]
     assert klds == sorted(klds)
     assert klds[0] == 0
 
 
-def test_the_report_names_everything_that_its_figures_depend_on(converted, parent):
-    report = judge(converted("Q8_0"), parent).as_json()
+def test_the_report_names_everything_that_its_figures_depend_on(judged):
+    report = judged("Q8_0").as_json()
     windows = {"kjv.txt", "austen.txt", "code.txt", "languages.txt"}
     assert report["texts"].keys() == windows | {"strings.json"}
     assert report["by_text"].keys() == windows
-    assert (
-        report["figures"]["n_positions"]
-        == 1524
-        == sum(report["by_text"][text]["n_positions"] for text in ("kjv.txt", "austen.txt"))
-    )
+    prose = sum(report["by_text"][text]["n_positions"] for text in ("kjv.txt", "austen.txt"))
+    assert report["figures"]["n_positions"] == prose == 1524
     engine = report["engines"]["artifact"]
     assert engine["package"] == "xllamacpp"
     assert len(engine["library_sha256"]) == 64
@@ -70,10 +77,11 @@ def test_the_report_names_everything_that_its_figures_depend_on(converted, paren
     assert report["engines"]["parent's tokenizer.model"]["package"] == "sentencepiece, tokenizers"
     assert report["limits"] == {"version": 2, "class": "8 bit"}
     assert report["parent"] == {"reference": "F32"}
+    assert report["divergence"] == "full"
     assert [check["id"] for check in report["checks"]][-1] == "cost"
 
 
-def test_judging_twice_gives_the_same_report_but_for_the_seconds(converted, parent):
+def test_judging_twice_gives_the_same_report_but_for_the_seconds(converted, parent, judged):
     def timeless(report):
         for check in report["checks"]:
             check.pop("seconds")
@@ -82,8 +90,7 @@ def test_judging_twice_gives_the_same_report_but_for_the_seconds(converted, pare
         report.pop("isolation")  # each child has a user of its own
         return report
 
-    first, second = (timeless(judge(converted("Q4_0"), parent).as_json()) for _ in range(2))
-    assert first == second
+    assert timeless(judge(converted("Q4_0"), parent).as_json()) == timeless(judged("Q4_0").as_json())
 
 
 def test_without_a_parent_a_sound_file_only_loads(converted):
@@ -111,34 +118,34 @@ def test_a_changed_byte_is_found_by_the_digest(converted, tmp_path):
     assert report.reason.startswith("the bytes changed")
 
 
-def test_a_zeroed_layer_is_not_verified(converted, parent, tmp_path):
-    report = judge(with_zeros(converted("Q8_0"), tmp_path / "zero.gguf", "blk.1."), parent)
+def test_a_zeroed_layer_is_not_verified(converted, heard, tmp_path):
+    report = judge(with_zeros(converted("Q8_0"), tmp_path / "zero.gguf", "blk.1."), heard)
     assert report.verdict == "damaged"
     assert report.checks["tensors"].verdict == "warn"
     assert "it does not say what its parent says" in report.reason
 
 
-def test_one_zeroed_matrix_is_not_verified(converted, parent, tmp_path):
-    report = judge(with_zeros(converted("Q8_0"), tmp_path / "zero.gguf", "blk.2.ffn_down"), parent)
+def test_one_zeroed_matrix_is_not_verified(converted, heard, tmp_path):
+    report = judge(with_zeros(converted("Q8_0"), tmp_path / "zero.gguf", "blk.2.ffn_down"), heard)
     assert report.verdict == "damaged"
 
 
-def test_exchanged_rows_are_not_verified(converted, parent, tmp_path):
+def test_exchanged_rows_are_not_verified(converted, heard, tmp_path):
     original = converted("Q8_0")
     entry = next(entry for entry in header_of(original).entries if entry.name == "blk.0.ffn_up.weight")
     rows = np.frombuffer(original.read_bytes()[entry.start : entry.end], np.uint8).reshape(entry.shape[0], -1)
     path = patched(original, tmp_path / "rows.gguf", {entry.start: rows[::-1].tobytes()})
-    assert judge(path, parent).verdict == "damaged"
+    assert judge(path, heard).verdict == "damaged"
 
 
-def test_the_quant_of_a_gentle_fine_tune_is_not_that_of_the_base(converted, parent):
-    report = judge(converted("Q8_0", "ft-gentle-bf16"), parent)
+def test_the_quant_of_a_gentle_fine_tune_is_not_that_of_the_base(converted, heard):
+    report = judge(converted("Q8_0", "ft-gentle-bf16"), heard)
     assert report.verdict == "damaged"
     assert report.checks["fidelity"].code == "too-far-from-parent"
 
 
-def test_a_fine_tune_is_not_asked_to_say_what_its_base_says(converted, parent):
-    fork = dataclasses.replace(parent, relation="finetune")
+def test_a_fine_tune_is_not_asked_to_say_what_its_base_says(converted, heard):
+    fork = dataclasses.replace(heard, relation="finetune")
     report = judge(converted("Q8_0", "ft-gentle-bf16"), fork)
     assert (report.verdict, report.checks["fidelity"].verdict) == ("loads", "skipped")
     assert report.figures.mean_kld > 0.004
@@ -148,13 +155,13 @@ def test_a_fine_tune_is_not_asked_to_say_what_its_base_says(converted, parent):
     )
 
 
-def test_a_file_further_away_than_our_own_of_its_type_is_damaged(converted, parent):
-    ours = judge(converted("Q8_0"), parent).figures
-    held = dataclasses.replace(parent, yardstick=Yardstick("Q4_0", "our converter", ours))
+def test_a_file_further_away_than_our_own_of_its_type_is_damaged(converted, heard, judged):
+    ours = judged("Q8_0").figures
+    held = dataclasses.replace(heard, yardstick=Yardstick("Q4_0", "our converter", ours))
     report = judge(converted("Q4_0"), held)
     assert (report.verdict, report.checks["fidelity"].code) == ("damaged", "further-than-our-own")
     assert "times as far from its parent as our own Q4_0 of it" in report.reason
-    itself = dataclasses.replace(parent, yardstick=Yardstick("Q4_0", "our converter"))
+    itself = dataclasses.replace(heard, yardstick=Yardstick("Q4_0", "our converter"))
     assert judge(converted("Q4_0"), itself).verdict == "verified"
 
 
@@ -189,6 +196,14 @@ def test_a_parent_that_cannot_be_run_says_nothing_of_the_artifact(converted, tmp
     assert "the parent could not be run" in report.reason
 
 
+def test_a_parent_that_aborts_while_it_runs_says_nothing_of_the_artifact(converted, tmp_path):
+    key = "llama.attention.layer_norm_rms_epsilon"
+    broken = with_metadata(converted("F32"), tmp_path / "parent.gguf", key, MINUS_ONE)
+    report = judge(converted("Q8_0"), Reference("llama.cpp", broken, frozenset({"F32"})))
+    assert (report.verdict, report.checks["forward"].code) == ("untested", "parent-not-run")
+    assert "the parent could not be run: the engine crashed: SIGABRT" in report.reason
+
+
 def test_a_header_without_tensors_does_not_become_a_verdict_of_health(tmp_path):
     from conversion.formats.gguf import plan_file, string
 
@@ -198,9 +213,9 @@ def test_a_header_without_tensors_does_not_become_a_verdict_of_health(tmp_path):
     assert judge(tmp_path / "empty.gguf").verdict == "damaged"
 
 
-def test_progress_grows_to_one(converted, parent):
+def test_progress_grows_to_one(converted, heard):
     seen = []
-    judge(converted("Q8_0"), parent, on_progress=lambda phase, share: seen.append((phase, share)))
+    judge(converted("Q8_0"), heard, on_progress=lambda phase, share: seen.append((phase, share)))
     shares = [share for _, share in seen]
     assert shares == sorted(shares)
     assert shares[-1] == 1
