@@ -53,7 +53,7 @@ def find_same_values(parent: Weights, artifact: Weights) -> SameValues:
 
 
 def _readable(weights: Weights) -> Iterator[TensorEntry]:
-    return (e for e in weights.entries.values() if is_readable(e) and e.n_elements >= MIN_ELEMENTS)
+    return (e for e in weights.entries.values() if is_readable(weights, e) and e.n_elements >= MIN_ELEMENTS)
 
 
 def _digest(weights: Weights, entry: TensorEntry) -> bytes:

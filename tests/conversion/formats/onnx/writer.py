@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-FLOAT, INT32, INT64, STRING, FLOAT16 = 1, 6, 7, 8, 10
+FLOAT, INT8, INT32, INT64, STRING, FLOAT16 = 1, 3, 6, 7, 8, 10
 EXTERNAL = 1
 
 

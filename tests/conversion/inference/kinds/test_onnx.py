@@ -14,13 +14,16 @@ from conversion.inference.subjects import recognise
 from tests.conversion.formats.onnx.test_onnx import nested
 from tests.conversion.formats.onnx.writer import (
     FLOAT,
+    INT8,
     STRING,
     external,
+    floats,
     graph,
     linear,
     model,
     node,
     port,
+    raw,
     tensor,
 )
 
@@ -96,8 +99,35 @@ PLANTED = {
     "a NaN": (linear(BROKEN, B), "damaged", "NaN"),
     "an answer of NaN": (through("Log"), "damaged", "NaN or infinity in its output 'y'"),
     "an unknown operator": (through("Frobnicate", domain="ai.example"), "unsupported", "Frobnicate"),
-    "an operator that no version has": (through("Frobnicate"), "unsupported", "No Op registered"),
+    "an operator that no version has": (through("Frobnicate"), "unsupported", "Frobnicate"),
 }
+
+
+def test_what_the_runtime_runs_against_the_checker_s_rules_is_warned_of(tmp_path: Path) -> None:
+    twice = [node("Identity", ["z"], ["y"]), node("Neg", ["x"], ["z"])]  # not in the order of their use
+    report = judged(tmp_path, model(graph(nodes=twice, inputs=[INPUT], outputs=[OUTPUT])))
+    assert (report.verdict, report.checks["load"].verdict) == ("loads", "warn"), report.reason
+    assert (
+        "onnx's checker objects: Nodes in a graph must be topologically sorted"
+        in report.checks["load"].summary
+    )
+
+
+def test_a_quantised_network_is_judged_as_its_class(tmp_path: Path, network: Path) -> None:
+    """y = softmax(x dequantised(W8) + b)."""
+    scale = float(np.abs(W).max()) / 127
+    w8 = np.clip(np.round(W / scale), -127, 127).astype(np.int8)
+    tensors = [tensor("w8", w8.shape, INT8, raw(w8)), floats("scale", np.array(scale)), floats("b", B)]
+    nodes = [
+        node("DequantizeLinear", ["w8", "scale"], ["w"]), node("MatMul", ["x", "w"], ["xw"]),
+        node("Add", ["xw", "b"], ["z"]), node("Softmax", ["z"], ["y"]),
+    ]  # fmt: skip
+    ports = {"inputs": [port("x", FLOAT, [1, 16])], "outputs": [port("y", FLOAT, [1, 5])]}
+    report = judged(tmp_path, model(graph(nodes=nodes, tensors=tensors, **ports)), network)
+    assert (report.verdict, report.limits_class) == ("verified", "8 bit"), report.reason
+    assert 0.999 < report.checks["fidelity"].value["cosine"] < 1
+    tensors[0] = tensor("w8", w8.shape, INT8, raw(w8[::-1].copy()))
+    assert judged(tmp_path, model(graph(nodes=nodes, tensors=tensors, **ports)), network).verdict == "damaged"
 
 
 @pytest.mark.parametrize("fault", PLANTED)
