@@ -167,6 +167,6 @@ def _is_same(held: Held, key: str, made: Mapping[str, Value]) -> bool:
     ours, stored = made[key].value, held.metadata[key]
     if isinstance(ours, list):
         return list(ours) == held.whole(key)
-    if isinstance(ours, float) or isinstance(stored, float):
+    if isinstance(ours, float) and isinstance(stored, int | float):
         return bool(np.float32(ours) == np.float32(stored))
     return bool(ours == stored)

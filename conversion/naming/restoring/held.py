@@ -8,7 +8,10 @@ import numpy as np
 
 from conversion.formats.gguf import read_value
 from conversion.formats.gguf.weights import GgufWeights
-from conversion.naming.base import NamingError, Shapes
+from conversion.naming.base import NamingError, Rows, Shapes
+
+MAX_VALUES = 65536
+"""Of a tensor that config.json states as numbers: a dimension of a head has one."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class Held:
     def number(self, key: str, default: float) -> float:
         """An own value as the shortest decimal of that float32: what a config.json said before it was stored."""
         value = self.own(key, default)
-        if isinstance(value, bool) or not isinstance(value, int | float):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < float("inf"):
             raise NamingError(
                 "config-not-restored",
                 f"{self.architecture}.{key} is {value!r:.60}, not a number; GGUF's names are kept.",
@@ -69,6 +72,27 @@ class Held:
             return None
         source = next(iter(self.weights.sources.values()))
         return str(read_value(source, value).value)
+
+    def vector(self, name: str) -> Rows:
+        """A small tensor's values; NamingError `config-not-restored` above MAX_VALUES."""
+        entry = self.weights.entries[name]
+        if not 0 < entry.n_elements <= MAX_VALUES or len(entry.shape) != 1:
+            raise NamingError(
+                "config-not-restored",
+                f"{name} of shape {entry.shape} is no list of RoPE factors; GGUF's names are kept.",
+            )
+        values: Rows = self.weights.rows(name, 0, 1)[0]
+        return values
+
+    @property
+    def head_dim(self) -> int:
+        """The hidden size over the heads, for a family whose heads have no size of their own."""
+        size = self.count("embedding_length") // self.count("attention.head_count")
+        if size < 1:
+            raise NamingError(
+                "config-not-restored", "there are more heads than dimensions; GGUF's names are kept."
+            )
+        return size
 
     def has(self, name: str) -> bool:
         """Whether there is such a tensor."""

@@ -58,19 +58,17 @@ def olmo2(held: Held) -> dict[str, Any]:
 
 
 def stablelm(held: Held) -> dict[str, Any]:
-    head_dim = held.count("embedding_length") // held.count("attention.head_count")
     return decoder_config(
         held, "StableLmForCausalLM", "stablelm", hidden_act="silu", use_qkv_bias=held.has("blk.0.attn_q.bias"),
         layer_norm_eps=held.number("attention.layer_norm_epsilon", 1e-5), qk_layernorm=False,
-        partial_rotary_factor=held.count("rope.dimension_count") / head_dim,
+        partial_rotary_factor=held.count("rope.dimension_count") / held.head_dim,
         use_parallel_residual=bool(held.own("use_parallel_residual", False)),
     )  # fmt: skip
 
 
 def phi3(held: Held) -> dict[str, Any]:
     """Both sets of long RoPE factors are tensors, from which config.json has its numbers."""
-    head_dim = held.count("embedding_length") // held.count("attention.head_count")
-    share = held.count("rope.dimension_count") / head_dim
+    share = held.count("rope.dimension_count") / held.head_dim
     return decoder_config(
         held, "Phi3ForCausalLM", "phi3", hidden_act="silu", partial_rotary_factor=share,
         original_max_position_embeddings=held.count("rope.scaling.original_context_length"),
@@ -86,9 +84,7 @@ def _long_rope(held: Held) -> dict[str, Any] | None:
             "tensor-not-restored", "there is no rope_factors_short.weight; GGUF's names are kept."
         )
     factors = {
-        f"{which}_factor": [
-            shortest(one) for one in held.weights.rows(f"rope_factors_{which}.weight", 0, 1)[0]
-        ]
+        f"{which}_factor": [shortest(one) for one in held.vector(f"rope_factors_{which}.weight")]
         for which in ("long", "short")
     }
     return {"rope_type": "longrope", "type": "longrope"} | factors

@@ -33,7 +33,6 @@ TWO_NORMS = {
 
 
 def gpt_neox(held: Held) -> dict[str, Any]:
-    head_dim = held.count("embedding_length") // held.count("attention.head_count")
     return {
         "architectures": ["GPTNeoXForCausalLM"],
         "model_type": "gpt_neox",
@@ -43,7 +42,7 @@ def gpt_neox(held: Held) -> dict[str, Any]:
         "num_hidden_layers": held.count("block_count"),
         "num_attention_heads": held.count("attention.head_count"),
         "max_position_embeddings": held.count("context_length"),
-        "rotary_pct": held.count("rope.dimension_count") / head_dim,
+        "rotary_pct": held.count("rope.dimension_count") / held.head_dim,
         "rotary_emb_base": held.number("rope.freq_base", 10000.0),
         "layer_norm_eps": held.number("attention.layer_norm_epsilon", 1e-5),
         "use_parallel_residual": bool(held.own("use_parallel_residual", True)),

@@ -1,16 +1,19 @@
 """What cannot be restored keeps GGUF's names, with a code and a reason that names what stood in the way."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from conversion.formats.gguf import Value, array, boolean, float32, plan_file, string, uint32
+from conversion.formats.errors import HeaderError
+from conversion.formats.gguf import Value, array, boolean, float32, int32, plan_file, string, uint32
 from conversion.formats.gguf.splitting import copied
 from conversion.formats.gguf.types import ValueType
 from conversion.formats.gguf.weights import GgufWeights
 from conversion.naming.base import NamingError
 from conversion.naming.restoring import restored
+from conversion.naming.restoring.settings import FACTORS
 from tests.conversion.naming.restoring.test_round_trip import gguf_of, opened
 from tests.fixtures.architectures.fixture import Fixture
 
@@ -77,3 +80,32 @@ def test_a_family_without_a_way_back_is_refused_by_its_name(tmp_path: Path) -> N
     with pytest.raises(NamingError, match="a GGUF of deepseek2 keeps its own names") as refused:
         restored(opened(gguf_of(Fixture("deepseek-v3-tiny").write(tmp_path))))
     assert refused.value.code == "architecture-not-restored"
+
+
+ODD = (
+    string("x" * 70), string("\udcff"), boolean(True), uint32(0), int32(-5), Value(ValueType.UINT64, 2**63),
+    float32(float("nan")), float32(float("inf")), array(ValueType.STRING, ["a", "b"]),
+    array(ValueType.FLOAT32, [1.5] * 320), array(ValueType.INT32, [-1] * 320),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["llama-3-tiny", "gemma2-tiny", "phi3-long-tiny"])
+def test_whatever_the_metadata_says_the_answer_is_a_checkpoint_or_a_code(name: str, tmp_path: Path) -> None:
+    weights = opened(gguf_of(Fixture(name).write(tmp_path)))
+    for key in weights.metadata:
+        for odd in ODD:
+            with suppress(NamingError, HeaderError):
+                found = restored(changed(weights, **{key.replace(".", "__"): odd}))
+                assert "config.json" in found.files, key
+
+
+def test_factors_of_a_rope_that_fill_the_memory_are_not_read(llama: GgufWeights) -> None:
+    layout = plan_file(
+        llama.read_metadata(), [(FACTORS, (1 << 20,), "F32")] + [
+            (entry.name, entry.shape, entry.dtype) for entry in llama.entries.values() if entry.name != FACTORS
+        ],
+    )  # fmt: skip
+    large = opened(layout.header_bytes.ljust(layout.size_bytes, b"\0"))
+    with pytest.raises(NamingError, match="rope_freqs") as refused:
+        restored(large)
+    assert refused.value.code == "config-not-restored"
