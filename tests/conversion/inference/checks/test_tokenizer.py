@@ -134,6 +134,20 @@ def test_a_piece_that_none_of_our_texts_uses_is_found_in_the_tables(bpe, tmp_pat
     assert found.summary.startswith(f"its tokenizer is not its parent's: piece {rare[0]} is ")
 
 
+def test_a_special_token_with_another_text_is_a_warning_beside_the_parents_own_files(bpe, tmp_path):
+    def rename(metadata):
+        assert metadata["tokenizer.ggml.tokens"].value[3] == "<|pad|>"
+        metadata["tokenizer.ggml.tokens"].value[3] = "<|fill|>"
+
+    folder, _ = bpe
+    renamed = vocabulary_gguf(tmp_path / "renamed.gguf", folder, "llama-bpe", rename)
+    found = check(renamed, Reference("transformers", folder))
+    assert found.verdict == "warn"
+    assert found.summary.startswith(
+        "special tokens are read otherwise in text: 'a<|fill|>' gives 2 ids here and "
+    )
+
+
 def test_a_parent_that_is_only_recorded_is_compared_with_what_it_said(bpe, tmp_path):
     folder, gguf = bpe
     with TextSandbox("tokenizer", folder / "tokenizer.json") as own:
