@@ -5,14 +5,19 @@
 | relative | norm of the difference over the norm of the parent's, for the output where it is largest |
 | cosine | of the two outputs taken as vectors, for the output where it is smallest |
 | top-1 | share of rows whose largest value is at the same place, over the outputs that have rows of more than one |
+
+A thousandth is added to the root mean square that is divided by: at 0.000303 a probability of 0.0003 is not wrong by
+1 %.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+SMALL = 1e-3
 Outputs = Mapping[str, NDArray[np.float32]]
 
 
@@ -58,8 +63,8 @@ def differing_shapes(parent: Outputs, artifact: Outputs) -> list[str]:
 
 def _relative(theirs: NDArray[np.float32], ours: NDArray[np.float32]) -> float:
     expected = theirs.astype(np.float64)
-    difference, total = float(np.linalg.norm(ours - expected)), float(np.linalg.norm(expected))
-    return difference / total if total else float(difference > 0)
+    scale = float(np.linalg.norm(expected)) + SMALL * math.sqrt(expected.size)
+    return float(np.linalg.norm(ours - expected)) / scale if scale else 0.0
 
 
 def _cosine(theirs: NDArray[np.float32], ours: NDArray[np.float32]) -> float:

@@ -68,8 +68,8 @@ def _check(trial: Trial, check: Check) -> None:
 
 
 def _comparable(trial: Trial) -> ParentTensors | None:
-    """The parent's tensors, where they go by the artifact's names."""
-    tensors = trial.reference.tensors if trial.reference else None
+    """The parent's tensors, where they go by the artifact's names; exporters to ONNX name and fold as they please."""
+    tensors = trial.reference.tensors if trial.reference and trial.subject.kind != "onnx" else None
     if tensors is None or tensors.is_gguf != (trial.look.header is not None):
         return None
     return tensors if tensors.is_gguf or tensors.targets.keys() & trial.look.weights.entries.keys() else None

@@ -13,7 +13,7 @@ def test_the_figures_are_those_of_the_output_that_is_furthest_off() -> None:
     ours = ROWS * np.float32(1.01)
     figures = compare_outputs({"a": ROWS, "b": ROWS}, {"a": ROWS, "b": ours})
     assert (figures.worst, figures.n_outputs, figures.n_values) == ("b", 2, 48)
-    assert figures.relative == pytest.approx(0.01, rel=1e-4)
+    assert figures.relative == pytest.approx(0.01, rel=2e-3)
     assert (figures.cosine, figures.top1_agreement) == (pytest.approx(1), 1)
 
 
@@ -28,7 +28,8 @@ def test_the_best_of_each_row_is_counted_where_there_are_rows() -> None:
 def test_nothing_is_only_like_nothing() -> None:
     zero = np.zeros((1, 3), np.float32)
     assert compare_outputs({"a": zero}, {"a": zero}).relative == 0
-    assert compare_outputs({"a": zero}, {"a": zero + 1}).relative == 1
+    assert compare_outputs({"a": zero}, {"a": zero + 1}).relative > 1
+    assert compare_outputs({"a": zero + 3e-4}, {"a": zero + 3.003e-4}).relative < 1e-3
     assert compare_outputs({"a": zero}, {"a": zero + 1}).cosine == 0
 
 

@@ -1,5 +1,6 @@
 """ONNX networks: sound ones run and are what their parents are, planted faults are named, none kills anybody."""
 
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from conversion.formats.layout import stream_file
 from conversion.formats.safetensors import plan_file
 from conversion.inference.judge import Reference, judge
+from conversion.inference.local import open_local
 from conversion.inference.onnx_selftest import check_onnxruntime
 from conversion.inference.report import Report
 from conversion.inference.subjects import recognise
@@ -101,6 +103,21 @@ PLANTED = {
     "an unknown operator": (through("Frobnicate", domain="ai.example"), "unsupported", "Frobnicate"),
     "an operator that no version has": (through("Frobnicate"), "unsupported", "Frobnicate"),
 }
+
+
+def test_another_export_may_give_the_names_of_weights_to_others(tmp_path: Path) -> None:
+    def twice(first: str, second: str) -> bytes:
+        """y = (x * a) / b, with a and b under these names."""
+        nodes = [node("Mul", ["x", first], ["z"]), node("Div", ["z", second], ["y"])]
+        weights = [floats(first, np.full((1, 4), 3.0)), floats(second, np.arange(1.0, 5.0).reshape(1, 4))]
+        return model(graph(nodes=nodes, tensors=weights, inputs=[INPUT], outputs=[OUTPUT]))
+
+    (tmp_path / "parent.onnx").write_bytes(twice("onnx::1", "onnx::2"))
+    with ExitStack() as stack:
+        reference = open_local(tmp_path / "parent.onnx", stack).reference(of_gguf=False)
+        (tmp_path / "artifact.onnx").write_bytes(twice("onnx::2", "onnx::1"))
+        report = judge(tmp_path / "artifact.onnx", reference)
+    assert report.verdict == "verified", report.reason
 
 
 def test_what_the_runtime_runs_against_the_checker_s_rules_is_warned_of(tmp_path: Path) -> None:
