@@ -2,16 +2,21 @@
 
 Both come from its source distribution on PyPI, built by pip into a virtual environment of its own under the user's
 cache folder (`HOLDFAST_BENCH_PEERS` names another). That takes some minutes and a C++ compiler, once, and is done only
-by `--build-peers`; a benchmark says which peer it ran against.
+by `--build-peers`, which may be run again after it was interrupted; a benchmark says which peer it ran against. Where
+pip looks is its own affair: a torch for CPUs, from an index that has one, is enough.
 """
 
 import os
+import shutil
 import subprocess
 import sys
+import time
 import venv
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
+
+from conversion.command.writing import flush
 
 LLAMA_CPP_PYTHON = "llama-cpp-python==0.3.36"
 FOR_THE_CONVERTER = ("torch==2.13.0", "transformers==5.23.0", "gguf==0.19.0", "sentencepiece", "protobuf")
@@ -56,36 +61,55 @@ def find_peers(*, build: bool = False) -> Peers:
 
 def _build() -> None:
     at = folder()
-    if not (at / "venv").exists():
+    at.mkdir(parents=True, exist_ok=True)
+    if not (at / "venv" / "bin" / "pip").exists():
         venv.create(at / "venv", with_pip=True)
-    pip = [str(at / "venv" / "bin" / "pip"), "--disable-pip-version-check"]
-    subprocess.run([*pip, "install", LLAMA_CPP_PYTHON, *FOR_THE_CONVERTER], check=True)
-    if not (at / "src").exists():
-        fetch = ["download", "--no-deps", "--no-binary", ":all:", "--dest", str(at), LLAMA_CPP_PYTHON]
+    pip = [str(at / "venv" / "bin" / "python"), "-m", "pip", "--disable-pip-version-check"]
+    archive = next(at.glob("llama_cpp_python-*.tar.gz"), None)
+    if archive is None:
+        fetch = [
+            "download",
+            "--no-deps",
+            "--no-binary",
+            "llama-cpp-python",
+            "--dest",
+            str(at),
+            LLAMA_CPP_PYTHON,
+        ]
         subprocess.run([*pip, *fetch], check=True)
         archive = next(at.glob("llama_cpp_python-*.tar.gz"))
-        (at / "src").mkdir()
-        subprocess.run(["tar", "xzf", str(archive), "-C", str(at / "src")], check=True)
+    if not (at / "src").exists():
+        partial = at / "src.partial"
+        shutil.unpack_archive(archive, partial, filter="data")
+        partial.rename(at / "src")
+    subprocess.run([*pip, "install", str(archive), *FOR_THE_CONVERTER], check=True)
 
 
-def run_process(command: list[str], **env: str) -> Measured:
-    """One whole process; RuntimeError with what it said if it fails."""
-    import time
+def run_process(command: list[str], target: Path | None = None, **env: str) -> Measured:
+    """One whole process, until `target` (if any) is on the disk; RuntimeError with what it said if it fails.
 
+    Ours gives a file its name when it is on the disk; a peer leaves that for later, so it is waited for here.
+    """
     started = time.perf_counter()
     process = subprocess.Popen(
-        command, cwd=Path(__file__).resolve().parent.parent, env={**os.environ, **env},
+        command, cwd=Path(__file__).resolve().parent.parent, env={**_environment(), **env},
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
     )  # fmt: skip
     assert process.stderr is not None
     said = process.stderr.read()
     _, status, used = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - started
     process.returncode = os.waitstatus_to_exitcode(status)
     process.stderr.close()
     if process.returncode:
         raise RuntimeError(f"{' '.join(command)} failed:\n{said.decode(errors='replace')[-2000:]}")
-    return Measured(seconds, used.ru_utime + used.ru_stime, used.ru_maxrss / 1000)
+    if target is not None:
+        flush(target)
+    return Measured(time.perf_counter() - started, used.ru_utime + used.ru_stime, used.ru_maxrss / 1000)
+
+
+def _environment() -> dict[str, str]:
+    """As an installed program has it, whose bytecode is kept."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 def holdfast(*arguments: str) -> list[str]:

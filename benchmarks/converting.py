@@ -1,6 +1,6 @@
 """Whole conversions: safetensors to GGUF, safetensors to another dtype, and the memory a large source takes.
 
-    python -m benchmarks.converting [--layers 24] [--rounds 3] [--threads 1] [--gigabytes 4] [--build-peers] [--smoke]
+    python -m benchmarks.converting [--layers 24] [--rounds 3] [--threads 1,2] [--gigabytes 4] [--build-peers] [--smoke]
 
 - safetensors to GGUF (BF16, F16, Q8_0): whole processes, against llama.cpp's reference converter, which needs torch;
 - dtype conversion (BF16 to F16, F32 to BF16, BF16 to F32): the planned file written, against reading and writing as
@@ -50,7 +50,7 @@ def compare_converters(folder: Path, rounds: int, n_threads: int, peers: Peers) 
         runs: dict[str, list[Measured]] = {name: [] for name in commands}
         for _ in range(rounds):
             for name, command in commands.items():
-                runs[name].append(run_process(command))
+                runs[name].append(run_process(command, ours if name == "holdfast" else theirs))
         best = {name: min(one.seconds for one in measured) for name, measured in runs.items()}
         cpu = {name: min(one.cpu_seconds for one in measured) for name, measured in runs.items()}
         for name in commands:
@@ -119,7 +119,7 @@ def _seconds(run: Callable[..., None], *arguments: object) -> float:
 
 
 def _copy(source: Path, target: Path, size: int) -> None:
-    """Every byte of the source is read, and `size` bytes are written."""
+    """Every byte of the source is read, and `size` bytes are written and on the disk."""
     target.unlink(missing_ok=True)
     reading, writing = os.open(source, os.O_RDONLY), os.open(target, os.O_WRONLY | os.O_CREAT)
     try:
@@ -129,6 +129,7 @@ def _copy(source: Path, target: Path, size: int) -> None:
             position += n_read
         for start in range(0, left, COPY_BYTES):
             os.pwrite(writing, memoryview(buffer)[: min(COPY_BYTES, left - start)], start)
+        os.fsync(writing)
     finally:
         os.close(reading)
         os.close(writing)
@@ -140,7 +141,7 @@ def main() -> None:
     )
     parser.add_argument("--layers", type=int, default=24)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--threads", default="1")
     parser.add_argument("--gigabytes", type=float, default=4.0)
     parser.add_argument("--build-peers", action="store_true")
     parser.add_argument("--smoke", action="store_true")
@@ -152,7 +153,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=os.environ.get("HOLDFAST_BENCH_DIR")) as folder:
         source = Path(folder) / "model"
         write_checkpoint(source, options.layers, "BF16", vocabulary)
-        compare_converters(source, options.rounds, options.threads, peers)
+        for n_threads in map(int, options.threads.split(",")):
+            compare_converters(source, options.rounds, n_threads, peers)
         compare_dtypes(Path(folder), options.layers, options.rounds, vocabulary)
         show_memory(Path(folder), options.gigabytes)
 

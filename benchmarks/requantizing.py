@@ -4,7 +4,8 @@
 
 A bf16 GGUF of half a billion parameters (24 layers) is made on the fly and lies in the page cache. Both sides are whole
 processes, alternated, with the same number of threads; ours includes Python, its imports and loading cached kernels
-(one run before the first round compiles them). The best round of each counts. Files must be identical, byte for byte.
+(one run before the first round compiles them), and both end when the file is on the disk. The best round of each
+counts. Files must be identical, byte for byte.
 
 The peer is `llama_model_quantize`, the function behind llama-quantize, of llama-cpp-python (see _peers.py). Where that
 is not built, it is the same loop over `ggml_quantize_chunk` of the pinned xllamacpp wheel, one thread; the output says
@@ -56,7 +57,7 @@ def compare(source: Path, kind: str, n_threads: int, rounds: int, peers: Peers) 
     runs: dict[str, list[Measured]] = {name: [] for name in commands}
     for _ in range(rounds):
         for name, command in commands.items():
-            runs[name].append(run_process(command))
+            runs[name].append(run_process(command, ours if name == "holdfast" else theirs))
     if not filecmp.cmp(ours, theirs, shallow=False):
         raise SystemExit(f"{kind}: the files differ")
     print(
