@@ -11,7 +11,10 @@
 | windows.py, texts/ | the evaluation texts, cut into windows of token ids |
 | fidelity.py, greedy.py | how far two models are apart; what they write |
 | limits.py, limits.json | how far they may be, by class and against our own requantisation |
-| tensors.py | NaN, infinity and nothing but zeros, without running anything |
+| tensors.py, distances.py, strays.py, surveying.py | every tensor, and its parent's, without running anything |
+| parents.py, tracing.py | the parent's weights under the artifact's names; where rows that are not in place come from |
+| fitting.py, memory.py | what runs whole, streamed or in part, with the memory and the time there is |
+| streaming.py, paging.py, passes.py, layers.py | a model larger than memory: to the bit, or its first layers |
 | subjects.py | what an artifact is, by its headers and its config |
 | report.py | every check with its verdict, and the verdict on the whole |
 | checks/, judge.py | the checks, one a module, and all of them in order |
