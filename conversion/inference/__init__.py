@@ -19,7 +19,7 @@
 | report.py | every check with its verdict, and the verdict on the whole |
 | checks/, judge.py | the checks, one a module, and all of them in order |
 | kinds/ | how each kind of artifact is run and compared |
-| pairs.py, embeddings.py, llama_embeddings.py, transformers_embeddings.py | sentences, and how far two models' vectors are apart |
+| pairs.py, embeddings.py, {llama,transformers}_embeddings.py | sentences, and how far two models' vectors are apart |
 | adapters.py | what a LoRA adapter adds, and to a base |
 | onnxruntime.py, onnx_inputs.py, onnx_selftest.py, outputs.py, same_values.py | networks in ONNX: run, fed, compared |
 | own_gguf.py | a checkpoint as our own F32 GGUF, for an engine that reads nothing else |
