@@ -1,5 +1,6 @@
 """A report becomes a row and an event, and its canonical bytes a blob."""
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,8 +26,8 @@ class KeptReport:
 
 def keep_report(store: BlobStore, report: Report) -> KeptReport:
     """The canonical bytes are in the store, before any row names them. Idempotent."""
-    content = report.as_json()
-    return KeptReport(store, content, *put_bytes(store, canonical_json(content)))
+    data = canonical_json(report.as_json())
+    return KeptReport(store, json.loads(data), *put_bytes(store, data))
 
 
 def record_verdict(case: Case, report: Report, kept: KeptReport, *, passed: bool) -> Validation:

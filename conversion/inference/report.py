@@ -195,7 +195,7 @@ def canonical_json(report: Mapping[str, Any]) -> bytes:
     """The one spelling of a report; its sha256 is the report's name.
 
     UTF-8, keys sorted by code point, no spaces, each float the shortest that reads back the same. What JSON cannot say
-    (infinity, NaN) is null, half a surrogate pair is U+FFFD.
+    (infinity, NaN) is null; half a surrogate pair is U+FFFD, and so is NUL, which no text of a database may hold.
     """
     text = json.dumps(
         _plain(report), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
@@ -208,7 +208,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {_plain(str(key)): _plain(item) for key, item in value.items()}
     if isinstance(value, str):
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace").replace("\0", "\ufffd")
     if isinstance(value, Sequence | set | frozenset):
         return [_plain(item) for item in value]
     if isinstance(value, float):

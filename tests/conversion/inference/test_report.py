@@ -67,6 +67,15 @@ def test_a_report_has_one_spelling_whatever_is_in_it():
     assert spelled.startswith(b'{"artifact":')
 
 
+def test_what_a_hostile_file_says_fits_a_table():
+    """PostgreSQL holds no NUL in a text, and JSON no infinity."""
+    report = Report({"size_bytes": 1, "architecture": "a\0b"})
+    report.checks["tensors"].warn("odd", {"largest": float("inf"), "name": "x\0"})
+    kept = json.loads(canonical_json(report.as_json()))
+    assert kept["artifact"]["architecture"] == "a\ufffdb"
+    assert "\0" not in json.dumps(kept, ensure_ascii=False)
+
+
 def test_a_partial_verdict_says_how_far_it_reaches():
     assert report_with(integrity="pass", tensors="pass").as_json()["level"] == "tensors"
     assert report_with(**PASSED).as_json()["level"] == ""
