@@ -16,7 +16,7 @@ from conversion.inference.limits import read_limits
 from conversion.inference.selftest import library_digest
 from registry.models import Blob, File, Job, Validation
 from registry.models.validation import ValidationQuerySet
-from registry.validating import request_file_validation, request_validation
+from registry.validating import job_key, request_file_validation, request_validation
 
 AT_ONCE = 2
 """Jobs that a sweep lets wait or run at a time."""
@@ -24,30 +24,41 @@ AT_ONCE = 2
 PAUSE_SECONDS = 60.0
 """Sweeps come every few seconds; verdicts do not grow old that fast."""
 
+RETRY_AFTER = timedelta(days=1)
+MOST_LOOKED_AT = 500
 BY = "revalidation"
 _next_look = 0.0
 
 
-def sweep_stale() -> int:
+def sweep_stale(pause_seconds: float = PAUSE_SECONDS) -> int:
     """How many jobs this sweep submitted. Looks at most once a minute in a process; nothing while others wait."""
     global _next_look  # noqa: PLW0603  # one clock a process is what is meant
     now = time.monotonic()
-    if not settings.HOLDFAST_REVALIDATE_DAYS or now < _next_look:
+    if not settings.HOLDFAST_REVALIDATE_DAYS or (pause_seconds and now < _next_look):
         return 0
-    _next_look = now + PAUSE_SECONDS
+    _next_look = now + pause_seconds
     waiting = Job.objects.unfinished().filter(kind="validate")
     if waiting.exclude(created_by=BY).exists():
         return 0
-    return len(submit_stale(AT_ONCE - waiting.count()))
+    before = set(waiting.values_list("pk", flat=True))
+    return len({job.pk for job in submit_stale(AT_ONCE)} - before)
 
 
 def submit_stale(limit: int) -> list[Job]:
-    """Jobs for the oldest verdicts that are due, at most `limit`. Idempotent while they are unfinished."""
-    jobs: list[Job] = []
-    for row in stale_validations()[: max(0, limit)]:
-        if job := _requested(row):
-            jobs.append(job)
-    return jobs
+    """Jobs for the oldest verdicts that are due, at most `limit`. Idempotent while they are unfinished.
+
+    What was tried within a day and still is due could not be judged: it waits, so that it does not block the others.
+    """
+    rows = list(stale_validations()[:MOST_LOOKED_AT])
+    since = timezone.now() - RETRY_AFTER
+    tried = Job.objects.filter(kind="validate", finished_at__gt=since, key__in=[_key(row) for row in rows])
+    tried_keys = set(tried.values_list("key", flat=True))
+    untried = [row for row in rows if _key(row) not in tried_keys]
+    return [job for row in untried[: max(0, limit)] if (job := _requested(row))]
+
+
+def _key(row: Validation) -> str:
+    return job_key(row.artifact_id, row.blob_id, row.parent_id)
 
 
 def stale_validations() -> ValidationQuerySet:

@@ -6,6 +6,7 @@ is its own yardstick: its figures are the row.
 """
 
 import hashlib
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,6 +33,13 @@ from registry.models import Commit, Yardstick
 MAX_PARENT_BYTES = 16 * 2**30
 """A larger parent takes too long to requantise for the sake of one comparison: its files are held against a yardstick
 only if one of them was made here by the plain recipe."""
+
+WHOLE = ("verified", "damaged")
+"""Verdicts that rest on all of the texts; with fewer layers or texts the figures would be others."""
+
+
+class _TooSlow(Exception):
+    """A yardstick is not worth the whole slice."""
 
 
 def file_type_of(look: Look) -> FileType | None:
@@ -65,6 +73,7 @@ class Bench:
     reference: Reference
     folder: Path
     threads: int
+    max_seconds: float
     on_bytes: OnBytes
     on_progress: OnProgress
     record: Callable[[Yardstick], None]
@@ -80,29 +89,42 @@ class Bench:
         if self.parent.size_bytes > MAX_PARENT_BYTES:
             return None
         report = self._judge_our_own(choice)
-        if report is None or report.figures is None:
+        if report is None or report.figures is None or report.verdict not in WHOLE:
             return None
         self.record(row_of(key, self.parent, choice.file_type.name, report))
         return Measure(choice.file_type.name, CONVERTER, report.figures)
 
     def _judge_our_own(self, choice: Choice) -> Report | None:
+        """None when it takes longer than `max_seconds`: then there is no relative gate, rather than no verdict."""
         path, home = self.folder / f"own-{choice.file_type.name}.gguf", self.folder / "yardstick"
+        on_time = _Clock(self.max_seconds)
         home.mkdir()
         try:
             plan, weights = plan_conversion(self.store, self.parent, choice, home)
-        except (HeaderError, NamingError, NoImatrix, QuantError):
-            return (
-                None  # such as a type that needs an importance matrix, or a parent that is quantised itself
-            )
-        with path.open("wb") as target:
-            for piece in file_pieces(plan, weights):
-                target.write(piece.data)
-                self.on_bytes(len(piece.data))
-        reference = replace(self.reference, yardstick=None, tensors=None)
-        try:
-            return judge(path, reference, threads=self.threads, on_progress=self.on_progress)
+            with path.open("wb") as target:
+                for piece in file_pieces(plan, weights):
+                    target.write(piece.data)
+                    on_time(self.on_bytes, len(piece.data))
+            return judge(
+                path, replace(self.reference, yardstick=None, tensors=None), threads=self.threads,
+                on_progress=lambda phase, share: on_time(self.on_progress, phase, share),
+            )  # fmt: skip
+        except (HeaderError, NamingError, NoImatrix, QuantError, _TooSlow):
+            return None  # also a type that needs an importance matrix, or a parent that is quantised itself
         finally:
-            path.unlink()
+            path.unlink(missing_ok=True)
+
+
+class _Clock:
+    """Passes calls on until its time is over; then it raises _TooSlow."""
+
+    def __init__(self, seconds: float) -> None:
+        self._deadline = time.monotonic() + seconds
+
+    def __call__(self, tell: Callable[..., None], *what: object) -> None:
+        tell(*what)
+        if time.monotonic() > self._deadline:
+            raise _TooSlow
 
 
 def row_of(key: str, parent: Commit, file_type: str, report: Report) -> Yardstick:

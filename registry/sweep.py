@@ -24,8 +24,8 @@ def sweeping(submit: Callable[[], int]) -> Callable[[], int]:
 def sweep_jobs() -> dict[str, int]:
     """Afterwards no running job has an expired lease, and every due job has been nudged lately or soon will be."""
     swept = put_back_abandoned()
-    swept["submitted"] = sum(submit() for submit in _submitters)
     swept["nudged"] = nudge_waiting()
+    swept["submitted"] = sum(submit() for submit in _submitters)
     if any(swept.values()):
         logger.info("sweep: %s", ", ".join(f"{count} {what}" for what, count in swept.items() if count))
     return swept

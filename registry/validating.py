@@ -16,11 +16,16 @@ SAME_MODEL = (Lineage.Relation.QUANTIZED, Lineage.Relation.CONVERSION)
 """Relations that promise the same model in another form. A fine-tune promises to be different."""
 
 
+def job_key(artifact: int | None, blob: int, parent: int | None) -> str:
+    """What makes two validate jobs the same work: primary keys of an artifact, or of bytes and their parent."""
+    return f"artifact:{artifact}" if artifact else f"blob:{blob}:{parent or 0}"
+
+
 def request_validation(artifact: Artifact, *, created_by: str = "", send_nudge: bool = True) -> Job:
     """The one unfinished job that judges what was made here against the commit it was made from. Idempotent."""
     source = artifact.source
     return submit(
-        "validate", key=f"artifact:{artifact.pk}", label=f"validate {artifact.path}"[:300],
+        "validate", key=job_key(artifact.pk, 0, None), label=f"validate {artifact.path}"[:300],
         params={"artifact": artifact.pk, "repo_id": source.repo.repo_id, "commit_hash": source.commit_hash},
         repo=source.repo, created_by=created_by, send_nudge=send_nudge,
     )  # fmt: skip
@@ -38,34 +43,47 @@ def request_file_validation(
         return request_validation(own, created_by=created_by, send_nudge=send_nudge)
     commit = file.commit
     return submit(
-        "validate", key=f"blob:{file.blob_id}:{parent.pk if parent else 0}",
+        "validate", key=job_key(None, file.blob_id, parent.pk if parent else None),
         label=f"validate {commit.repo.repo_id}/{file.path}"[:300],
         params={
             "commit": commit.pk, "path": file.path, "parent": parent.pk if parent else None,
             "repo_id": commit.repo.repo_id, "commit_hash": commit.commit_hash,
         },
-        repo=commit.repo, created_by=created_by, send_nudge=send_nudge,
+        repo=_who_may_know(commit.repo, parent), created_by=created_by, send_nudge=send_nudge,
     )  # fmt: skip
 
 
+def _who_may_know(repo: Repo, parent: Commit | None) -> Repo:
+    """The repo whose readers may see the job: what goes wrong with a private parent is told to those who know of it."""
+    return parent.repo if parent and parent.repo.private else repo
+
+
 def base_of(repo: Repo) -> Commit | None:
-    """The commit that the files of this repo are another form of, if exactly one is known and held. One query."""
+    """The commit that the files of this repo are another form of, if exactly one is known and held. One query.
+
+    A private base counts only for a repo of the same organisation that is private, too.
+    """
     edges = Lineage.objects.filter(child=repo, relation__in=SAME_MODEL, parent__isnull=False)
     found = {
         edge.parent_commit or edge.parent.head
         for edge in edges.select_related("parent__head__repo", "parent_commit__repo")
-        if edge.parent is not None
+        if edge.parent is not None and _may_judge(edge.parent, repo)
     }
     return found.pop() if len(found) == 1 else None
 
 
+def _may_judge(parent: Repo, child: Repo) -> bool:
+    return not parent.private or (child.private and parent.organisation_id == child.organisation_id)
+
+
 def request_mirrored(commit: Commit) -> list[Job]:
-    """Jobs for the model files of a mirrored commit that nobody judged yet, as HOLDFAST_VALIDATE_MIRRORED says.
+    """Jobs for the model files of a mirrored repo's head that nobody judged yet, as HOLDFAST_VALIDATE_MIRRORED says.
 
     Idempotent. A verdict against an earlier commit of the same base is enough. Three queries, and two a job.
     """
     wanted, repo = settings.HOLDFAST_VALIDATE_MIRRORED, commit.repo
-    if wanted == "no" or repo.upstream_id is None or repo.repo_type != Repo.Type.MODEL:
+    is_head = repo.repo_type == Repo.Type.MODEL and repo.head_id == commit.pk
+    if wanted == "no" or repo.upstream_id is None or not is_head:
         return []
     base = base_of(repo)
     if base is None and wanted != "all":

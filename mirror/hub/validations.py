@@ -17,7 +17,7 @@ from mirror.blobs.store import KeyMissing, blob_key
 from mirror.hub.asking import read_limit
 from mirror.hub.delivery import SANDBOX, YEAR_SECONDS
 from mirror.hub.doors import door, token_of
-from mirror.hub.errors import HubError, bad_request, entry_not_found
+from mirror.hub.errors import HubError, bad_request, entry_not_found, repo_not_found
 from mirror.hub.finding import find_commit, find_repo
 from mirror.hub.own import job_json
 from mirror.hub.ranges import matches_any
@@ -50,20 +50,18 @@ def validate(request: HttpRequest, user: Somebody) -> HttpResponse:
             403, "This token may only read. `manage.py token create USER --write` makes one that may ask."
         )
     question = _read_question(request)
-    job = _requested(request, user, question)
+    job = _requested(user, question)
     response = JsonResponse(job_json(job, user), status=202, headers={"Cache-Control": "no-store"})
     response["Location"] = request.build_absolute_uri(f"/api/holdfast/v1/jobs/{job.pk}")
     return response
 
 
-def _requested(request: HttpRequest, user: Somebody, question: dict[str, Any]) -> Job:
+def _requested(user: Somebody, question: dict[str, Any]) -> Job:
     by = getattr(user, "username", "")
     if "artifact" in question:
         return request_validation(_find_artifact(user, question["artifact"]), created_by=by)
-    file = _find_file(request, user, question)
-    parent = (
-        _find_parent(request, user, question["parent"]) if "parent" in question else base_of(file.commit.repo)
-    )
+    file = _find_file(user, question)
+    parent = _find_parent(user, question["parent"]) if "parent" in question else base_of(file.commit.repo)
     return request_file_validation(file, parent, created_by=by)
 
 
@@ -95,9 +93,9 @@ def _find_artifact(user: Somebody, number: object) -> Artifact:
     )
 
 
-def _find_file(request: HttpRequest, user: Somebody, question: dict[str, Any]) -> File:
+def _find_file(user: Somebody, question: dict[str, Any]) -> File:
     """The file that was named by path, by variant, or by being the only model of its commit."""
-    repo = find_repo(request, user, Repo.Type.MODEL, question["repo"])
+    repo = _find_repo(user, question["repo"])
     commit = find_commit(repo, question.get("revision", DEFAULT), light=True)
     commit.repo = repo
     if path := question.get("path"):
@@ -114,15 +112,22 @@ def _find_file(request: HttpRequest, user: Somebody, question: dict[str, Any]) -
     return main_file(chosen)
 
 
-def _find_parent(request: HttpRequest, user: Somebody, reference: str) -> Commit | None:
+def _find_parent(user: Somebody, reference: str) -> Commit | None:
     """The commit that `org/name[@revision]` means; None for the empty text, which asks for no parent."""
     if not reference:
         return None
     match = _REFERENCE.fullmatch(reference)
     if match is None:
         raise bad_request(f"`parent` is {reference!r:.80}, and must be like org/name or org/name@revision.")
-    repo = find_repo(request, user, Repo.Type.MODEL, match["repo"])
-    return find_commit(repo, match["revision"] or DEFAULT)
+    return find_commit(_find_repo(user, match["repo"]), match["revision"] or DEFAULT)
+
+
+def _find_repo(user: Somebody, repo_id: str) -> Repo:
+    """By a name in a body: in whatever case, since there is no URL to send the caller on to."""
+    repo = visible_repos(user).by_id(repo_id).first()
+    if repo is None:
+        raise repo_not_found(user, repo_id)
+    return repo
 
 
 @door("GET")

@@ -4,9 +4,11 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import AnonymousUser
+from django.core.management import call_command
 from django.test import Client
+from django.utils import timezone
 
-from conversion.revalidation import stale_validations, submit_stale
+from conversion.revalidation import stale_validations, submit_stale, sweep_stale
 from mirror.blobs.keys import blob_key
 from mirror.store import blob_store
 from registry.gates import save_gate
@@ -104,7 +106,7 @@ def test_a_file_without_a_base_that_we_hold_at_best_loads(converted: Any, settin
     assert Validation.objects.get().parent is None
 
 
-def test_a_verdict_grows_old_with_the_limits_and_with_time(settings: Any) -> None:
+def test_a_verdict_grows_old_with_the_limits_and_with_time(settings: Any, capsys: Any) -> None:
     base = sample_commit()
     artifact = make_artifact(base, "Q8_0", b"q8")
     facts = {"artifact": artifact, "blob": artifact.blob, "path": artifact.path, "parent": base, "passed": True,
@@ -113,6 +115,13 @@ def test_a_verdict_grows_old_with_the_limits_and_with_time(settings: Any) -> Non
     assert [job.params["artifact"] for job in submit_stale(5)] == [artifact.pk]
     assert len(submit_stale(5)) == 1
     assert Job.objects.count() == 1
+    assert sweep_stale(pause_seconds=0) == 0  # others wait
+    Job.objects.all().delete()
+    assert [sweep_stale(pause_seconds=0) for _ in range(2)] == [1, 0]
+    call_command("validate", "--stale")
+    assert "1 verdicts are due" in capsys.readouterr().out
+    Job.objects.update(state="failed", error_code="bytes-lost", finished_at=timezone.now())
+    assert submit_stale(5) == []  # until tomorrow
     Validation.objects.create(limits_version=2, **facts)
     assert not stale_validations().exists()
     Validation.objects.update(created_at="2020-01-01T00:00:00Z")
