@@ -7,8 +7,8 @@ llama.cpp normalises nothing for SentencePiece and BPE: for the raw text it give
 
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from conversion.inference.text_sandbox import TextSandbox
 CONTAINERS = {"tokenizer.json": "tokenizer", "tokenizer.model": "tokenizer"}
 """Files of a checkpoint's folder that hold its tokenizer, the one that most clients read first."""
 
+OURS, PARENTS = "the artifact's", "the parent's"
 GGUF_ENGINE = "llama.cpp vocabulary"
 SHOWN_CHARACTERS, N_CHANGED_SHOWN = 60, 40
 SPACE_MARK = "\u2581"
@@ -43,11 +44,27 @@ class Voice:
         return self.name != "GGUF"
 
     def encode(self, texts: Sequence[str], *, parse: bool = False) -> list[list[int]]:
-        return self.sandbox.encode(texts, parse=parse)
+        with self._blamed():
+            return self.sandbox.encode(texts, parse=parse)
+
+    def decode(self, batches: Sequence[Sequence[int]]) -> list[str]:
+        with self._blamed():
+            return self.sandbox.decode(batches)
+
+    @contextmanager
+    def _blamed(self) -> Iterator[None]:
+        """What goes wrong with a parent's tokenizer is `parent-not-run`: no fault of the artifact."""
+        try:
+            yield
+        except EngineError as error:
+            if self.who == PARENTS:
+                words = f"the parent's {self.name} does not answer: {error.message}"
+                raise EngineError("parent-not-run", words) from error
+            raise
 
     def survivors(self, texts: Sequence[str]) -> list[str]:
         """Each text after encoding and decoding, without the space that some put before every text."""
-        back = self.sandbox.decode(self.encode(["a", *texts]))
+        back = self.decode(self.encode(["a", *texts]))
         prefix = back[0].removesuffix("a") if back[0] == " a" else ""
         return [text.removeprefix(prefix) for text in back[1:]]
 
@@ -175,8 +192,8 @@ def _token(ids: Sequence[int], at: int, voice: Voice) -> str:
 def _piece(ids: Sequence[int], at: int, voice: Voice) -> str:
     """What a token adds to the text, after the one before it: at the beginning libraries leave out its space."""
     if at == 0:
-        return voice.sandbox.decode([[ids[0]]])[0]
-    before, both = voice.sandbox.decode([[ids[at - 1]], [ids[at - 1], ids[at]]])
+        return voice.decode([[ids[0]]])[0]
+    before, both = voice.decode([[ids[at - 1]], [ids[at - 1], ids[at]]])
     return both.removeprefix(before)
 
 

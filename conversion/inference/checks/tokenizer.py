@@ -21,6 +21,8 @@ from conversion.inference.selftest import check_engine
 from conversion.inference.special_tokens import compare_special, expected_special
 from conversion.inference.tokenization import (
     CONTAINERS,
+    OURS,
+    PARENTS,
     Disagreement,
     Voice,
     compare,
@@ -86,7 +88,7 @@ def _find(trial: Trial, stack: ExitStack) -> Findings | None:
         return None
     if trial.header is not None:
         trial.report.engines["artifact"] = check_engine("llama.cpp", trial.threads)
-    ours = open_voices(trial.path, "the artifact's", stack) if _has_tokenizer(trial) else []
+    ours = open_voices(trial.path, OURS, stack) if _has_tokenizer(trial) else []
     if not ours:
         reads_text = trial.subject.kind in ("decoder", "embedding")
         if trial.header is None or trial.reference is None or not reads_text:
@@ -99,7 +101,6 @@ def _find(trial: Trial, stack: ExitStack) -> Findings | None:
     _check_survival(asked)
     for voice in _parents_voices(asked, stack):
         trial.report.engines[f"parent's {voice.name}"] = voice.sandbox.report
-        asked.theirs.append(voice)
         _compare_with(asked, voice)
     for voice in ours[1:]:
         _compare_own(asked, voice)
@@ -126,7 +127,7 @@ def _parents_voices(asked: Asked, stack: ExitStack) -> Iterator[Voice]:
                 _note(asked, "GGUF", Disagreement(len(asked.texts), 0))
                 asked.findings.approve("its tokenizer is that of the parent's GGUF to the last byte")
             else:
-                yield from open_voices(path, "the parent's", stack)
+                yield from open_voices(path, PARENTS, stack)
         except (EngineError, HeaderError) as error:
             asked.findings.warn(f"the parent's tokenizer in {path.name} was not read: {error}")
 
@@ -179,7 +180,18 @@ def _check_survival(asked: Asked) -> None:
 
 
 def _compare_with(asked: Asked, voice: Voice) -> None:
-    """One container of the parent. What the same engine says of it must be the same in everything."""
+    """One container of the parent, which is asked again later if it answers now."""
+    try:
+        _judge_voice(asked, voice)
+        asked.theirs.append(voice)
+    except EngineError as error:
+        if error.code != "parent-not-run":
+            raise
+        asked.findings.warn(error.message)
+
+
+def _judge_voice(asked: Asked, voice: Voice) -> None:
+    """What the same engine says of the parent's GGUF must be the same in everything."""
     if voice.name != "tokenizer.model":
         _compare_written_tokens(asked, voice)
     if voice.is_library or asked.ours.is_library:

@@ -7,7 +7,7 @@ import pytest
 from conversion.inference.engine import EngineError
 from conversion.inference.strings import read_strings
 from conversion.inference.text_sandbox import MAX_TEXT_BYTES, TextSandbox
-from conversion.inference.tokenization import compare, compare_known, open_voices, round_trip
+from conversion.inference.tokenization import OURS, PARENTS, compare, compare_known, open_voices, round_trip
 from tests.conversion.inference.ggufs import BASE
 from tests.conversion.inference.vocabularies import swap, tokenizer_folder, vocabulary_gguf
 
@@ -20,8 +20,8 @@ def stack():
 
 def voices(tmp_path, name, stack, change=lambda metadata: None):
     folder = tokenizer_folder(tmp_path / "model", name)
-    (ours,) = open_voices(vocabulary_gguf(tmp_path / "a.gguf", folder, name, change), "the artifact's", stack)
-    return ours, open_voices(folder, "the parent's", stack)
+    (ours,) = open_voices(vocabulary_gguf(tmp_path / "a.gguf", folder, name, change), OURS, stack)
+    return ours, open_voices(folder, PARENTS, stack)
 
 
 def test_what_a_library_normalises_is_no_difference(tmp_path, stack):
@@ -68,6 +68,18 @@ def test_texts_survive_or_come_to_rest(tmp_path, stack):
 def test_pieces_come_back_as_bytes_whatever_llama_cpp_would_tidy(tmp_path, stack):
     ours, _ = voices(tmp_path, "llama-bpe", stack)
     assert ours.survivors(["a , b . c", "don 't", "\x00\ufffd😀"]) == ["a , b . c", "don 't", "\x00\ufffd😀"]
+
+
+def test_a_parents_tokenizer_that_stops_answering_is_not_the_artifacts_fault(tmp_path, stack):
+    ours, (theirs,) = voices(tmp_path, "llama-bpe", stack)
+    theirs.sandbox.close()
+    with pytest.raises(EngineError, match=r"the parent's tokenizer\.json does not answer") as caught:
+        compare(ours, theirs, ["a"])
+    assert caught.value.code == "parent-not-run"
+    ours.sandbox.close()
+    with pytest.raises(EngineError) as caught:
+        ours.encode(["a"])
+    assert caught.value.code == "engine-crashed"
 
 
 def test_many_long_texts_take_more_than_one_message():
