@@ -17,7 +17,7 @@ from conversion.naming.plan import Plan, parse_config, read_config
 from conversion.recipes import GGUF, Choice, Partner
 from mirror.blobs import BlobStore
 from mirror.blobs.keys import blob_key
-from registry.models import Commit, File
+from registry.models import Commit, File, Lineage
 
 
 def is_adapter(commit: Commit) -> bool:
@@ -26,13 +26,31 @@ def is_adapter(commit: Commit) -> bool:
     return list(found) == [CONFIG]
 
 
-def merged_with(store: BlobStore, base: Weights, folder: Path, adapter: Partner) -> MergedWeights:
-    """The base, whose small files are in `folder`, with the adapter of another commit merged in; unpacked for it.
+def declared_base(commit: Commit) -> Commit | None:
+    """The base that an adapter's repo declares, if exactly one is here. One query."""
+    edges = Lineage.objects.filter(
+        child=commit.repo, relation=Lineage.Relation.ADAPTER, parent__head__isnull=False
+    )
+    found = {edge.parent.head for edge in edges.select_related("parent__head__repo") if edge.parent}
+    return found.pop() if len(found) == 1 else None
 
-    Raises HeaderError `lora-…`, NamingError `partner-missing`.
+
+def merged_with(
+    store: BlobStore, commit: Commit, base: Weights, folder: Path, partner: Partner
+) -> MergedWeights:
+    """The base that the commit holds, its small files in `folder`, with an adapter merged in; unpacked for it.
+
+    Raises HeaderError `lora-…`, NamingError `partner-missing`, and `partner-private` for an adapter that fewer people
+    may see than what it would become a part of.
     """
+    adapter, repo = find_partner(partner), commit.repo
+    if adapter.repo.private and not (repo.private and repo.organisation_id == adapter.repo.organisation_id):
+        raise NamingError(
+            "partner-private",
+            f"{partner.repo_id} is private, and what is made of {repo.repo_id} is seen by more people than it.",
+        )
     config = read_config(folder) if (folder / "config.json").is_file() else {}
-    return MergedWeights(unpack(base, config), _adapter_of(store, find_partner(adapter)))
+    return MergedWeights(unpack(base, config), _adapter_of(store, adapter))
 
 
 def plan_own_gguf(store: BlobStore, commit: Commit, weights: Weights, folder: Path, choice: Choice) -> Plan:

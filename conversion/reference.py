@@ -180,7 +180,7 @@ def open_parent(
     with refusals_of(commit):
         stored = open_source(store, commit, home, source_path)
         paths = tuple(getattr(stored, "paths", ()))
-        weights = merged_with(store, stored, home, adapter) if adapter else stored
+        weights = merged_with(store, commit, stored, home, adapter) if adapter else stored
         return Parent(store, commit, home, weights, paths, adapter)
 
 

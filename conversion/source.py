@@ -120,7 +120,7 @@ def _opened(store: BlobStore, commit: Commit, choice: Choice, folder: Path) -> t
     home = folder / commit.repo.name
     home.mkdir()
     stored = open_source(store, commit, home, choice.source_path)
-    return home, merged_with(store, stored, home, choice.adapter) if choice.adapter else stored
+    return home, merged_with(store, commit, stored, home, choice.adapter) if choice.adapter else stored
 
 
 def _planned(

@@ -19,7 +19,7 @@ from conversion.recipes import Choice, Partner
 from conversion.reproduce import submit_reproduction
 from mirror.blobs.keys import blob_key
 from mirror.store import blob_store
-from registry.models import Artifact, Commit, Job
+from registry.models import Artifact, Commit, Job, Lineage, Repo
 from registry.variants import variants_of
 from registry.work import run_job
 from tests.checkpoints import read_folder, record_commit
@@ -142,6 +142,25 @@ def test_an_adapter_without_its_base_is_refused_and_leaves_nothing() -> None:
     job = worked_on(submit_conversion(adapter, Choice.of("F16")))
     assert (job.state, job.error_code) == ("failed", "adapter-base")
     assert not Artifact.objects.exists()
+
+
+def test_an_adapter_finds_the_base_that_it_declares() -> None:
+    adapter, base = mirrored("lora-jargon-adapter"), mirrored("base-bf16")
+    Lineage.objects.create(
+        child=adapter.repo, parent=base.repo, parent_repo_id=base.repo.repo_id, relation="adapter", evidence="declared"
+    )  # fmt: skip
+    (artifact,) = convert(adapter, "F16")
+    assert hashlib.sha256(stored(artifact)).hexdigest() == ADAPTERS["F16"]
+    assert Partner.from_json(artifact.recipe.content["base"]) == Partner.of(base)
+
+
+def test_a_private_adapter_is_not_merged_into_what_more_people_see() -> None:
+    adapter, base = mirrored("lora-jargon-adapter"), mirrored("base-bf16")
+    Repo.objects.filter(pk=adapter.repo_id).update(private=True)
+    with pytest.raises(CommandError, match=r"partner-private: .* is private"):
+        convert(base, "F16", "--adapter", adapter.repo.repo_id, "--dry-run")
+    Repo.objects.filter(pk=base.repo_id).update(private=True)
+    convert(base, "F16", "--adapter", adapter.repo.repo_id, "--dry-run")
 
 
 def test_a_partner_that_is_gone_stops_the_recipe_by_its_name() -> None:

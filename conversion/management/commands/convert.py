@@ -18,6 +18,7 @@ from rich.text import Text
 from conversion.convert import MAX_TOGETHER, submit_conversion
 from conversion.formats.errors import HeaderError
 from conversion.imatrices import NoImatrix, find_imatrix
+from conversion.joining import declared_base, is_adapter
 from conversion.naming import NamingError, supported
 from conversion.naming.file_types import FILE_TYPES
 from conversion.naming.overrides import Overrides, parse_tensor_types
@@ -77,7 +78,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "--base",
             metavar="REPO[@REV]",
-            help="where REPO is a LoRA adapter: its base; it becomes a GGUF adapter",
+            help="where REPO is a LoRA adapter: its base, if not the one it declares; it becomes a GGUF adapter",
         )
         parser.add_argument(
             "--pre-tokenizer",
@@ -155,9 +156,8 @@ def _read_choices(commit: Commit, options: dict[str, Any]) -> list[Choice]:
     if not 0 < len(names) <= MAX_TOGETHER:
         known = ", ".join((*FILE_TYPES, *CHECKPOINT_NAMES))
         raise CommandError(f"--to needs 1 to {MAX_TOGETHER} of {known}", returncode=USAGE)
-    adapter, base = (
-        Partner.of(find_commit(options[key])) if options[key] else None for key in ("adapter", "base")
-    )
+    adapter = find_commit(options["adapter"]) if options["adapter"] else None
+    base = find_commit(options["base"]) if options["base"] else is_adapter(commit) and declared_base(commit)
     try:
         overrides = Overrides(
             token_embedding=options["token_embedding_type"].upper(), output=options["output_tensor_type"].upper(),
@@ -170,7 +170,11 @@ def _read_choices(commit: Commit, options: dict[str, Any]) -> list[Choice]:
         raise CommandError(f"{error.code}: {error}", returncode=USAGE) from None
     except NoImatrix as error:
         raise CommandError(f"{error.code}: {error}", returncode=FAILED) from None
-    asked = {"source_path": options["source"], "adapter": adapter, "base": base}
+    asked = {
+        "source_path": options["source"],
+        "adapter": adapter and Partner.of(adapter),
+        "base": Partner.of(base) if base else None,
+    }
     of_gguf = {
         "overrides": overrides, "imatrix": imatrix, "requantises": options["allow_requantize"],
         "pre_tokenizer": options["pre_tokenizer"],
