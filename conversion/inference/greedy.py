@@ -63,6 +63,7 @@ def _part_early(trial: Trial, prompt: str) -> bool:
     theirs = _parents(trial, prompt)
     ids = theirs.ids if theirs else trial.artifact.tokenize(prompt, special=True)
     ours = continue_greedily(trial.artifact, prompt, ids)
+    trial.tokens["writes"] += len(ours.tokens)
     if theirs is None:
         trial.report.samples.append(Sample(prompt, "", ours.text, 0))
         return False

@@ -28,6 +28,7 @@ from conversion.inference.engine import NEEDS_SCRATCH, EngineError, EngineReport
 from conversion.inference.onnx_inputs import Feed
 from conversion.inference.passes import Passage, Passes, Streaming
 from conversion.inference.provisions import limits_for, needed_files, sealed_file, size_of
+from conversion.inference.usage import Usage, usage_of
 
 CHILD = Path(__file__).with_name("child.py")
 SHARED_BYTES = 8 * MIB
@@ -223,6 +224,11 @@ class Sandbox:
     @property
     def is_gone(self) -> bool:
         return self._conversation is None or self._process.poll() is not None
+
+    @property
+    def usage(self) -> Usage:
+        """What the child has taken so far."""
+        return usage_of(self._process.pid)
 
     def attempt(self, name: str, target: str) -> Answer:
         """What an attack of attacks.py `got`, or what `refused` it. Only of the engine "probe"."""

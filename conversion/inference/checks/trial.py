@@ -1,6 +1,7 @@
 """What the checks of one artifact share: the file, its parent, the children that run them, and the report."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -56,7 +57,8 @@ class Reference:
 class Trial:
     """One run of all checks; children live on `stack`.
 
-    `kept` is what the steps of a kind hand on to the next.
+    `kept` is what the steps of a kind hand on to the next; `tokens` and `rates` count what the artifact reads and
+    writes.
 
     `look` and `subject` are there once integrity passed, `artifact` once load passed. `sha256` is one digest for a
     file, or one by path for a folder. `parent` runs when there is a reference without a reading. `memory_bytes` is
@@ -79,6 +81,16 @@ class Trial:
     parent: Sandbox | None = None
     comparison: Comparison = field(default_factory=Comparison)
     kept: dict[str, Any] = field(default_factory=dict)
+    tokens: Counter[str] = field(default_factory=Counter)
+    rates: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        """The tokens that the body adds to `tokens[name]`, per CPU second that the artifact's child took for it."""
+        before = self.artifact.usage.cpu_seconds
+        yield
+        seconds = self.artifact.usage.cpu_seconds - before
+        self.rates[name] = self.tokens.get(name, 0) / seconds if seconds > 0 else 0.0
 
     @property
     def header(self) -> GgufHeader | None:

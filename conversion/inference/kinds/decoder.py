@@ -80,7 +80,7 @@ def _open_reading(trial: Trial, reading: Reading) -> None:
 
 def forward(trial: Trial, check: Check) -> None:
     """The check is written; the distance of every scored position from the parent's is in `trial.comparison`."""
-    with blaming_the_cut(trial.report.level):
+    with blaming_the_cut(trial.report.level), trial.timed("reads"):
         _forward(trial, check)
 
 
@@ -98,6 +98,7 @@ def _forward(trial: Trial, check: Check) -> None:
         trial.on_progress("comparing", 0.3 + 0.6 * index / len(windows))
         heard = trial.reading.said[done : done + window.n_scored] if trial.reading else None
         _read_window(trial, check, window, heard)
+        trial.tokens["reads"] += len(window.ids) - 1
         done += window.n_scored
     if check.verdict != "fail":
         check.pass_(f"finite, lively logits at {done:,} positions")
@@ -184,7 +185,8 @@ def fidelity(trial: Trial, check: Check) -> None:
     if trial.report.is_cut or trial.artifact.streaming or (trial.parent and trial.parent.streaming):
         return  # layers alone write nothing that makes sense, and a token would cost a read of the whole file
     trial.on_progress("writing", 0.9)
-    parted = compare_texts(trial)
+    with trial.timed("writes"):
+        parted = compare_texts(trial)
     if parted and trial.report.limits_class == "lossless" and check.verdict in ("pass", "warn"):
         check.fail(f"it lost nothing, yet continues {parted[0]!r} unlike its parent", len(parted),
                    code="greedy-differs")  # fmt: skip

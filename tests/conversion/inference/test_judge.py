@@ -81,6 +81,14 @@ def test_the_report_names_everything_that_its_figures_depend_on(judged):
     assert [check["id"] for check in report["checks"]][-1] == "cost"
 
 
+def test_the_cost_is_told_in_cpu_seconds_and_memory(judged):
+    value = judged("Q8_0").checks["cost"].value
+    assert 0.01 < value["cpu_seconds"] < 60
+    assert 10**7 < value["peak_bytes"] < 10**9
+    assert value["tokens_per_cpu_second"]["reads"] > 100
+    assert judged("Q8_0").checks["cost"].verdict == "pass"
+
+
 def test_judging_twice_gives_the_same_report_but_for_the_seconds(converted, parent, judged):
     def timeless(report):
         for check in report["checks"]:
