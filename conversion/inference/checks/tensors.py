@@ -126,16 +126,15 @@ def _far(line: Line, parent: ParentTensors, limits: TensorLimits) -> Finding | N
         return None  # a checkpoint's 8-bit values mean something only beside scales that are tensors of their own
     if line.is_all_zero and apart.parent_squares > 0:
         return Finding("tensor-zero", name, "nothing but zeros, but the parent's is not")
-    if apart.n_strays:
+    share_lost = apart.n_lost_rows / max(1, line.found.n_rows)
+    repaired = name in EMBEDDINGS and share_lost <= limits.lost_embedding_rows_pass
+    if apart.n_strays and (repaired or not share_lost):
         blocks = "a block holds" if apart.n_strays == 1 else f"{apart.n_strays:,} blocks hold"
         what = f"{blocks} what quantising the parent's does not give; all else is as it should be"
         return Finding("values-stray", name, what)
-    if apart.n_lost_rows:
-        share = apart.n_lost_rows / max(1, line.found.n_rows)
+    if share_lost:
         what = f"{apart.n_lost_rows:,} of {line.found.n_rows:,} rows are not the parent's"
-        return Finding(
-            "rows-lost", name, what, not (name in EMBEDDINGS and share <= limits.lost_embedding_rows_pass)
-        )
+        return Finding("rows-lost", name, what, not repaired)
     ratio = apart.ratio
     if ratio is not None and ratio > limits.ratio_fail and parent.is_gguf:
         what = f"{ratio:.1f} times as far from the parent's as {line.entry.dtype} costs"

@@ -15,7 +15,7 @@ from conversion.inference.checks.tensors import check_tensors
 from conversion.inference.checks.trial import Reference, Trial
 from conversion.inference.parents import planned_tensors, stored_tensors, tensors_at
 from conversion.inference.report import Report
-from conversion.inference.subjects import look_at
+from conversion.inference.subjects import look_at, subject_of
 from tests.conversion.inference.ggufs import BASE, SAMPLES, header_of, patched, with_nan, with_zeros
 
 GENTLE = "ft-gentle-bf16"
@@ -34,6 +34,7 @@ def checked(path, parent=None, **said):
         report = Report(artifact={})
         trial = Trial(report, path, reference, None, 1, lambda phase, share: None, stack)
         trial.look = look_at(path, stack)
+        trial.subject = subject_of(trial.look)
         check_tensors(trial)
     return report.checks["tensors"]
 
