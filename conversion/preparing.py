@@ -15,12 +15,13 @@ from conversion.cases import Case
 from conversion.formats.errors import HeaderError
 from conversion.inference.checks.trial import OnProgress, Reference
 from conversion.inference.engine import EngineError
+from conversion.inference.fitting import seconds_to_run
 from conversion.inference.limits import Yardstick as Measure
 from conversion.inference.readings import Reading, make_reading, reading_key
 from conversion.inference.report import Report
 from conversion.inference.selftest import check_engine
 from conversion.inference.strings import read_strings
-from conversion.inference.subjects import Look, Subject, look_at, subject_of
+from conversion.inference.subjects import Look, look_at, subject_of
 from conversion.kept import keep_reading, stored_reading
 from conversion.naming import NamingError
 from conversion.recipes import CONVERTER, Choice
@@ -34,6 +35,14 @@ from registry.work import Lease
 DECODER = "decoder"
 YARDSTICK_SHARE = 0.3
 """Of a slice, for making and judging our own requantisation; without it the absolute limits still hold."""
+
+RUNNING_SHARE = 0.7
+"""Of a slice: what would take engines longer is judged by its first layers, instead of not at all."""
+
+
+def most_seconds() -> float:
+    """What engines may take for one judgement."""
+    return RUNNING_SHARE * settings.HOLDFAST_SLICE_SECONDS
 
 
 @dataclass
@@ -60,23 +69,30 @@ class Preparation:
             look = _look(path, stack)
             if look is None:  # no engine will see it: the judge says what is wrong with its header
                 return parent.unbuilt()
-            reference = self._speaking(parent, subject_of(look))
+            reference = self._speaking(parent, look)
             tensors = parent.tensors(of_gguf=look.header is not None)
             reference = replace(reference, tensors=tensors, is_plain=self.case.plain_choice is not None)
             return replace(reference, yardstick=self._yardstick(reference, look))
 
-    def _speaking(self, parent: Parent, subject: Subject) -> Reference:
-        if subject.kind == DECODER and (reading := self._reading(parent)):
+    def _speaking(self, parent: Parent, look: Look) -> Reference:
+        is_decoder = subject_of(look).kind == DECODER
+        is_slow = (
+            is_decoder and seconds_to_run(look.weights, settings.HOLDFAST_ENGINE_THREADS) > most_seconds()
+        )
+        if is_decoder and (reading := self._reading(parent, may_make=not is_slow)):
             return replace(parent.unbuilt(), reading=reading)
-        return parent.build(self.on_bytes)
+        # What a slice leaves no time for is judged by its first layers, which are cut from the parent's tensors.
+        return parent.unbuilt() if is_slow else parent.build(self.on_bytes)
 
-    def _reading(self, parent: Parent) -> Reading | None:
+    def _reading(self, parent: Parent, *, may_make: bool = True) -> Reading | None:
         """Remembered, or made now; None when this machine cannot: then the judge meets the same, and reports it."""
         threads = settings.HOLDFAST_ENGINE_THREADS
         try:
             key = reading_key(parent.digests, check_engine(parent.engine, threads))
             if reading := stored_reading(self.store, key):
                 return reading
+            if not may_make:
+                return None
             reading = make_reading(
                 parent.build(self.on_bytes), parent.digests, threads=threads, strings=read_strings(),
                 memory_bytes=settings.HOLDFAST_ENGINE_MEMORY_BYTES, on_progress=self.on_progress,

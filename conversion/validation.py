@@ -16,7 +16,7 @@ from django.db import transaction
 from conversion.cases import Case, CaseRefused, find_case
 from conversion.inference.judge import judge
 from conversion.inference.report import Report
-from conversion.preparing import Preparation
+from conversion.preparing import Preparation, most_seconds
 from conversion.publish import publish
 from conversion.reference import ReferenceUnavailable
 from conversion.verdicts import keep_report, record_verdict
@@ -31,9 +31,6 @@ from registry.work import Again, JobFailed, Lease
 
 PREPARING_SHARE = 0.3
 """Of the progress bar: files are placed and the parent is read before anything is compared."""
-
-RUNNING_SHARE = 0.7
-"""Of a slice: what would take engines longer is judged by its first layers, instead of not at all."""
 
 
 class SliceOver(Exception):
@@ -76,7 +73,7 @@ def _judge(lease: Lease, case: Case) -> Report:
             sha256=case.digests,
             threads=settings.HOLDFAST_ENGINE_THREADS,
             memory_bytes=settings.HOLDFAST_ENGINE_MEMORY_BYTES,
-            max_seconds=RUNNING_SHARE * settings.HOLDFAST_SLICE_SECONDS,
+            max_seconds=most_seconds(),
             on_progress=progress.show,
         )
         preparation.keep_own_figures(report)

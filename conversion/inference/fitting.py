@@ -19,6 +19,7 @@ from typing import Any
 from conversion.formats.errors import HeaderError
 from conversion.formats.gguf.cut import layer_bytes
 from conversion.formats.gguf.weights import GgufWeights
+from conversion.formats.weights import Weights
 from conversion.inference.checks.trial import Reference, Trial
 from conversion.inference.confine import GIB, Limits
 from conversion.inference.engine import EngineError
@@ -89,12 +90,13 @@ def ways_of(trial: Trial) -> Ways:
     with ExitStack() as stack:
         artifact, parent = _model(trial.look), _parent(trial.reference, stack)
         both = [model for model in (artifact, parent) if model is not None]
-        is_short_of_time = _seconds(both, trial.threads) > trial.max_seconds
+        needed = sum(seconds_to_run(model.weights, trial.threads) for model in both)
+        is_short_of_time = needed > trial.max_seconds
         if sum(model.needs_bytes for model in both) <= memory and not is_short_of_time:
             return Ways(Way(artifact.path), Way(parent.path) if parent else None)
         ways = [_way(model, memory // len(both)) for model in both]
         if any(way is None for way in ways) or is_short_of_time:
-            seconds = min(1.0, trial.max_seconds / max(1e-9, _seconds(both, trial.threads)))
+            seconds = min(1.0, trial.max_seconds / max(1e-9, needed))
             files = cut_both(trial, parent.weights if parent else None, memory, seconds)
             return Ways(Way(files.artifact), Way(files.parent) if files.parent else None, files.level)
         mine, theirs = ways[0], ways[1] if parent else None
@@ -204,9 +206,7 @@ def _number(weights: GgufWeights, key: str) -> int:
     return max([0, *(one for one in (value if isinstance(value, list) else [value]) if type(one) is int)])
 
 
-def _seconds(models: list[Model], threads: int) -> float:
-    """At most, to read all windows with every one of these: two operations for each weight and token."""
-    n_weights = sum(
-        sum(entry.n_elements for entry in model.weights.entries.values()) for model in models if model.weights
-    )
-    return 2.0 * n_weights * N_TOKENS / (FLOPS_PER_SECOND * threads)
+def seconds_to_run(weights: Weights | None, threads: int) -> float:
+    """About, for a GGUF to read all windows: two operations for each weight and token. 0 for anything else."""
+    entries = weights.entries.values() if isinstance(weights, GgufWeights) else ()
+    return 2.0 * N_TOKENS * sum(entry.n_elements for entry in entries) / (FLOPS_PER_SECOND * threads)

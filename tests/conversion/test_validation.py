@@ -163,6 +163,17 @@ def test_a_run_longer_than_a_slice_says_what_to_do(converted, settings):
     assert "HOLDFAST_SLICE_SECONDS" in job.error_message
 
 
+@pytest.mark.one_backend
+def test_what_a_worker_has_no_memory_for_is_partial_and_stays_as_it_was(converted, settings):
+    settings.HOLDFAST_ENGINE_MEMORY_BYTES = 9_000_000
+    artifact = make_artifact(sample_commit(), "Q4_0", converted("Q4_0"))
+    assert validate(artifact).state == "failed"
+    row = Validation.objects.get(artifact=artifact)
+    assert (row.verdict, row.passed, artifact.state) == ("partial", False, "unvalidated")
+    assert row.reason.startswith("partial (first 2 of 3 layers): as far as it ran, mean KLD")
+    assert row.mean_kld > 0
+
+
 def test_nothing_is_left_in_the_work_folder_and_the_stores_bytes_are_as_they_were(converted):
     source = sample_commit()
     artifact = make_artifact(source, "Q8_0", converted("Q8_0"))
