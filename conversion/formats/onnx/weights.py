@@ -1,5 +1,6 @@
 """The weights of an ONNX file as `Weights`: by name, read by runs of rows, wherever their values lie."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,12 +12,12 @@ from conversion.formats.errors import HeaderError, quoted
 from conversion.formats.layout import TensorEntry, row_range
 from conversion.formats.onnx.model import OnnxModel, read_model
 from conversion.formats.onnx.tensors import VARINTS, OnnxTensor, size_bytes
-from conversion.formats.onnx.wire import Wire, signed
+from conversion.formats.onnx.wire import read_varints
 from conversion.formats.source import ByteSource, read_exactly
 from conversion.formats.weights import NUMPY_DTYPES, Rows, decode_rows
 
 MAX_VARINT_TENSOR_BYTES = 64 * 2**20
-"""Whole numbers as varints are shapes and indices; exporters write large tensors as raw bytes."""
+"""Whole numbers as varints are shapes and indices, or the bits of 16-bit floats; larger tensors are raw bytes."""
 
 _BIT_PATTERNS = {"F16": "<u2", "BF16": "<u2"}
 """Floats that int32_data holds as their bits."""
@@ -33,6 +34,7 @@ class OnnxWeights:
     path: str
     sources: Mapping[str, ByteSource] = field(repr=False)
     entries: dict[str, TensorEntry] = field(init=False)
+    _held: dict[str, bytes] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         kept = (tensor for tensor in self.model.tensors.values() if _is_weight(tensor))
@@ -65,25 +67,37 @@ class OnnxWeights:
         return self.sources[tensor.location or self.path]
 
     def _unpacked(self, tensor: OnnxTensor) -> bytes:
-        """All values of a tensor that is stored as varints. HeaderError `onnx-tensor` if there are more or fewer."""
-        wire, position, end = Wire(self._source(tensor)), tensor.start, tensor.start + tensor.length
-        dtype = _BIT_PATTERNS.get(tensor.dtype, NUMPY_DTYPES.get(tensor.dtype, "<u1"))
-        values: list[int] = []
-        while position < end:
-            value, position = wire.varint(position, end)
-            values.append(signed(value))
-        array = np.array(values, np.int64).astype(dtype)
-        if array.nbytes != self.entries[tensor.name].length:
-            raise HeaderError(
-                "onnx-tensor", f"{tensor.shape} says how many there are, not {len(values)}",
-                f"tensor {quoted(tensor.name)}",
-            )  # fmt: skip
-        return array.tobytes()
+        """All values of a tensor that is stored as varints; kept until another one is asked for."""
+        held = self._held.get(tensor.name)
+        if held is None:  # threads may meet here: then both unpack it, and either is right
+            held = self._unpack(tensor)
+            self._held.clear()
+            self._held[tensor.name] = held
+        return held
+
+    def _unpack(self, tensor: OnnxTensor) -> bytes:
+        """HeaderError `onnx-tensor` if there are more or fewer than the shape says."""
+        dtype = np.dtype(_BIT_PATTERNS.get(tensor.dtype, NUMPY_DTYPES.get(tensor.dtype, "<u1")))
+        expected, parts, n_bytes = self.entries[tensor.name].length, [], 0
+        for values in read_varints(self._source(tensor), tensor.start, tensor.start + tensor.length):
+            parts.append(values.astype(dtype).tobytes())
+            n_bytes += len(parts[-1])
+            if n_bytes > expected:
+                break
+        if n_bytes != expected:
+            what = f"tensor {quoted(tensor.name)}"
+            raise HeaderError("onnx-tensor", f"it has not the values that {tensor.shape} says it has", what)
+        return b"".join(parts)
 
 
 def _is_weight(tensor: OnnxTensor) -> bool:
-    """Graphs are full of small constants, many of them 0: none of those was trained."""
-    if tensor.dtype == "STRING" or tensor.n_elements < 2:
+    """Graphs are full of small constants, many of them 0: none of those was trained. Rows must fill whole bytes."""
+    n_rows = math.prod(tensor.shape[:-1])
+    if (
+        tensor.dtype == "STRING"
+        or tensor.n_elements < 2
+        or size_bytes(tensor.dtype, tensor.n_elements) % n_rows
+    ):
         return False
     return tensor.dtype not in ("I64", "I32", "U64", "U32", "BOOL") or len(tensor.shape) > 1
 

@@ -15,6 +15,9 @@ over.
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 from conversion.formats.errors import HeaderError
 from conversion.formats.source import ByteSource
 
@@ -26,6 +29,7 @@ MAX_TEXT_BYTES = 4096
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 _FIXED = {FIXED64: 8, FIXED32: 4}
 MAX_VARINT_BYTES = 10
+VARINT_CHUNK_BYTES = 1 << 20
 
 
 class Field(NamedTuple):
@@ -153,3 +157,31 @@ class Wire:
 def signed(value: int) -> int:
     """An int64 that was written as a varint: below 2^64, as two's complement."""
     return value - (1 << 64) if value >= 1 << 63 else value
+
+
+def read_varints(source: ByteSource, start: int, end: int) -> Iterator[npt.NDArray[np.uint64]]:
+    """The packed varints in bytes `[start, end)`, some hundred thousand at a time. HeaderError `onnx-wire`."""
+    rest = b""
+    while start < end or rest:
+        data = rest + source.read(start, min(VARINT_CHUNK_BYTES, end - start))
+        start = min(end, start + VARINT_CHUNK_BYTES)
+        found = np.frombuffer(data, np.uint8)
+        ends = np.flatnonzero(found < 0x80)
+        n_whole = int(ends[-1]) + 1 if len(ends) else 0
+        rest = data[n_whole:]
+        if len(rest) >= MAX_VARINT_BYTES or (rest and start >= end):
+            raise HeaderError("onnx-wire", f"a packed number before byte {start} has no end")
+        if n_whole:
+            yield _decoded(found[:n_whole], ends)
+
+
+def _decoded(data: npt.NDArray[np.uint8], ends: npt.NDArray[np.intp]) -> npt.NDArray[np.uint64]:
+    """The numbers whose last bytes are at `ends`, low seven bits first."""
+    starts = np.concatenate([np.zeros(1, np.intp), ends[:-1] + 1])
+    lengths = ends - starts + 1
+    if int(lengths.max()) > MAX_VARINT_BYTES:
+        raise HeaderError("onnx-wire", f"a packed number has more than {MAX_VARINT_BYTES} bytes")
+    places = np.arange(len(data)) - np.repeat(starts, lengths)
+    bits = (data & 0x7F).astype(np.uint64) << (places * 7).astype(np.uint64)
+    decoded: npt.NDArray[np.uint64] = np.bitwise_or.reduceat(bits, starts)
+    return decoded

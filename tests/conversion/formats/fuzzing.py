@@ -26,12 +26,14 @@ from conversion.formats.checkpoint import open_checkpoint
 from conversion.formats.errors import HeaderError
 from conversion.formats.gguf.weights import open_gguf
 from conversion.formats.llama2c import open_llama2c
+from conversion.formats.onnx import open_onnx
 from conversion.formats.opening import open_weights
 from conversion.formats.pytorch import open_pytorch
 from conversion.formats.source import BytesSource
 from conversion.formats.weights import n_rows
 from tests.conversion.formats.gguf.test_reader import SMALL as SMALL_GGUF
 from tests.conversion.formats.gguf.test_splitting import PARTS
+from tests.conversion.formats.onnx.samples import ONNX
 from tests.conversion.formats.test_checkpoint import INDEX, SHARDED
 from tests.conversion.formats.test_safetensors import SMALL as SMALL_SAFETENSORS
 from tests.fixtures.heads import FOLDER as HEADS
@@ -125,6 +127,11 @@ def _read_gguf(data: bytes) -> None:
     assert again.header_bytes.startswith(b"GGUF")
 
 
+def _read_onnx(data: bytes) -> None:
+    sources = {"m.onnx": BytesSource(data), "w.bin": BytesSource(bytes(64))}
+    _all_read(open_onnx("m.onnx", sources))
+
+
 def _beside(files: Mapping[str, bytes], path: str, opening: Callable[..., Any]) -> Callable[[bytes], object]:
     def read(data: bytes) -> None:
         _all_read(opening({name: BytesSource(held) for name, held in {**files, path: data}.items()}))
@@ -180,6 +187,7 @@ KINDS: dict[str, Kind] = {
         _opened(open_pytorch, "m.pt"),
         1,
     ),
+    "onnx": Kind(ONNX, (b"w.bin", b"../", b"\xff" * 10), _read_onnx, 0),
     "llama2.c": Kind(
         tuple((LLAMA2C / f"{name}.bin").read_bytes() for name in ("tied-v0", "untied-v1", "untied-v2")),
         (),
