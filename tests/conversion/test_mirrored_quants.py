@@ -81,10 +81,13 @@ def test_two_files_of_one_type_are_told_apart_and_the_parent_is_read_once(
     assert bytes_ == blob_store().read(blob_key(str(row.report_sha256)))
 
 
+@pytest.mark.one_backend
 def test_our_own_plain_quant_is_the_yardstick_and_needs_no_second_one(converted: Any) -> None:
     base = sample_commit()
     artifact = make_artifact(base, "Q8_0", converted("Q8_0"))
-    assert worked_on(request_validation(artifact)).result["verdict"] == "verified"
+    save_gate("tinyfamily/base-f32-gguf", publish=[], pull=None)
+    job = worked_on(request_validation(artifact))
+    assert (job.result["verdict"], job.result["passed"]) == ("verified", False)
     row = Validation.objects.get()
     assert row.report["yardstick"] == {
         "file_type": "Q8_0", "converter": "holdfast-conversion/2", "figures": None,
@@ -130,32 +133,25 @@ def test_a_verdict_grows_old_with_the_limits_and_with_time(settings: Any, capsys
     assert not stale_validations().filter(limits_version=2).exists()
 
 
-@pytest.mark.one_backend
-def test_an_override_publishes_what_the_gate_refuses_and_says_why(converted: Any) -> None:
+def test_an_override_publishes_what_the_gate_refuses_and_says_why() -> None:
     base = sample_commit()
-    artifact = make_artifact(base, "Q8_0", converted("Q8_0", "ft-gentle-bf16"))
+    artifact = make_artifact(base, "Q8_0", b"no GGUF: refused before an engine starts")
+    save_gate("tinyfamily/*", publish=["loads", "verified"], pull=None)
     job = worked_on(request_validation(artifact))
-    assert (job.result["verdict"], job.result["passed"]) == ("damaged", False)
+    assert (job.result["verdict"], job.result["passed"]) == (
+        "damaged",
+        False,
+    )  # passes no gate, whatever it says
     grant_override(artifact.blob, "verified", "it is meant to differ", by="alice")
     job = worked_on(request_validation(artifact))
     assert (job.result["verdict"], job.result["passed"]) == ("damaged", True)
     artifact.refresh_from_db()
     assert artifact.state == Artifact.State.PUBLISHED
     (row,) = [one for one in verdict_rows(base.repo, base, AnonymousUser()) if one.artifact]
+    assert row.standing.override is not None
     assert (row.verdict, row.standing.override.reason) == ("verified", "it is meant to differ")
     event = Event.objects.get(agent="alice")
     assert (event.outcome, event.detail["reason"]) == ("warning", "it is meant to differ")
     assert withdraw_override(artifact.blob, "it was not", by="bob")
     assert not withdraw_override(artifact.blob, "again", by="bob")
     assert Event.objects.filter(agent="bob").count() == 1
-
-
-@pytest.mark.one_backend
-def test_a_gate_that_asks_for_less_publishes_what_only_loads(converted: Any) -> None:
-    artifact = make_artifact(sample_commit(), "Q8_0", converted("Q8_0", "ft-gentle-bf16"))
-    save_gate("tinyfamily/*", publish=["loads", "verified"], pull=None)
-    assert worked_on(request_validation(artifact)).result["passed"] is False  # damaged passes no gate
-    save_gate("tinyfamily/base-f32-gguf", publish=[], pull=["verified"])
-    good = make_artifact(artifact.source, "F16", converted("F16"))
-    job = worked_on(request_validation(good))
-    assert (job.result["verdict"], job.result["passed"]) == ("verified", False)
