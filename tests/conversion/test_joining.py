@@ -27,7 +27,7 @@ from tests.conversion.naming.models import SAMPLES, config, write_checkpoint
 from tests.conversion.test_publish import put_out
 from tests.fixtures.converted.record import describe
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.one_backend]
 ADAPTERS = json.loads((Path(__file__).parents[1] / "fixtures/lora/reference.json").read_text())
 
 
@@ -110,7 +110,6 @@ def test_an_adapter_is_merged_into_all_that_is_made_of_its_base(tmp_path: Path) 
         assert worked_on(submit_reproduction(artifact)).state == "succeeded"
 
 
-@pytest.mark.one_backend
 def test_what_an_adapter_was_merged_into_is_judged_against_the_merged_parent() -> None:
     adapter, base = mirrored("lora-jargon-adapter"), mirrored("base-bf16")
     (artifact,) = convert(base, "Q8_0", "--adapter", adapter.repo.repo_id)
