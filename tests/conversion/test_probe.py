@@ -12,6 +12,7 @@ from conversion.management.commands.probe import _files_of_the_service
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@pytest.mark.django_db
 def test_the_probe_tries_the_store_the_data_and_the_settings_of_this_service(settings):
     settings.HOLDFAST_BLOBS = Path(settings.DATA, "a store").as_uri()
     Path(settings.DATA, "a store").mkdir(exist_ok=True)
