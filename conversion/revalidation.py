@@ -78,7 +78,9 @@ def _due() -> Q:
         digest = library_digest()
     except EngineError:  # nothing can be judged with an engine that is missing or broken
         return due
-    return due | (Q(engine__startswith="llama.cpp") & ~Q(report__engines__artifact__library_sha256=digest))
+    library = "report__engines__artifact__library_sha256"
+    other_build = ~Q(**{library: digest}) | Q(**{f"{library}__isnull": True})
+    return due | (Q(engine__startswith="llama.cpp") & other_build)
 
 
 def _requested(row: Validation) -> Job | None:

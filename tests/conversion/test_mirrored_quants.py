@@ -8,6 +8,8 @@ from django.core.management import call_command
 from django.test import Client
 from django.utils import timezone
 
+from conversion.inference.limits import read_limits
+from conversion.inference.selftest import library_digest
 from conversion.revalidation import stale_validations, submit_stale, sweep_stale
 from mirror.blobs.keys import blob_key
 from mirror.store import blob_store
@@ -125,12 +127,28 @@ def test_a_verdict_grows_old_with_the_limits_and_with_time(settings: Any, capsys
     assert "1 verdicts are due" in capsys.readouterr().out
     Job.objects.update(state="failed", error_code="bytes-lost", finished_at=timezone.now())
     assert submit_stale(5) == []  # until tomorrow
-    Validation.objects.create(limits_version=2, **facts)
+    Validation.objects.create(limits_version=read_limits().version, **facts)
     assert not stale_validations().exists()
     Validation.objects.update(created_at="2020-01-01T00:00:00Z")
     assert stale_validations().exists()
     settings.HOLDFAST_REVALIDATE_DAYS = 0
-    assert not stale_validations().filter(limits_version=2).exists()
+    assert not stale_validations().exclude(limits_version=1).exists()
+
+
+def test_a_verdict_of_another_engine_build_is_due_and_no_other() -> None:
+    base = sample_commit()
+    builds = {"Q8_0": {"library_sha256": library_digest()}, "Q4_0": {"library_sha256": "ab" * 32}, "F16": {}}
+    for recipe, engine in builds.items():
+        artifact = make_artifact(base, recipe, recipe.encode())
+        Validation.objects.create(
+            artifact=artifact, blob=artifact.blob, path=artifact.path, parent=base, passed=True, verdict="verified",
+            engine="llama.cpp (xllamacpp 1)", limits_version=read_limits().version,
+            report={"engines": {"artifact": engine}},
+        )  # fmt: skip
+    assert sorted(stale_validations().values_list("path", flat=True)) == [
+        "base-f32-F16.gguf",
+        "base-f32-Q4_0.gguf",
+    ]
 
 
 def test_an_override_publishes_what_the_gate_refuses_and_says_why() -> None:
