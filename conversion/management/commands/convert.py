@@ -91,23 +91,7 @@ class Command(BaseCommand):
             action="store_true",
             help="a checkpoint made of a GGUF keeps the names that GGUF has",
         )
-        parser.add_argument(
-            "--token-embedding-type", metavar="TYPE", default="", help="type of the token embeddings"
-        )
-        parser.add_argument(
-            "--output-tensor-type", metavar="TYPE", default="", help="type of the output tensor"
-        )
-        parser.add_argument(
-            "--tensor-type",
-            metavar="REGEX=TYPE",
-            action="append",
-            default=[],
-            help="type of tensors so named; repeatable",
-        )
-        parser.add_argument("--pure", action="store_true", help="no mixture: one type for all tensors")
-        parser.add_argument(
-            "--leave-output-tensor", action="store_true", help="do not quantise output.weight"
-        )
+        _add_demands(parser)
         parser.add_argument(
             "--enqueue", action="store_true", help="hand it to the workers and return at once"
         )
@@ -149,6 +133,23 @@ class Command(BaseCommand):
             self.stdout.write(f"{path}: {decimal(size)} ({size:,} bytes), {counted}; nothing was made")
             if lacks := _lacks(plan):
                 self.stdout.write(f"It needs an importance matrix with {lacks[0]}; give it with --imatrix.")
+
+
+def _add_demands(parser: ArgumentParser) -> None:
+    """What llama-quantize takes beside a file type."""
+    parser.add_argument(
+        "--token-embedding-type", metavar="TYPE", default="", help="type of the token embeddings"
+    )
+    parser.add_argument("--output-tensor-type", metavar="TYPE", default="", help="type of the output tensor")
+    parser.add_argument(
+        "--tensor-type",
+        metavar="REGEX=TYPE",
+        action="append",
+        default=[],
+        help="type of tensors so named; repeatable",
+    )
+    parser.add_argument("--pure", action="store_true", help="no mixture: one type for all tensors")
+    parser.add_argument("--leave-output-tensor", action="store_true", help="do not quantise output.weight")
 
 
 def _read_choices(commit: Commit, options: dict[str, Any]) -> list[Choice]:
