@@ -5,6 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from conversion.formats.gguf import plan_file, uint32
+from conversion.formats.gguf.weights import open_gguf
+from conversion.formats.layout import stream_file
+from conversion.formats.source import FileSource
+from conversion.formats.weights import n_rows
 from conversion.inference.judge import Reference, judge
 from conversion.inference.own_gguf import write_gguf
 from conversion.inference.sandbox import Sandbox
@@ -49,6 +54,29 @@ def test_rows_in_another_order_are_not_the_parents_vectors(q8_0: Path, tmp_path:
     assert report.verdict == "damaged"
     assert report.checks["fidelity"].code == "too-far-from-parent"
     assert "mean cosine is 0.7" in report.reason
+
+
+def as_reranker(path: Path, ranking: Path) -> Path:
+    """A copy that says its classifier's scores are wanted, as llama.cpp's rerankers do."""
+    with FileSource(path) as source:
+        weights = open_gguf({path.name: source})
+        metadata = weights.read_metadata() | {"bert.pooling_type": uint32(4)}
+        layout = plan_file(metadata, [(one.name, one.shape, one.dtype) for one in weights.entries.values()])
+        pieces = [(name, [weights.read_rows(name, 0, n_rows(one))]) for name, one in weights.entries.items()]
+        ranking.write_bytes(b"".join(stream_file(layout, pieces)))
+    return ranking
+
+
+def test_a_reranker_is_judged_by_its_scores(tmp_path: Path) -> None:
+    folder = Fixture("bert-classes-tiny").write(tmp_path)
+    parent, quant = (
+        as_reranker(write_gguf(folder, tmp_path / name, file_type=name), tmp_path / f"{name}.gguf")
+        for name in ("F32", "Q8_0")
+    )
+    report = judge(quant, Reference("llama.cpp", parent, frozenset({"F32"})))
+    assert report.verdict == "verified", report.reason
+    assert report.artifact["pooling"] == "rank"
+    assert report.reason.startswith("scores what its parent scores: rank correlation 0.99")
 
 
 def test_an_embedding_model_is_recognised_whatever_contains_it(
