@@ -22,6 +22,7 @@ from conversion.imatrices import NoImatrix
 from conversion.naming import NamingError
 from conversion.naming.compiling import prepare_kernels
 from conversion.naming.joint import joint_pieces
+from conversion.naming.to_safetensors import SafetensorsPlan
 from conversion.output import Output
 from conversion.policies import wanted_recipes
 from conversion.quants import QuantError
@@ -247,6 +248,8 @@ class _Conversion:
                     self._note(artifact)
                     request_validation(artifact, created_by=self.lease.job.created_by)
                 told[output.choice.digest] = self._told(artifact, already_there=not is_new)
+                if isinstance(output.plan, SafetensorsPlan) and output.plan.said:
+                    told[output.choice.digest]["said"] = list(output.plan.said)
         return told
 
     def _note(self, artifact: Artifact) -> None:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -131,7 +132,7 @@ def _planned(
     if choice.format == SAFETENSORS:
         checkpoint = _checkpoint(stored, home, choice)
         (plan,) = checkpoint.planned.files.values()
-        return plan, checkpoint.weights
+        return replace(plan, said=checkpoint.said), checkpoint.weights
     imatrix = open_stored_imatrix(store, choice.imatrix) if choice.imatrix else None
     wish = Wish(choice.file_type, choice.overrides, imatrix, is_dry_run, choice.pre_tokenizer)
     return plan_from(stored, home, wish, allow_requantize=choice.requantises)

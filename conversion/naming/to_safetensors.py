@@ -25,11 +25,12 @@ DEQUANTISED_FROM, TENSOR_NAMES = "holdfast.dequantised_from", "holdfast.tensor_n
 
 @dataclass(frozen=True)
 class SafetensorsPlan:
-    """One file to be: its layout, and what fills each entry, in the same order."""
+    """One file to be: its layout, and what fills each entry, in the same order. `said`: what a person should know."""
 
     layout: FileLayout
     targets: tuple[Target, ...]
     imatrix: None = None
+    said: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

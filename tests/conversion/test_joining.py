@@ -26,6 +26,7 @@ from tests.checkpoints import read_folder, record_commit
 from tests.conversion.naming.models import SAMPLES, config, write_checkpoint
 from tests.conversion.test_publish import put_out
 from tests.fixtures.converted.record import describe
+from tests.fixtures.requantised.models import MODELS, write_gguf
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.one_backend]
 ADAPTERS = json.loads((Path(__file__).parents[1] / "fixtures/lora/reference.json").read_text())
@@ -81,6 +82,18 @@ def test_a_quantised_gguf_becomes_a_checkpoint_that_says_so(tmp_path: Path) -> N
         assert made.metadata == {"format": "pt", DEQUANTISED_FROM: "Q8_0", TENSOR_NAMES: whose}
         assert made.entries[name].dtype == "F16"
         assert worked_on(submit_reproduction(artifact)).state == "succeeded"
+
+
+def test_names_that_could_not_be_restored_are_said() -> None:
+    data = write_gguf(MODELS["dense"])
+    commit = record_commit("acme/odd", {"odd-BF16.gguf": data})
+    for asked in (["--dry-run"], []):
+        out = StringIO()
+        call_command("convert", "acme/odd", "--to", "safetensors-f32", *asked, stdout=out)
+        assert "tensor-not-restored: there is no tensor 'blk.0.ffn_norm.weight'" in out.getvalue()
+    (artifact,) = Artifact.objects.filter(source=commit)
+    made = open_checkpoint({"model.safetensors": BytesSource(stored(artifact))})
+    assert made.metadata[TENSOR_NAMES] == "gguf"
 
 
 def test_an_adapter_becomes_the_reference_s_gguf() -> None:

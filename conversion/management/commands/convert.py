@@ -24,6 +24,7 @@ from conversion.naming.file_types import FILE_TYPES
 from conversion.naming.overrides import Overrides, parse_tensor_types
 from conversion.naming.plan import Plan
 from conversion.naming.slabs import FilePlan
+from conversion.naming.to_safetensors import SafetensorsPlan
 from conversion.recipes import CHECKPOINT_NAMES, GGUF, Choice, Partner
 from conversion.source import plan_conversions
 from mirror.blobs.store import StoreError
@@ -131,6 +132,8 @@ class Command(BaseCommand):
             types = Counter(entry.dtype for entry in plan.layout.entries)
             counted = ", ".join(f"{number} {name}" for name, number in sorted(types.items()))
             self.stdout.write(f"{path}: {decimal(size)} ({size:,} bytes), {counted}; nothing was made")
+            for said in plan.said if isinstance(plan, SafetensorsPlan) else ():
+                self.stdout.write(said)
             if lacks := _lacks(plan):
                 self.stdout.write(f"It needs an importance matrix with {lacks[0]}; give it with --imatrix.")
 
@@ -201,7 +204,9 @@ def find_commit(text: str) -> Commit:
 def _closing_lines(job: Job, *, enqueued: bool) -> list[str]:
     if not job.is_finished:
         return [f"job {job.pk} is queued: {job.label}"] if enqueued else []
-    return [_closing_line(one) for one in job.result.get("artifacts", [])]
+    artifacts = job.result.get("artifacts", [])
+    said = dict.fromkeys(line for one in artifacts for line in one.get("said", []))
+    return [*said, *map(_closing_line, artifacts)]
 
 
 def _closing_line(one: dict[str, Any]) -> str:
