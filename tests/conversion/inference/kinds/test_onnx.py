@@ -143,8 +143,6 @@ def test_a_quantised_network_is_judged_as_its_class(tmp_path: Path, network: Pat
     report = judged(tmp_path, model(graph(nodes=nodes, tensors=tensors, **ports)), network)
     assert (report.verdict, report.limits_class) == ("verified", "8 bit"), report.reason
     assert 0.999 < report.checks["fidelity"].value["cosine"] < 1
-    tensors[0] = tensor("w8", w8.shape, INT8, raw(w8[::-1].copy()))
-    assert judged(tmp_path, model(graph(nodes=nodes, tensors=tensors, **ports)), network).verdict == "damaged"
 
 
 @pytest.mark.parametrize("fault", PLANTED)
