@@ -18,8 +18,8 @@ RLIMIT_NPROC counts every process and thread of a user. It is used only where th
 child's own: elsewhere a busy desktop would make an engine fail for no fault of the file. The filter denies new
 processes anyway, and threads end where their stacks fill the address space.
 
-Landlock and capabilities are of a thread, and of those that it starts: the one that is to open the file. Threads that an
-engine started while it was imported (onnxruntime has one) are held by view, user, limits and filter.
+Landlock and capabilities are of a thread, and of those that it starts: the one that is to open the file. Threads that
+an engine started while it was imported (onnxruntime has one) are held by view, user, limits and filter.
 """
 
 import os
