@@ -20,7 +20,10 @@ PHASES: dict[str, list[str]] = {
     "validate": ["preparing", "hashing", "tensors", "loading", "comparing", "writing", "recording"],
 }
 
-SUBPHASES = {"loading the parent": "loading", "held already": "recording"}
+SUBPHASES = {
+    "held already": "recording", "reading the parent": "preparing", "loading the parent": "loading",
+    "reading the tokenizer": "loading", "embedding": "comparing", "done": "writing",
+}  # fmt: skip
 
 AFTERWARDS = {
     "mirror": "Cancelling is safe. What has arrived stays staged, and a retry goes on from there.",
@@ -28,7 +31,7 @@ AFTERWARDS = {
     "convert": "Nothing is visible before it is whole, and nothing is published before test inference passed it.",
     "reproduce": "Nothing is written: every byte is made again and compared with what is stored.",
     "rebuild": "The bytes were evicted; they come back under the sha256 they always had, or not at all.",
-    "validate": "It runs in a sandbox without network. Published is only what passes.",
+    "validate": "It runs in a sandbox without network. Published is only what its gate lets through.",
 }
 
 
@@ -179,6 +182,8 @@ HIDDEN = {
     "artifacts",
     "validation",
     "passed",
+    "sha256",
+    "report_sha256",
 }  # numbers of rows, and what the page says already
 LONGEST_RESULT = 300
 
