@@ -24,6 +24,7 @@ from conversion.formats.gguf.weights import GgufWeights, open_gguf
 from conversion.formats.lora_folder import is_adapter
 from conversion.formats.onnx import SNIFF_BYTES, files_beside, is_onnx, open_onnx, read_model
 from conversion.formats.opening import INDEX_SUFFIXES, SAFETENSORS, SUFFIXES, kind_of, open_weights
+from conversion.formats.packed import SCHEMES
 from conversion.formats.source import ByteSource, FileSource
 from conversion.formats.weights import Weights
 from conversion.naming.bert import BERT
@@ -67,6 +68,12 @@ class Look:
     architecture: str
     weights: Weights
     config: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether several stored tensors make up one weight, in a way that we can unpack (GPTQ, AWQ, FP8, …)."""
+        scheme = self.config.get("quantization_config")
+        return isinstance(scheme, Mapping) and str(scheme.get("quant_method")) in SCHEMES
 
     @property
     def header(self) -> GgufHeader | None:

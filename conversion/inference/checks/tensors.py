@@ -68,9 +68,10 @@ def _check(trial: Trial, check: Check) -> None:
 
 
 def _comparable(trial: Trial) -> ParentTensors | None:
-    """The parent's tensors, where they go by the artifact's names; exporters to ONNX name and fold as they please."""
+    """The parent's tensors, where they go by the artifact's names; exporters to ONNX name and fold as they please, and
+    of a packed checkpoint several make up one."""
     tensors = trial.reference.tensors if trial.reference and trial.subject.kind != "onnx" else None
-    if tensors is None or tensors.is_gguf != (trial.look.header is not None):
+    if tensors is None or trial.look.is_packed or tensors.is_gguf != (trial.look.header is not None):
         return None
     return tensors if tensors.is_gguf or tensors.targets.keys() & trial.look.weights.entries.keys() else None
 

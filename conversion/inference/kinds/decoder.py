@@ -4,36 +4,43 @@ One pass serves two checks: forward looks at the artifact's logits, fidelity at 
 """
 
 import math
+import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
 from conversion.inference.checks.trial import Reference, Trial, parents_fault
 from conversion.inference.engine import EngineError, Facts
 from conversion.inference.fidelity import Logits, log_softmax, measure
-from conversion.inference.fitting import Ways, blaming_the_cut, ways_of
+from conversion.inference.fitting import Way, Ways, blaming_the_cut, way_of, ways_of
 from conversion.inference.greedy import compare_texts
 from conversion.inference.kinds.base import Kind
 from conversion.inference.limits import judge_figures
+from conversion.inference.own_gguf import write_gguf
 from conversion.inference.readings import FULL, Reading, Said, compare
 from conversion.inference.report import Check
 from conversion.inference.sandbox import Sandbox
 from conversion.inference.selftest import check_engine
 from conversion.inference.windows import PROSE, TEXTS, Window, cut_windows
+from conversion.naming import NamingError
+from conversion.quants import QuantError
 
 ENGINE_OF = {"GGUF": "llama.cpp", "safetensors": "transformers"}
 """Container -> the engine that runs it."""
+
+MAX_UNPACKED_BYTES = 32 * 2**30
 
 SAYS_THE_SAME = ("quantized", "conversion")
 """Relations of which the limits hold. For a fine-tune or a merge the distance from its parent is a fact of lineage."""
 
 
 def load(trial: Trial, check: Check) -> None:
-    engine = ENGINE_OF[trial.subject.container]
+    engine = "llama.cpp" if trial.look.is_packed else ENGINE_OF[trial.subject.container]
     trial.report.engines["artifact"] = check_engine(engine, trial.threads)
-    ways = ways_of(trial)
+    ways = _unpacked(trial) if trial.look.is_packed else ways_of(trial)
     trial.report.level = ways.level
     with blaming_the_cut(trial.report.level):
         trial.artifact = ways.artifact.open(trial, engine)
@@ -43,6 +50,23 @@ def load(trial: Trial, check: Check) -> None:
     check.pass_(f"loads{ways.manner}: {name}, {facts.n_vocab} tokens, context {facts.n_context}")
     if trial.reference is not None:
         _open_parent(trial, trial.reference, ways)
+
+
+def _unpacked(trial: Trial) -> Ways:
+    """A packed checkpoint runs as our F32 GGUF of the numbers it stands for: no GPU, and no package of its format.
+
+    Raises EngineError: `unsupported-architecture` for what we cannot convert.
+    """
+    if 4 * trial.report.artifact["n_parameters"] > MAX_UNPACKED_BYTES:
+        raise EngineError("engine-out-of-memory", f"unpacked it takes more than {MAX_UNPACKED_BYTES} bytes")
+    scratch = trial.stack.enter_context(tempfile.TemporaryDirectory(prefix="holdfast-unpacked-"))
+    trial.report.artifact["run_as"] = {"artifact": "our own F32 GGUF of its unpacked weights"}
+    try:
+        path = write_gguf(trial.path, Path(scratch) / "artifact.gguf")
+    except (NamingError, QuantError) as error:
+        raise EngineError("unsupported-architecture", f"it cannot be unpacked and run: {error}") from error
+    parent = trial.reference.path if trial.reference else None
+    return Ways(way_of(path, trial.memory_bytes), Way(parent) if parent else None)
 
 
 def _open_parent(trial: Trial, reference: Reference, ways: Ways) -> None:

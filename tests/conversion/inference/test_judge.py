@@ -18,6 +18,7 @@ from tests.conversion.inference.ggufs import (
     with_metadata,
     with_zeros,
 )
+from tests.conversion.inference.packing import write_gptq
 
 
 @pytest.fixture(scope="session")
@@ -150,6 +151,15 @@ def test_the_quant_of_a_gentle_fine_tune_is_not_that_of_the_base(converted, hear
     report = judge(converted("Q8_0", "ft-gentle-bf16"), heard)
     assert report.verdict == "damaged"
     assert report.checks["fidelity"].code == "too-far-from-parent"
+
+
+def test_a_packed_checkpoint_is_judged_by_the_numbers_it_stands_for(heard, tmp_path):
+    report = judge(write_gptq(tmp_path / "gptq"), heard)
+    assert (report.verdict, report.limits_class) == ("verified", "4 bit"), report.reason
+    assert 0.001 < report.figures.mean_kld < 0.05
+    assert report.artifact["run_as"] == {"artifact": "our own F32 GGUF of its unpacked weights"}
+    spoilt = judge(write_gptq(tmp_path / "spoilt", spoilt="model.layers.1."), heard)
+    assert (spoilt.verdict, spoilt.checks["fidelity"].verdict) == ("damaged", "fail"), spoilt.reason
 
 
 def test_a_fine_tune_is_not_asked_to_say_what_its_base_says(converted, heard):
