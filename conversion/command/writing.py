@@ -23,8 +23,9 @@ from conversion.formats.source import FileSource
 from conversion.formats.weights import Weights
 from conversion.naming.slabs import FilePlan, Scratch, Slab, make_slab, read_target, target_slabs
 
-SLAB_ELEMENTS = 1 << 18
-"""1 MB of float32, the chunk of the kernels: it stays in the cache of one core from reading to writing."""
+SLAB_ELEMENTS = 1 << 17
+"""Half a megabyte of float32: with what was read and what is written it stays in the cache of one core. Twice as many
+took an eighth longer to Q8_0 and half as long again to F16."""
 
 POLL_SECONDS = 0.1
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT}

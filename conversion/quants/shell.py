@@ -101,6 +101,10 @@ def _quantize_by_numpy(kind: QuantType, rows: Floats, weights: Floats, out: Byte
 
 
 def _dequantize(kind: QuantType, data: Bytes, out: Floats, n_threads: int) -> None:
+    if n_threads == 1 and (kernel := kernels.find(kind.name, "dequantize")) is not None:
+        kernel(data, out)  # Chunks are for threads, and for numpy's temporaries: a kernel has none.
+        return
+
     def work(first: int, last: int) -> None:
         kernel = kernels.find(kind.name, "dequantize")
         if kernel is not None:
