@@ -152,7 +152,7 @@ def with_verdict(repos: RepoQuerySet) -> RepoQuerySet:
 
     Three subqueries rather than one with OR, which no index serves: it read every validation for every repo.
     """
-    best = Validation.objects.order_by("-passed", "-created_at").values("verdict")
+    best = Validation.objects.best_proven().values("verdict")
     of_source = best.filter(artifact__source__repo=OuterRef("pk"))[:1]
     of_derived = best.filter(artifact__published_in__repo=OuterRef("pk"))[:1]
     of_files = best.filter(blob__files__commit=OuterRef("head"))[:1]

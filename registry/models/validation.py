@@ -9,6 +9,9 @@ from registry.models.commit import Commit
 from registry.models.rules import not_negative, one_of
 
 VERDICTS = ["verified", "loads", "partial", "damaged", "unsupported", "untested"]
+PROVEN = ["verified", "loads", "damaged", "partial", "unsupported", "untested"]
+"""The same by how much they say for a repo that has several files."""
+
 UNDECIDED = ["partial", "untested"]
 """Verdicts that speak of this machine rather than of the file: an earlier decided one stands."""
 
@@ -21,6 +24,11 @@ class ValidationQuerySet(models.QuerySet["Validation"]):
         """Decided verdicts before undecided ones, newest first: the first of a blob is the one that stands."""
         undecided = Case(When(verdict__in=UNDECIDED, then=Value(1)), default=Value(0))
         return self.annotate(is_undecided=undecided).order_by("is_undecided", "-created_at", "-pk")
+
+    def best_proven(self) -> "ValidationQuerySet":
+        """Verified before all else, then what loads, then what is known to be wrong; the newest of each first."""
+        rank = Case(*[When(verdict=word, then=Value(place)) for place, word in enumerate(PROVEN)])
+        return self.order_by(rank, "-created_at")
 
     def with_places(self) -> "ValidationQuerySet":
         """Each with its blob, its parent's repo and its artifact's recipe and home, in the same query."""

@@ -127,6 +127,7 @@ def test_the_list_has_the_closest_first_wherever_it_lies(
     listed = client.get(f"{V1}/validations/acme/base").json()
     told = [(one["repo_id"], one["closest_of_type"], one["newest"]["mean_kld"]) for one in listed]
     assert told == [("someone/base-GGUF", True, 0.01), ("other/base-GGUF", False, 0.05)]
+    assert "someone/base-GGUF" in client.get("/?verdict=verified").content.decode()
     own = client.get(f"{V1}/validations/someone/base-GGUF").json()
     assert [(one["path"], one["verdict"]) for one in own] == [
         ("b-Q8_0.gguf", "verified"), ("b-Q4_K_M.gguf", "untested"),
