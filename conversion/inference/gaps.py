@@ -31,6 +31,9 @@ IN_EVERY_LAYER: tuple[tuple[str, ...], ...] = (
 )
 """One of each group."""
 
+WITHOUT_OUTPUT_NORM = frozenset({"olmo"})
+"""Their norms have no weights."""
+
 EMBEDDING, OUTPUT, OUTPUT_NORM = "token_embd.weight", "output.weight", "output_norm.weight"
 _LAYER = re.compile(r"blk\.(\d{1,6})\.(.+)")
 
@@ -126,7 +129,8 @@ def _check_layers(outline: Outline, layers: Mapping[int, Any], gaps: Gaps) -> No
 
 
 def _check_tensors(outline: Outline, layers: Mapping[int, Mapping[str, Any]], gaps: Gaps) -> None:
-    gaps.missing += [f"there is no {name}" for name in (EMBEDDING, OUTPUT_NORM) if name not in outline.shapes]
+    needed = [EMBEDDING, *([] if outline.architecture in WITHOUT_OUTPUT_NORM else [OUTPUT_NORM])]
+    gaps.missing += [f"there is no {name}" for name in needed if name not in outline.shapes]
     usual = Counter(name for tensors in layers.values() for name in tensors)
     for layer, tensors in sorted(layers.items()):
         absent = [group[0] for group in IN_EVERY_LAYER if not any(name in tensors for name in group)]

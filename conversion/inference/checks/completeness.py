@@ -8,6 +8,7 @@ written here by integrity.
 
 from conversion.formats.errors import HeaderError
 from conversion.formats.packed import unpack
+from conversion.formats.weights import Weights
 from conversion.inference.checks.trial import Trial
 from conversion.inference.gaps import OUTPUT, Outline, find_gaps, outline_of_checkpoint
 from conversion.inference.hyperparameters import Misfit, misfits
@@ -29,7 +30,11 @@ def check_completeness(trial: Trial) -> None:
 
 
 def _look_for_gaps(trial: Trial, check: Check) -> None:
-    entries = trial.look.weights.entries
+    try:
+        entries = _plain(trial.look).entries
+    except HeaderError as error:
+        check.fail(f"its tensors are not those of its config: {error}", code=error.code)
+        return
     if not entries and trial.subject.kind != "onnx":  # a graph may do without
         check.fail("it holds no tensor at all", code="no-tensors")
         return
@@ -38,6 +43,9 @@ def _look_for_gaps(trial: Trial, check: Check) -> None:
     counted = f"{len(entries)} tensors, {n_parameters:,} parameters"
     if trial.subject.kind not in MODELS:
         check.pass_(counted, n_parameters)
+        return
+    if trial.look.config.get("quantization_config") and not trial.look.is_packed:
+        check.pass_(f"{counted}, packed in a way that is not known here", n_parameters)
         return
     try:
         outline = _outline(trial.look)
@@ -51,10 +59,15 @@ def _look_for_gaps(trial: Trial, check: Check) -> None:
         _judge(check, trial.look, outline, counted, n_parameters)
 
 
+def _plain(look: Look) -> Weights:
+    """The weights; of a packed checkpoint those that it stands for. HeaderError."""
+    return unpack(look.weights, look.config) if look.is_packed else look.weights
+
+
 def _outline(look: Look) -> Outline:
     shapes = {name: entry.shape for name, entry in look.weights.entries.items()}
     if look.header is None:
-        return outline_of_checkpoint(unpack(look.weights, look.config), look.config)
+        return outline_of_checkpoint(_plain(look), look.config)
     tokens = look.header.metadata.get(TOKENS)
     metadata = {key: value.preview for key, value in look.header.metadata.items()}
     return Outline(look.architecture, shapes, metadata, tokens.length if tokens else None)

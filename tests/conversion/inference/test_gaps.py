@@ -2,16 +2,20 @@
 
 import json
 import shutil
+from contextlib import ExitStack
 
 import pytest
 
 from conversion.formats.gguf import plan_file, string, uint32
+from conversion.formats.packed import unpack
 from conversion.formats.safetensors import plan_file as plan_safetensors
 from conversion.formats.safetensors import read_header
 from conversion.formats.source import FileSource
-from conversion.inference.gaps import Outline, find_gaps
+from conversion.inference.gaps import Outline, find_gaps, outline_of_checkpoint
 from conversion.inference.judge import judge
+from conversion.inference.subjects import look_at
 from tests.conversion.inference.ggufs import BASE, SAMPLES, header_of
+from tests.fixtures.architectures.fixture import fixtures
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +63,20 @@ def test_without_an_output_the_embeddings_serve(outline):
 def test_a_tensor_that_no_layer_has_is_missing_from_all(outline):
     changes = {f"blk__{layer}__attn_v__weight": None for layer in range(3)}
     assert len(gaps_of(outline, **changes).missing) == 3
+
+
+@pytest.mark.parametrize("fixture", fixtures(), ids=lambda fixture: fixture.name)
+def test_no_architecture_that_we_convert_seems_to_lack_anything(fixture, tmp_path):
+    with ExitStack() as stack:
+        look = look_at(fixture.write(tmp_path), stack)
+        found = find_gaps(outline_of_checkpoint(unpack(look.weights, look.config), look.config))
+    assert found.sentences == []
+
+
+def test_a_checkpoint_packed_in_an_unknown_way_is_not_blamed(tmp_path):
+    folder = written(tmp_path / "packed", {"quantization_config": {"quant_method": "unheard-of"}})
+    check = judge(folder).checks["completeness"]
+    assert (check.verdict, "packed in a way that is not known here" in check.summary) == ("pass", True)
 
 
 @pytest.mark.parametrize("announced", [4, 10**9, 2**31])
