@@ -15,6 +15,7 @@ from conversion.source import SHARD
 from conversion.workplace import OnBytes, place_blob
 from mirror.blobs import BlobStore
 from registry.models import Artifact, Blob, Commit, File, Lineage, Repo
+from registry.validating import SAME_MODEL
 
 MOST_FOLDER_FILES = 1000
 """Of a checkpoint that is judged as a folder: more would be a data set."""
@@ -158,7 +159,17 @@ def _file_case(commit: Commit, path: str, parent: Commit | None) -> Case | None:
         raise CaseRefused(
             "too-many-files", f"{path} lies among {len(parts)} files; at most {MOST_FOLDER_FILES} are placed."
         )
-    return Case(files[path].blob, path, commit, {name: file.blob for name, file in parts.items()}, parent)
+    placed = {name: file.blob for name, file in parts.items()}
+    return Case(files[path].blob, path, commit, placed, parent, relation=_relation(commit, parent))
+
+
+def _relation(commit: Commit, parent: Commit | None) -> str:
+    """What the file's repo says that it is to its parent; of a fine-tune nobody asks that it says the same."""
+    if parent is None:
+        return Lineage.Relation.QUANTIZED
+    edges = Lineage.objects.filter(child=commit.repo, parent=parent.repo).order_by("pk")
+    said = set(edges.values_list("relation", flat=True)) - set(SAME_MODEL)
+    return said.pop() if said and edges.count() == 1 else Lineage.Relation.QUANTIZED
 
 
 def _parts_of(path: str, files: Mapping[str, File]) -> dict[str, File]:

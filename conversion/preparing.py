@@ -71,7 +71,8 @@ class Preparation:
                 return parent.unbuilt()
             reference = self._speaking(parent, look)
             tensors = parent.tensors(of_gguf=look.header is not None)
-            reference = replace(reference, tensors=tensors, is_plain=self.case.plain_choice is not None)
+            is_plain = case.plain_choice is not None
+            reference = replace(reference, tensors=tensors, is_plain=is_plain, relation=case.relation)
             return replace(reference, yardstick=self._yardstick(reference, look))
 
     def _speaking(self, parent: Parent, look: Look) -> Reference:

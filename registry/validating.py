@@ -77,9 +77,10 @@ def _may_judge(parent: Repo, child: Repo) -> bool:
 
 
 def request_mirrored(commit: Commit) -> list[Job]:
-    """Jobs for the model files of a mirrored repo's head that nobody judged yet, as HOLDFAST_VALIDATE_MIRRORED says.
+    """Jobs for the GGUF models of a mirrored repo's head that nobody judged yet, as HOLDFAST_VALIDATE_MIRRORED says.
 
-    Idempotent. A verdict against an earlier commit of the same base is enough. Three queries, and two a job.
+    Quantised safetensors need torch, so they are judged only when somebody asks. Idempotent. A verdict against an
+    earlier commit of the same base is enough. Three queries, and two a job.
     """
     wanted, repo = settings.HOLDFAST_VALIDATE_MIRRORED, commit.repo
     is_head = repo.repo_type == Repo.Type.MODEL and repo.head_id == commit.pk
@@ -88,9 +89,8 @@ def request_mirrored(commit: Commit) -> list[Job]:
     base = base_of(repo)
     if base is None and wanted != "all":
         return []
-    files = [
-        main_file(variant) for variant in own_variants(repo, commit) if base or variant.path.endswith(".gguf")
-    ]
+    models = [variant for variant in own_variants(repo, commit) if variant.path.endswith(".gguf")]
+    files = [main_file(variant) for variant in models]
     judged = _judged(files, base)
     return [request_file_validation(file, base) for file in files if file.blob_id not in judged]
 

@@ -109,6 +109,12 @@ def test_a_file_without_a_base_that_we_hold_at_best_loads(converted: Any, settin
     (job,) = request_mirrored(quants)
     assert worked_on(job).result["verdict"] == "loads"
     assert Validation.objects.get().parent is None
+    base = sample_commit()
+    Lineage.objects.create(child=quants.repo, parent=base.repo, parent_repo_id=base.repo.repo_id,
+                           relation="finetune", evidence="declared")  # fmt: skip
+    job = worked_on(request_file_validation(quants.files.get(), base))
+    assert job.result["verdict"] == "loads"  # a fine-tune promises to be different
+    assert "a finetune may say something else" in str(Validation.objects.latest("pk").report["checks"])
 
 
 def test_a_verdict_grows_old_with_the_limits_and_with_time(settings: Any, capsys: Any) -> None:
