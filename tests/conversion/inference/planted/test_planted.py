@@ -15,7 +15,12 @@ import pytest
 from conversion.inference.judge import judge
 from conversion.inference.sandbox import Sandbox
 from tests.conversion.inference.planted.family import Family
-from tests.conversion.inference.planted.judging import is_right, judge_healthy, judge_variant
+from tests.conversion.inference.planted.judging import (
+    is_right,
+    is_right_for_its_type,
+    judge_healthy,
+    judge_variant,
+)
 from tests.conversion.inference.planted.mutations import mutate
 from tests.conversion.inference.planted.variants import all_variants
 
@@ -90,21 +95,21 @@ def test_random_damage_is_survived_and_never_verified_unless_harmless(family, tm
     """Promises: `judge` never raises, no file, process or descriptor is left, and memory stays bounded."""
     seed = int(time.time())
     rng, end = np.random.default_rng(seed), time.monotonic() + SOAK_SECONDS
-    sound = [family.gguf(name) for name in ("Q8_0", "Q4_0", "F16")]
-    judge(sound[0], family.base)
+    types = ("Q8_0", "Q4_0", "F16")
+    judge(family.gguf("Q8_0"), family.base)
     before, n = _left(), 0
     while time.monotonic() < end:
-        original = sound[int(rng.integers(len(sound)))]
-        (tmp_path / "mutant.gguf").write_bytes(mutate(original.read_bytes(), rng))
+        original = types[int(rng.integers(len(types)))]
+        (tmp_path / "mutant.gguf").write_bytes(mutate(family.gguf(original).read_bytes(), rng))
         report = judge(tmp_path / "mutant.gguf", family.base if n % 2 else None)
         assert report.reason.isprintable(), (seed, n, report.reason)
         if report.verdict == "verified":
-            assert is_right(original, tmp_path / "mutant.gguf"), (seed, n, report.reason)
+            assert is_right_for_its_type(family, original, tmp_path / "mutant.gguf"), (seed, n, report.reason)
         n += 1
     assert n > SOAK_SECONDS / 10
     assert _left() == before
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 < MAX_CONTROLLER_BYTES
-    with Sandbox("llama.cpp", sound[0]) as model:
+    with Sandbox("llama.cpp", family.gguf("Q8_0")) as model:
         assert model.tokenize("the worker is well", special=False)
 
 
