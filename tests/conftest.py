@@ -27,6 +27,8 @@ import django  # noqa: E402  # the settings read the environment that was just m
 from django.conf import settings  # noqa: E402
 
 django.setup()
+# With this in the environment, processes of xdist would read the settings before they have folders of their own.
+del os.environ["DJANGO_SETTINGS_MODULE"]
 if settings.DATABASES["default"]["ENGINE"].endswith("sqlite3"):
     # A file, not memory: heartbeats run in threads with connections of their own.
     settings.DATABASES["default"].setdefault("TEST", {})["NAME"] = f"{_data}/test.sqlite3"

@@ -136,7 +136,7 @@ def confine(
 
 def _user(uid: int, spaces: Spaces) -> str:
     if uid:
-        return f"{uid}, nobody else's"
+        return "an identity of its own, nobody else's"  # not the number: reports of the same file are the same
     return f"{os.geteuid()}, the worker's" + (", in a user namespace" if spaces.user else "")
 
 
