@@ -131,6 +131,8 @@ def make_slab(
         return stored
     try:
         if rows is None:
+            rows = _as_floats(target, weights, slab)
+        if rows is None:
             rows = read_target(target, weights, slab.first, slab.last, scratch.rows(count, target.n_cols))
         if slab.type_name == "F32" and rows.dtype == np.float32 and rows.flags.c_contiguous:
             check_finite(rows)
@@ -157,6 +159,15 @@ def _as_stored(target: Target, weights: Weights, slab: Slab) -> bytes | None:
     bits = np.frombuffer(data, dtype=exponent.dtype)
     # NaN and infinity have all bits of the exponent set; the way through float32 says where they are.
     return None if bits.size and (bits & exponent).max() == exponent else data
+
+
+def _as_floats(target: Target, weights: Weights, slab: Slab) -> Rows | None:
+    """The slab's rows, read-only and without a copy, where they are stored as float32 already; None elsewhere."""
+    entry = weights.entries.get(target.source)
+    if entry is None or target.arrange or target.read or entry.dtype != "F32":
+        return None
+    data = weights.read_rows(target.source, slab.first, slab.last - slab.first)
+    return np.frombuffer(data, dtype="<f4").reshape(slab.last - slab.first, target.n_cols)
 
 
 def read_target(target: Target, weights: Weights, first: int, last: int, out: Rows | None = None) -> Rows:
