@@ -90,8 +90,8 @@ class Case:
 
     @property
     def digests(self) -> str | Mapping[str, str]:
-        """What its bytes must hash to: one sha256 for a file, or one by name for a folder."""
-        if not self.is_folder:
+        """What its bytes must hash to: one sha256 for a file, or one by name for a folder or a split GGUF."""
+        if not self.is_folder and not SHARD.search(self.path):
             return self.blob.sha256
         return {name: blob.sha256 for name, blob in self.files.items()}
 

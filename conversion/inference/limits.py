@@ -180,7 +180,7 @@ def judge_figures(
     if figures.cautious_kld > limits.kld_fail or len(missed) > everything.max_missed_pass_limits:
         what = f"it does not say what its parent says, for a file of class {limits.name}"
         check.fail(f"{what}: {'; '.join(missed)}", value, limit, code="too-far-from-parent")
-    elif further := further_than(figures, yardstick, everything.relative):
+    elif further := further_than(figures, yardstick, everything):
         check.fail(further, value, limit | {"relative": everything.relative}, code="further-than-our-own")
     elif missed:
         check.warn(f"close to its parent for a file of class {limits.name}, but {missed[0]}", value, limit)
@@ -188,16 +188,20 @@ def judge_figures(
         check.pass_(f"says what its parent says: {figures}", value, limit)
 
 
-def further_than(figures: Figures, yardstick: Yardstick | None, relative: float) -> str:
-    """A sentence when the artifact is more than `relative` times as far as the yardstick, beyond both errors; or ""."""
+def further_than(figures: Figures, yardstick: Yardstick | None, everything: Limits) -> str:
+    """A sentence when the artifact is more than `relative` times as far as the yardstick, beyond both errors; or "".
+
+    What would pass as lossless is near enough, whatever the yardstick: ours may be at nothing but rounding.
+    """
     if yardstick is None or yardstick.figures is None:
         return ""
-    ours = yardstick.figures
-    if figures.mean_kld - figures.kld_error <= relative * (ours.mean_kld + ours.kld_error):
+    ours, relative = yardstick.figures, everything.relative
+    allowed = relative * (ours.mean_kld + ours.kld_error)
+    if figures.mean_kld - figures.kld_error <= max(allowed, everything.classes["lossless"].kld_pass):
         return ""
-    times = figures.mean_kld / ours.mean_kld if ours.mean_kld else float("inf")
+    times = f"{figures.mean_kld / ours.mean_kld:.1f} times as far" if ours.mean_kld else "further"
     return (
-        f"it is {times:.1f} times as far from its parent as our own {yardstick.file_type} of it: mean KLD "
-        f"{figures.mean_kld:.3g} ± {figures.kld_error:.1g}, ours {ours.mean_kld:.3g} ± {ours.kld_error:.1g} "
+        f"it is {times} from its parent {'as' if ours.mean_kld else 'than'} our own {yardstick.file_type} of it: mean "
+        f"KLD {figures.mean_kld:.3g} ± {figures.kld_error:.1g}, ours {ours.mean_kld:.3g} ± {ours.kld_error:.1g} "
         f"(limit {relative:g} times)"
     )

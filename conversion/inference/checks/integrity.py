@@ -6,6 +6,7 @@ from pathlib import Path
 
 from conversion.formats.errors import HeaderError
 from conversion.inference.checks.trial import Trial
+from conversion.inference.provisions import needed_files
 from conversion.inference.report import Check
 from conversion.inference.subjects import look_at, subject_of
 from conversion.naming import NamingError
@@ -16,7 +17,7 @@ HASH_BYTES = 8 * 2**20
 def check_integrity(trial: Trial) -> None:
     with trial.report.check("integrity") as check:
         digests = _hash(trial)
-        if changed := _changed(digests, trial.sha256):
+        if changed := _changed(trial, digests):
             name, actual, expected = changed
             check.fail(f"the bytes changed: sha256 of {name} is {actual}, expected {expected}", actual, expected,
                        code="bytes-changed")  # fmt: skip
@@ -28,8 +29,8 @@ def check_integrity(trial: Trial) -> None:
 
 
 def _hash(trial: Trial) -> dict[str, str]:
-    """File -> sha256. The report has them all for a folder, and one over their list, as `sha256sum` prints it."""
-    files = sorted(file for file in trial.path.rglob("*") if file.is_file()) or [trial.path]
+    """File -> sha256. The report has them all, and for several one over their list, as `sha256sum` prints it."""
+    files = sorted(file for file in trial.path.rglob("*") if file.is_file()) or needed_files(trial.path)
     total, done, digests = max(1, trial.report.artifact["size_bytes"]), 0, {}
     for path in files:
         digest = hashlib.sha256()
@@ -39,7 +40,7 @@ def _hash(trial: Trial) -> dict[str, str]:
                 done += len(data)
                 trial.on_progress("hashing", 0.1 * min(1.0, done / total))
         digests[_name(trial.path, path)] = digest.hexdigest()
-    if trial.path.is_dir():
+    if trial.path.is_dir() or len(digests) > 1:
         trial.report.artifact["files"] = digests
         listing = "".join(f"{digest}  {name}\n" for name, digest in digests.items())
         trial.report.artifact["sha256"] = hashlib.sha256(listing.encode()).hexdigest()
@@ -49,18 +50,15 @@ def _hash(trial: Trial) -> dict[str, str]:
 
 
 def _name(root: Path, path: Path) -> str:
-    return path.name if path == root else path.relative_to(root).as_posix()
+    return path.relative_to(root).as_posix() if root.is_dir() else path.name
 
 
-def _changed(
-    digests: Mapping[str, str], recorded: str | Mapping[str, str] | None
-) -> tuple[str, str, str] | None:
+def _changed(trial: Trial, digests: Mapping[str, str]) -> tuple[str, str, str] | None:
     """The first file whose digest is not the recorded one: name, actual, expected."""
-    if recorded is None:
-        return None
+    recorded = trial.sha256
     if isinstance(recorded, str):
-        recorded = dict.fromkeys(digests, recorded)
-    for name, expected in recorded.items():
+        recorded = {trial.path.name: recorded}
+    for name, expected in (recorded or {}).items():
         if (actual := digests.get(name, "that of no file")) != expected:
             return name, actual, expected
     return None

@@ -73,13 +73,24 @@ def test_a_packed_checkpoint_is_of_the_class_that_its_config_claims(scheme, expe
 
 
 def test_a_file_is_refused_when_it_is_further_than_our_own_beyond_both_errors():
-    ours = Yardstick("Q4_K_M", "our converter 3", figures(kld=0.010, error=0.0004))
-    assert further_than(figures(kld=0.015, error=0.0005), ours, 1.5) == ""
-    assert further_than(figures(kld=0.0160, error=0.0005), ours, 1.5) == ""  # 0.0155 is within 1.5 * 0.0104
-    said = further_than(figures(kld=0.02, error=0.0005), ours, 1.5)
+    ours, limits = Yardstick("Q4_K_M", "our converter 3", figures(kld=0.010, error=0.0004)), read_limits()
+    assert further_than(figures(kld=0.015, error=0.0005), ours, limits) == ""
+    assert (
+        further_than(figures(kld=0.0160, error=0.0005), ours, limits) == ""
+    )  # 0.0155 is within 1.5 * 0.0104
+    said = further_than(figures(kld=0.02, error=0.0005), ours, limits)
     assert said.startswith("it is 2.0 times as far from its parent as our own Q4_K_M of it: mean KLD 0.02")
-    assert further_than(figures(kld=9.0), Yardstick("Q4_K_M", "3"), 1.5) == ""
-    assert further_than(figures(kld=9.0), None, 1.5) == ""
+    assert further_than(figures(kld=9.0), Yardstick("Q4_K_M", "3"), limits) == ""
+    assert further_than(figures(kld=9.0), None, limits) == ""
+
+
+def test_where_ours_is_at_nothing_only_what_is_no_longer_lossless_is_further():
+    ours, limits = Yardstick("F32", "our converter 3", figures(kld=0.0, error=0.0)), read_limits()
+    assert further_than(figures(kld=1e-14, error=0.0), ours, limits) == ""
+    assert further_than(figures(kld=1e-5, error=0.0), ours, limits) == ""
+    assert "it is further from its parent than our own F32" in further_than(
+        figures(kld=1e-4, error=0.0), ours, limits
+    )
 
 
 @pytest.mark.parametrize(("found", "yardstick", "verdict", "code"), [
