@@ -136,7 +136,7 @@ def confine(
 
 def _user(uid: int, spaces: Spaces) -> str:
     if uid:
-        return "an identity of its own, nobody else's"  # not the number: reports of the same file are the same
+        return "an identity of its own, nobody else's"  # no number: the same file has the same report
     return f"{os.geteuid()}, the worker's" + (", in a user namespace" if spaces.user else "")
 
 

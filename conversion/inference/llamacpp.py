@@ -84,7 +84,9 @@ class LlamaCpp:
                 "engine-mismatch", f"{PACKAGE} {version} is installed, but {PINNED} is the one we tested"
             )
 
-    def load(self, path: str, observer: "Observer | None" = None, pager: "Pager | None" = None) -> "LlamaModel":
+    def load(
+        self, path: str, observer: "Observer | None" = None, pager: "Pager | None" = None
+    ) -> "LlamaModel":
         """The model in the GGUF at `path`; refuses what is not a decoder. An observer sees every activation, and with
         a pager the weights need not fit into memory.
 

@@ -69,9 +69,7 @@ def speak(model: Sandbox, wish: Wish) -> Iterator[str | Ending]:
     yield Ending(why, len(said.tokens))
 
 
-def draw(
-    logits: NDArray[np.float32], temperature: float, top_p: float, dice: np.random.Generator
-) -> int:
+def draw(logits: NDArray[np.float32], temperature: float, top_p: float, dice: np.random.Generator) -> int:
     """The next token of one row of logits. Raises EngineError `decode-failed` where they are not finite."""
     if not np.isfinite(logits).all():
         raise EngineError("decode-failed", "the model's logits hold NaN or infinity")
