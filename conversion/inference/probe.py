@@ -1,4 +1,4 @@
-"""Whether the sandbox holds here: a hostile engine tries everything of attacks.py, and nothing may succeed.
+"""Whether the sandbox holds here: a hostile engine tries everything of attacks/, and nothing may succeed.
 
 The attempts are made by a real child behind the real border, against real targets that stand beside it: a service on
 loopback, a secret file, a process with a secret in its environment. `probe()` says of each what it was and what
@@ -100,7 +100,7 @@ class Targets:
 
 
 Attempts = dict[str, tuple[str, str]]
-"""What is tried -> the function of attacks.py that tries it, and its target."""
+"""What is tried -> the attempt in attacks/ that tries it, and its target."""
 
 MISCHIEF = {
     "an answer of two gigabytes": ("answer_gigabytes", PATIENT),

@@ -1,54 +1,38 @@
-"""The process border, seen from outside: one throw-away child with one engine and one artifact.
+"""An engine in a throw-away child with one artifact, spoken to in the words of engine.Model.
 
-Whatever a file does to the engine, this process gets an answer of bounded size or an EngineError: a crash with
-the name of the signal, a time-out, too long an answer (conversation.py). The child has an empty environment, its own
-process group, no terminal, and what confine.py takes from it; probe.py tries whether that holds.
+Whatever a file does to the engine, there is an answer of bounded size or an EngineError (process.py). What the child
+may do is confine.py's; probe.py tries whether that holds.
 """
 
 import math
-import mmap
-import os
-import signal
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
-from types import TracebackType
-from typing import Any, NoReturn, Self, cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from conversion.inference.confine import MIB, Limits
-from conversion.inference.conversation import Answer, Conversation, HungUp, TooLate, printable
+from conversion.inference.conversation import Answer, printable
 from conversion.inference.engine import NEEDS_SCRATCH, EngineError, EngineReport, Facts
 from conversion.inference.onnx_inputs import Feed
 from conversion.inference.passes import Passage, Passes, Streaming
-from conversion.inference.provisions import limits_for, needed_files, sealed_file, size_of
-from conversion.inference.usage import Usage, usage_of
+from conversion.inference.process import ChildProcess
+from conversion.inference.provisions import limits_for, needed_files, size_of
 
-CHILD = Path(__file__).with_name("child.py")
 SHARED_BYTES = 8 * MIB
-MAX_STDERR_BYTES = 64 * 1024
 MAX_SUMS = 1 << 28
 MAX_OUTPUTS = 1 << 24
 """Numbers that a network may answer at once: 64 MB."""
-START_SECONDS = 120.0
-"""For the engine to be imported: torch from a cold disk takes a minute."""
-ENDING_SECONDS = 2.0
-"""For a child that has closed its pipes to be gone by itself; then it is killed."""
 MAX_VOCABULARY, MAX_CONTEXT = 2**24, 2**31 - 1
-
-_OF_THE_MACHINE = {"SIGXCPU": "engine-timeout", "SIGKILL": "engine-out-of-memory"}
-"""Signals that say that a limit was reached, or that the kernel was out of memory."""
 
 Rows = NDArray[np.float32]
 
 
-class Sandbox:
+class Sandbox(ChildProcess):
     """A running child. A context manager: afterwards the child and all its processes are gone.
 
     Raises EngineError from every method; after `engine-crashed`, `engine-timeout` and `engine-answer` the child is
@@ -67,15 +51,13 @@ class Sandbox:
         streaming: Streaming | None = None,
         beside: Sequence[Path] = (),
     ) -> None:
-        self.path, self._shared_bytes, self._observe = path, shared_bytes, observe
-        self._beside = tuple(beside)
+        self.path, self._observe, self._beside = path, observe, tuple(beside)
         self.streaming, self._passes = streaming, Passes(streaming)
         self.limits = limits or limits_for(sum(map(size_of, (path, *beside))), engine)
-        self._deadline = time.monotonic() + START_SECONDS
         self._scratch = (
             tempfile.TemporaryDirectory(prefix="holdfast-engine-") if engine in NEEDS_SCRATCH else None
         )
-        self._start_process()
+        super().__init__(shared_bytes)
         try:
             self._load(engine, threads)
         except BaseException:
@@ -102,27 +84,10 @@ class Sandbox:
         if self.facts.n_vocab * 4 > self._shared_bytes:
             raise EngineError("load-refused", f"a vocabulary of {self.facts.n_vocab} tokens is too large")
 
-    def _start_process(self) -> None:
-        shared, self._stderr = sealed_file(self._shared_bytes), sealed_file(MAX_STDERR_BYTES)
-        self._shared = mmap.mmap(shared, self._shared_bytes, prot=mmap.PROT_READ)
-        requests, to_child = os.pipe()
-        from_child, answers = os.pipe()
-        self._conversation: Conversation | None = Conversation(to_child, from_child)
-        inherited = (requests, answers, shared)
-        self._process = subprocess.Popen(
-            [sys.executable, "-I", "-B", str(CHILD), *map(str, inherited)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=self._stderr,
-            pass_fds=inherited,
-            env={},
-            cwd="/",
-            start_new_session=True,
-        )
-        for descriptor in inherited:
-            os.close(descriptor)
-
-    # --- what a model can do: the same words as engine.Model ---
+    def close(self) -> None:
+        super().close()
+        if self._scratch:
+            self._scratch.cleanup()
 
     def tokenize(self, text: str, *, special: bool) -> list[int]:
         return self._ask(do="tokenize", text=text, special=special).wholes("value")
@@ -188,18 +153,9 @@ class Sandbox:
         if any(min(shape, default=0) < 0 for shape in shapes) or sum(map(math.prod, shapes)) > MAX_OUTPUTS:
             self._give_up("engine-answer", f"the engine offers outputs of shapes {shapes[:4]}")
         return {
-            one.text("name"): self._output(index, shape)
+            one.text("name"): self._fetch(shape, do="output_values", index=index)
             for index, (one, shape) in enumerate(zip(answer, shapes, strict=True))
         }
-
-    def _output(self, index: int, shape: tuple[int, ...]) -> Rows:
-        n_values, at_once = math.prod(shape), self._shared_bytes // 4
-        values = np.empty(n_values, np.float32)
-        for start in range(0, n_values, at_once):
-            count = min(at_once, n_values - start)
-            self._ask(do="output_values", index=index, start=start, count=count)
-            values[start : start + count] = np.frombuffer(self._shared, np.float32, count)
-        return values.reshape(shape)
 
     def activation_sums(self) -> Iterator[tuple[str, Rows, list[int]]]:
         """Of each weight, float32 (n_matrices, n_cols) sums of squared activations and their counts of rows.
@@ -211,107 +167,23 @@ class Sandbox:
             yield name, self._sum_values(name, shape), one.wholes("counts")
 
     def _sum_values(self, name: str, shape: tuple[int, int]) -> Rows:
-        n_values, at_once = shape[0] * shape[1], self._shared_bytes // 4
-        if not 0 < n_values <= MAX_SUMS:
-            self._give_up("engine-answer", f"the engine offers {n_values} sums for {name[:100]}")
+        if not 0 < math.prod(shape) <= MAX_SUMS:
+            self._give_up("engine-answer", f"the engine offers sums of shape {shape} for {name[:100]}")
+        return self._fetch(shape, do="sum_values", name=name)
+
+    def _fetch(self, shape: tuple[int, ...], **request: Any) -> Rows:
+        """float32 of that shape, asked for in pieces that the shared memory holds."""
+        n_values, at_once = math.prod(shape), self._shared_bytes // 4
         values = np.empty(n_values, np.float32)
         for start in range(0, n_values, at_once):
             count = min(at_once, n_values - start)
-            self._ask(do="sum_values", name=name, start=start, count=count)
+            self._ask(start=start, count=count, **request)
             values[start : start + count] = np.frombuffer(self._shared, np.float32, count)
         return values.reshape(shape)
-
-    @property
-    def is_gone(self) -> bool:
-        return self._conversation is None or self._process.poll() is not None
-
-    @property
-    def usage(self) -> Usage:
-        """What the child has taken so far."""
-        return usage_of(self._process.pid)
 
     def attempt(self, name: str, target: str) -> Answer:
         """What an attack of attacks.py `got`, or what `refused` it. Only of the engine "probe"."""
         return self._ask(do="attempt", name=name, target=target)
-
-    # --- the conversation ---
-
-    def _ask(self, **request: Any) -> Answer:
-        if self._conversation is None:
-            raise EngineError("engine-crashed", "the engine's process is already gone")
-        try:
-            return self._conversation.ask(request, self._deadline)
-        except TooLate:
-            self._give_up("engine-timeout", "the engine did not answer in time and was killed")
-        except HungUp:
-            self._give_up_crashed()
-        except EngineError as error:
-            if error.code == "engine-answer":
-                self.close()
-            raise
-
-    def _give_up_crashed(self) -> NoReturn:
-        code, last_words = self._wait_for_end(), self._last_words()
-        if code is None:
-            self._give_up("engine-crashed", "the engine closed its pipes and was killed")
-        if code >= 0:
-            raise EngineError(
-                "engine-crashed", f"the engine's process ended with {code}: {last_words}", exit_code=code
-            )
-        name = _signal_name(-code)
-        raise EngineError(
-            _OF_THE_MACHINE.get(name, "engine-crashed"),
-            f"the engine crashed: {name}. {last_words}".strip(),
-            signal=name,
-            said=last_words,
-        )
-
-    def _wait_for_end(self) -> int | None:
-        """The exit status of a child that hung up; None for one that lives on."""
-        try:
-            return self._process.wait(ENDING_SECONDS)
-        except subprocess.TimeoutExpired:
-            return None
-
-    def _give_up(self, code: str, message: str) -> NoReturn:
-        self.close()
-        raise EngineError(code, message)
-
-    def _last_words(self) -> str:
-        text = os.pread(self._stderr, MAX_STDERR_BYTES, 0).rstrip(b"\0").decode("utf-8", "replace")
-        lines = [
-            line.strip().removeprefix("what():").strip()
-            for line in text.splitlines()
-            if line.strip() and (line.startswith("  what():") or not line.startswith(("  ", "[")))
-        ]
-        return printable(" · ".join(lines[-3:])[-600:])
-
-    def close(self) -> None:
-        """The child and whatever it started are gone. Idempotent."""
-        if self._process.poll() is None:
-            os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
-        if self._conversation is not None:
-            self._conversation.close()
-            os.close(self._stderr)
-            self._conversation = None
-        if self._scratch:
-            self._scratch.cleanup()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"  # a real-time signal has no name
 
 
 def _facts(answer: Answer) -> Facts:
