@@ -40,7 +40,7 @@ def test_the_digest_is_the_same_in_another_process() -> None:
     script = "import json,sys; from conversion.recipes import recipe_digest; print(recipe_digest(json.load(sys.stdin)))"
     content = '{"format": "gguf", "file_type": "Q8_0", "b": {"z": 1, "a": "ü"}}'
     printed = subprocess.run(
-        [sys.executable, "-c", f"import django; django.setup(); {script}"],
+        [sys.executable, "manage.py", "shell", "--no-imports", "-c", script],
         input=content, text=True, capture_output=True, check=True, cwd=ROOT,
     ).stdout  # fmt: skip
     assert printed.strip() == recipe_digest({"b": {"a": "ü", "z": 1}, "file_type": "Q8_0", "format": "gguf"})
