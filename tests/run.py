@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -82,6 +83,7 @@ def pytest_step(name: str, arguments: Sequence[str], env: Mapping[str, str]) -> 
     step.run()
     if report.exists():
         _count(step, report)
+        _show_slowest_files(report)
     shutil.rmtree(report.parent, ignore_errors=True)
     return step
 
@@ -93,6 +95,17 @@ def _count(step: Step, report: Path) -> None:
         step.failed += failed
         step.skipped += skipped
         step.passed += total - failed - skipped
+
+
+def _show_slowest_files(report: Path, n_files: int = 15) -> None:
+    """Where the minutes go: a run is as long as its files, since each is run by one process."""
+    seconds: Counter[str] = Counter()
+    for case in ElementTree.parse(report).getroot().iter("testcase"):
+        module = case.get("classname", "").split(".Test")[0]
+        seconds[module] += float(case.get("time", 0))
+    print(f"slowest files, of {seconds.total():.0f} s in all processes:")
+    for module, taken in seconds.most_common(n_files):
+        print(f"{taken:7.1f} s  {module.replace('.', '/')}.py", flush=True)
 
 
 @contextmanager
