@@ -158,7 +158,9 @@ def ensure_torch() -> None:
 def run_tests(which: str) -> list[Step]:
     ensure_chromium()
     ensure_torch()
-    processes = os.environ.get("HOLDFAST_TEST_PROCESSES", "2")
+    processes = os.environ.get(
+        "HOLDFAST_TEST_PROCESSES", "3"
+    )  # on 2 cores: many a test waits for a process of its own
     parallel = ["-n", processes, "--dist", "loadfile", "--no-loadscope-reorder", "-m", "not soak"]
     steps = []
     if which in ("all", "embedded"):

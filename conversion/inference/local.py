@@ -1,7 +1,8 @@
 """The parent of a file on this machine, as a Reference: what the command line compares with, without a database.
 
-A GGUF runs as it is. A checkpoint runs in transformers where torch is installed, and else as our own F32 GGUF of it in
-llama.cpp, written to a scratch folder.
+A GGUF in floating point runs as it is. A checkpoint runs in transformers where torch is installed, and else as our own
+F32 GGUF of it in llama.cpp, written to a scratch folder. So does a quantised GGUF: llama.cpp rounds activations for a
+quantised file, and the artifact would be blamed for its parent's noise.
 """
 
 import hashlib
@@ -14,11 +15,12 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from conversion.formats.errors import HeaderError
+from conversion.formats.gguf.weights import GgufWeights
 from conversion.inference.checks.trial import OnProgress, Reference
 from conversion.inference.engine import EngineReport
 from conversion.inference.limits import HOLDS
 from conversion.inference.memory import available_memory
-from conversion.inference.own_gguf import write_gguf
+from conversion.inference.own_gguf import write_dequantised, write_gguf
 from conversion.inference.parents import tensors_at
 from conversion.inference.readings import Reading, make_reading, reading_key
 from conversion.inference.strings import read_strings
@@ -61,9 +63,13 @@ class LocalParent:
         if self.kind != "decoder":
             return "as it is"
         if self.look.container == GGUF:
-            return "in llama.cpp"
+            return "in llama.cpp" if self._is_plain else OUR_GGUF
         is_possible = all(find_spec(name) for name in TRANSFORMERS_NEEDS) and self._fits_in_float32
         return "in transformers" if is_possible else OUR_GGUF
+
+    @property
+    def _is_plain(self) -> bool:
+        return self.dtypes <= HOLDS.keys()
 
     @property
     def _fits_in_float32(self) -> bool:
@@ -90,7 +96,7 @@ class LocalParent:
     def reference(self, *, of_gguf: bool, runs: bool = True) -> Reference:
         """The parent, ready to run unless a reading will speak for it."""
         facts = {"reference": f"{self.path}, {self.way}"}
-        known = self.dtypes if self.dtypes <= HOLDS.keys() else frozenset[str]()
+        known = self.dtypes if self._is_plain else frozenset({"F32"} if self.way == OUR_GGUF else ())
         own = next((self.path / name for name in TOKENIZERS if (self.path / name).is_file()), None)
         path = self.written() if runs and self.way == OUR_GGUF else self.path
         tensors = tensors_at(self.path, self.stack, of_gguf=of_gguf)
@@ -105,9 +111,11 @@ class LocalParent:
         )
 
     def written(self) -> Path:
-        """Our F32 GGUF of the checkpoint, until the stack ends."""
-        scratch = self.stack.enter_context(tempfile.TemporaryDirectory(prefix="holdfast-parent-"))
-        return write_gguf(self.path, Path(scratch) / "parent.gguf")
+        """Our F32 GGUF of the parent, until the stack ends."""
+        scratch = Path(self.stack.enter_context(tempfile.TemporaryDirectory(prefix="holdfast-parent-")))
+        if isinstance(self.look.weights, GgufWeights):
+            return write_dequantised(self.look.weights, scratch / "parent.gguf")
+        return write_gguf(self.path, scratch / "parent.gguf")
 
 
 def open_local(

@@ -7,13 +7,15 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from conversion.formats.checkpoint import Checkpoint
+from conversion.formats.gguf.weights import GgufWeights
 from conversion.formats.lora import Adapter, MergedWeights
 from conversion.formats.opening import open_weights
 from conversion.formats.packed import unpack
 from conversion.formats.source import ByteSource, FileSource
 from conversion.formats.weights import Weights
 from conversion.naming.file_types import file_type_by_name
-from conversion.naming.plan import in_reference_order, plan_gguf, read_config
+from conversion.naming.plan import Wish, in_reference_order, plan_gguf, read_config
+from conversion.naming.requantise import plan_requantised
 from conversion.naming.slabs import file_pieces
 
 
@@ -45,3 +47,12 @@ def write_gguf(folder: Path, path: Path, adapter: Adapter | None = None, file_ty
         with part.open("wb") as file:
             file.writelines(piece.data for piece in file_pieces(plan, weights))
         return part.rename(path)
+
+
+def write_dequantised(weights: GgufWeights, path: Path) -> Path:
+    """`path` is the GGUF with every value in F32. A slab in memory at a time. Raises NamingError, QuantError."""
+    wish = Wish(file_type_by_name("F32"))
+    plan = plan_requantised(weights.entries, weights.read_metadata(), wish, allow_requantize=True)
+    with path.open("wb") as file:
+        file.writelines(piece.data for piece in file_pieces(plan, weights))
+    return path

@@ -64,6 +64,18 @@ def test_a_parent_may_be_the_folder_of_a_checkpoint(converted, tmp_path):
     assert not written.exists()
 
 
+def test_a_quantised_parent_runs_as_the_numbers_it_stands_for(converted):
+    """Else llama.cpp would round its activations, and the artifact would be blamed for that."""
+    with ExitStack() as stack:
+        reference = local.open_local(converted("Q8_0"), stack).reference(of_gguf=True)
+        assert {entry.dtype for entry in header_of(reference.path).entries} == {"F32"}
+        assert (reference.dtypes, reference.engine) == ({"F32"}, "llama.cpp")
+        assert reference.facts["reference"].endswith(local.OUR_GGUF)
+    with ExitStack() as stack:
+        plain = converted("BF16")
+        assert local.open_local(plain, stack).reference(of_gguf=True).path == plain
+
+
 @pytest.mark.parametrize("arguments", [["--reading", "x"], ["--compare", "README.md"]])
 def test_what_cannot_be_done_says_so_and_exits_with_two(converted, arguments):
     done = run(converted("Q8_0"), *arguments)
