@@ -22,6 +22,7 @@ from conversion.formats.lora_folder import CONFIG, WEIGHTS
 from conversion.formats.weights import Weights
 from conversion.inference.judge import Reference
 from conversion.inference.limits import HOLDS
+from conversion.inference.local import TOKENIZERS, TRANSFORMERS_NEEDS
 from conversion.inference.memory import available_memory
 from conversion.inference.parents import ParentTensors, planned_tensors, stored_tensors
 from conversion.joining import find_partner, merged_with
@@ -37,12 +38,8 @@ from conversion.workplace import OnBytes, place_blob
 from mirror.blobs import BlobStore
 from registry.models import Commit
 
-# The last reads the GGUF of the engine's self-test.
-TRANSFORMERS_NEEDS = ("torch", "transformers", "accelerate")
 MAX_F32_BYTES = 32 * 2**30
 """A larger parent is written in its own 16-bit type instead: lossless too, at half the disk."""
-
-TOKENIZERS = ("tokenizer.model", "tokenizer.json")
 
 
 class ReferenceUnavailable(Exception):

@@ -34,22 +34,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("source", metavar="SRC", help="a folder or a file with weights")
     made.add_argument("target", metavar="DST", help="a folder, or a file where one is made")
     made.add_argument("--to", metavar="TYPES", required=True, help="file types, comma-separated")
-    choosing = made.add_argument_group("which type each tensor gets, as for llama-quantize")
-    choosing.add_argument("--imatrix", metavar="FILE", help="importance matrix, GGUF or the older form")
-    choosing.add_argument("--pure", action="store_true", help="no mixture: every tensor the file's own type")
-    choosing.add_argument("--leave-output-tensor", action="store_true", help="output.weight stays as it is")
-    choosing.add_argument(
-        "--token-embedding-type", metavar="TYPE", default="", help="for the token embeddings"
-    )
-    choosing.add_argument("--output-tensor-type", metavar="TYPE", default="", help="for output.weight")
-    choosing.add_argument(
-        "--tensor-type", metavar="PATTERN=TYPE", action="append", default=[],
-        help="for tensors in whose name the regular expression is found; may be repeated, the first that fits counts",
-    )  # fmt: skip
-    choosing.add_argument(
-        "--allow-requantize", action="store_true",
-        help="quantise quantised tensors again; it loses more than quantising the original once, and the file says so",
-    )  # fmt: skip
+    _add_choosing(made)
     made.add_argument("--adapter", metavar="DIR", default="", help="merge this LoRA adapter into SRC first")
     made.add_argument(
         "--base", metavar="DIR", default="", help="where SRC is an adapter: the folder of its base"
@@ -67,6 +52,37 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--keep-names", action="store_true", help="safetensors of a GGUF keep the names that GGUF has"
     )
+    _add_cutting(made)
+    made.add_argument(
+        "--threads", metavar="N", type=int, default=os.cpu_count() or 1, help="default: all cores"
+    )
+    made.add_argument("--force", action="store_true", help="replace files that are there")
+    made.add_argument("--dry-run", action="store_true", help="show tensors, types and sizes; make nothing")
+    made.add_argument("--json", action="store_true", help="results as JSON on stdout")
+    made.add_argument("--quiet", action="store_true", help="no progress on stderr")
+    return made
+
+
+def _add_choosing(made: argparse.ArgumentParser) -> None:
+    choosing = made.add_argument_group("which type each tensor gets, as for llama-quantize")
+    choosing.add_argument("--imatrix", metavar="FILE", help="importance matrix, GGUF or the older form")
+    choosing.add_argument("--pure", action="store_true", help="no mixture: every tensor the file's own type")
+    choosing.add_argument("--leave-output-tensor", action="store_true", help="output.weight stays as it is")
+    choosing.add_argument(
+        "--token-embedding-type", metavar="TYPE", default="", help="for the token embeddings"
+    )
+    choosing.add_argument("--output-tensor-type", metavar="TYPE", default="", help="for output.weight")
+    choosing.add_argument(
+        "--tensor-type", metavar="PATTERN=TYPE", action="append", default=[],
+        help="for tensors in whose name the regular expression is found; may be repeated, the first that fits counts",
+    )  # fmt: skip
+    choosing.add_argument(
+        "--allow-requantize", action="store_true",
+        help="quantise quantised tensors again; it loses more than quantising the original once, and the file says so",
+    )  # fmt: skip
+
+
+def _add_cutting(made: argparse.ArgumentParser) -> None:
     cutting = made.add_argument_group("a GGUF in several files, as for llama-gguf-split")
     limits = cutting.add_mutually_exclusive_group()
     limits.add_argument(
@@ -80,14 +96,6 @@ def parser() -> argparse.ArgumentParser:
     cutting.add_argument(
         "--no-tensor-first-split", action="store_true", help="the first part has metadata alone"
     )
-    made.add_argument(
-        "--threads", metavar="N", type=int, default=os.cpu_count() or 1, help="default: all cores"
-    )
-    made.add_argument("--force", action="store_true", help="replace files that are there")
-    made.add_argument("--dry-run", action="store_true", help="show tensors, types and sizes; make nothing")
-    made.add_argument("--json", action="store_true", help="results as JSON on stdout")
-    made.add_argument("--quiet", action="store_true", help="no progress on stderr")
-    return made
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -44,6 +44,7 @@ if __name__ == "__main__":
     os.environ["GGML_NO_BACKTRACE"] = "1"
     sys.path.insert(0, str(ROOT))
 
+# Only now: these read the environment and the path that were just set.
 import json  # noqa: E402
 import mmap  # noqa: E402
 

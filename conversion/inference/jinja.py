@@ -135,7 +135,7 @@ def _namespace(jinja2: Any) -> Any:
         if isinstance(name, str) and name.startswith("_"):
             raise jinja2.exceptions.SecurityError(f"a namespace cannot hold {name!r}")
 
-    class Namespace(base):  # type: ignore[misc]
+    class Namespace(base):  # type: ignore[misc]  # of a module that comes as an argument
         """A namespace without names that begin with an underscore."""
 
         def __init__(self, /, *args: Any, **named: Any) -> None:
@@ -152,7 +152,7 @@ def _namespace(jinja2: Any) -> Any:
 
 
 def _generation(jinja2: Any) -> Any:
-    class Generation(jinja2.ext.Extension):  # type: ignore[misc]
+    class Generation(jinja2.ext.Extension):  # type: ignore[misc]  # ditto
         """`{% generation %}…{% endgeneration %}`, which marks what the model would say."""
 
         tags = {"generation"}

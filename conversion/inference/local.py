@@ -27,6 +27,7 @@ from conversion.inference.strings import read_strings
 from conversion.inference.subjects import GGUF, Look, look_at, subject_of
 
 TRANSFORMERS_NEEDS = ("torch", "transformers", "accelerate")
+"""The last reads the GGUF of the engine's self-test."""
 TOKENIZERS = ("tokenizer.model", "tokenizer.json")
 OUR_GGUF = "our F32 GGUF of it, in llama.cpp"
 

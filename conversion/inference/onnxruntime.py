@@ -32,7 +32,7 @@ class OnnxRuntime:
     """The engine."""
 
     def __init__(self, threads: int) -> None:
-        import onnxruntime  # type: ignore[import-untyped]
+        import onnxruntime
 
         self.onnxruntime, self.threads = onnxruntime, threads
         # The checker is imported now: afterwards the sandbox lets nothing but code be read.

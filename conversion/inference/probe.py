@@ -119,80 +119,99 @@ MISCHIEF = {
 """What is done to the conversation -> the function that does it, and the limits under which it is tried."""
 
 
+KERNEL: Attempts = {
+    "becoming root": ("become_root", ""),
+    "new namespaces": ("new_namespaces", ""),
+    "mounting /proc": ("mount", ""),
+    "another root": ("change_root", ""),
+} | {name: ("system_call", numbers) for name, numbers in SYSTEM_CALLS.items()}
+MEMORY: Attempts = {
+    "1 TB at once": ("map_a_terabyte", ""),
+    "4 GB, piece by piece": ("fill_memory", ""),
+    "memory in files that have no name": ("keep_memory_files", ""),
+    "shared segments that outlive it": ("keep_segments", ""),
+}
+
+
 def plan(targets: Targets, files: Mapping[str, Path]) -> dict[str, Attempts]:
     """Everything that one child tries, by group."""
-    at, other = targets, targets.bystander
     return {
-        "network": {
-            "TCP to a service on loopback": ("connect_tcp", at.tcp),
-            "TCP to the Internet": ("connect_tcp", "192.0.2.1:443"),
-            "a datagram": ("send_udp", at.udp),
-            "the address of a name": ("resolve_name", "example.org"),
-            "a Unix socket": ("connect_unix", at.unix),
-            "listening": ("listen", "127.0.0.1"),
-            "the kernel's own network": ("open_netlink", ""),
-        },
-        "secrets": {
-            "its environment": ("environment", ""),
-            "descriptors it was not given": ("other_descriptors", ""),
-            "a file that everybody may read": ("read", at.secret),
-            "the same by a symbolic link": ("read_through_link", at.secret),
-            "the same by a hard link": ("link_into_scratch", at.secret),
-            "the same from above the root": ("read_above", at.secret),
-            "the same by its number": ("open_by_handle", at.secret),
-            "the folder of the artifact": ("read", at.folder),
-            "/etc/passwd": ("read", "/etc/passwd"),
-            "/etc/shadow": ("read", "/etc/shadow"),
-            "a home folder": ("read", str(Path.home())),
-            "the worker's environment": ("read", f"/proc/{at.controller}/environ"),
-            "the worker's memory": ("read", f"/proc/{at.controller}/mem"),
-            "another process's environment": ("read", f"/proc/{other}/environ"),
-            "another process's root": ("read", f"/proc/{other}/root/etc/passwd"),
-            "the machine's memory": ("read", "/dev/mem"),
-            "the kernel's messages": ("read", "/dev/kmsg"),
-        } | {name: ("read", str(path)) for name, path in files.items()},
-        "writing": {
-            "the artifact": ("write", at.artifact),
-            "emptying the artifact": ("truncate", at.artifact),
-            "the artifact's mode": ("make_writable", at.artifact),
-            "removing the artifact": ("remove", at.artifact),
-            "renaming the artifact": ("rename", at.artifact),
-            "a file beside the artifact": ("create", at.folder),
-            "a file in /tmp": ("create", "/tmp"),  # noqa: S108
-            "a file in /dev/shm": ("create", "/dev/shm"),  # noqa: S108
-            "our own code": ("create", str(Path(__file__).parent)),
-            "the interpreter's modules": ("create", sys.prefix),
-            "1 TB into its scratch folder": ("write_a_terabyte", ""),
-            "1 TB of last words": ("flood_errors", ""),
-            "growing the shared memory": ("grow_shared", ""),
-        },
-        "processes": {
-            "a fork": ("fork", ""),
-            "another program": ("spawn", sys.executable),
-            "becoming another program": ("execute", sys.executable),
-            "two thousand threads": ("start_threads", ""),
-            "a signal to the worker": ("send_signal", at.controller),
-            "killing another process": ("kill", other),
-            "tracing the worker": ("trace", at.controller),
-            "tracing another process": ("trace", other),
-            "reading another process": ("read_memory", other),
-            "holding another process": ("open_process", other),
-            "the limits of the worker": ("limit_other", at.controller),
-            "lifting its own limits": ("lift_limits", ""),
-        },
-        "kernel": {
-            "becoming root": ("become_root", ""),
-            "new namespaces": ("new_namespaces", ""),
-            "mounting /proc": ("mount", ""),
-            "another root": ("change_root", ""),
-        } | {name: ("system_call", numbers) for name, numbers in SYSTEM_CALLS.items()},
-        "memory": {
-            "1 TB at once": ("map_a_terabyte", ""),
-            "4 GB, piece by piece": ("fill_memory", ""),
-            "memory in files that have no name": ("keep_memory_files", ""),
-            "shared segments that outlive it": ("keep_segments", ""),
-        },
-    }  # fmt: skip
+        "network": _network(targets),
+        "secrets": _secrets(targets) | {name: ("read", str(path)) for name, path in files.items()},
+        "writing": _writing(targets),
+        "processes": _processes(targets),
+        "kernel": KERNEL,
+        "memory": MEMORY,
+    }
+
+
+def _network(at: Targets) -> Attempts:
+    return {
+        "TCP to a service on loopback": ("connect_tcp", at.tcp),
+        "TCP to the Internet": ("connect_tcp", "192.0.2.1:443"),
+        "a datagram": ("send_udp", at.udp),
+        "the address of a name": ("resolve_name", "example.org"),
+        "a Unix socket": ("connect_unix", at.unix),
+        "listening": ("listen", "127.0.0.1"),
+        "the kernel's own network": ("open_netlink", ""),
+    }
+
+
+def _secrets(at: Targets) -> Attempts:
+    return {
+        "its environment": ("environment", ""),
+        "descriptors it was not given": ("other_descriptors", ""),
+        "a file that everybody may read": ("read", at.secret),
+        "the same by a symbolic link": ("read_through_link", at.secret),
+        "the same by a hard link": ("link_into_scratch", at.secret),
+        "the same from above the root": ("read_above", at.secret),
+        "the same by its number": ("open_by_handle", at.secret),
+        "the folder of the artifact": ("read", at.folder),
+        "/etc/passwd": ("read", "/etc/passwd"),
+        "/etc/shadow": ("read", "/etc/shadow"),
+        "a home folder": ("read", str(Path.home())),
+        "the worker's environment": ("read", f"/proc/{at.controller}/environ"),
+        "the worker's memory": ("read", f"/proc/{at.controller}/mem"),
+        "another process's environment": ("read", f"/proc/{at.bystander}/environ"),
+        "another process's root": ("read", f"/proc/{at.bystander}/root/etc/passwd"),
+        "the machine's memory": ("read", "/dev/mem"),
+        "the kernel's messages": ("read", "/dev/kmsg"),
+    }
+
+
+def _writing(at: Targets) -> Attempts:
+    return {
+        "the artifact": ("write", at.artifact),
+        "emptying the artifact": ("truncate", at.artifact),
+        "the artifact's mode": ("make_writable", at.artifact),
+        "removing the artifact": ("remove", at.artifact),
+        "renaming the artifact": ("rename", at.artifact),
+        "a file beside the artifact": ("create", at.folder),
+        "a file in /tmp": ("create", "/tmp"),  # noqa: S108  # tried, and to be refused
+        "a file in /dev/shm": ("create", "/dev/shm"),  # noqa: S108  # tried, and to be refused
+        "our own code": ("create", str(Path(__file__).parent)),
+        "the interpreter's modules": ("create", sys.prefix),
+        "1 TB into its scratch folder": ("write_a_terabyte", ""),
+        "1 TB of last words": ("flood_errors", ""),
+        "growing the shared memory": ("grow_shared", ""),
+    }
+
+
+def _processes(at: Targets) -> Attempts:
+    return {
+        "a fork": ("fork", ""),
+        "another program": ("spawn", sys.executable),
+        "becoming another program": ("execute", sys.executable),
+        "two thousand threads": ("start_threads", ""),
+        "a signal to the worker": ("send_signal", at.controller),
+        "killing another process": ("kill", at.bystander),
+        "tracing the worker": ("trace", at.controller),
+        "tracing another process": ("trace", at.bystander),
+        "reading another process": ("read_memory", at.bystander),
+        "holding another process": ("open_process", at.bystander),
+        "the limits of the worker": ("limit_other", at.controller),
+        "lifting its own limits": ("lift_limits", ""),
+    }
 
 
 def probe(files: Mapping[str, Path] | None = None) -> Outcome:

@@ -19,7 +19,7 @@ OWN_DESCRIPTORS = 6
 
 def read(path: str) -> str:
     place = Path(path)
-    found = os.listdir(place) if place.is_dir() else place.open("rb").read(40)  # noqa: PTH208
+    found = [one.name for one in place.iterdir()] if place.is_dir() else place.open("rb").read(40)
     return f"read {found[:3]!r}"
 
 
