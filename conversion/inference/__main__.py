@@ -6,6 +6,7 @@ verdict, 2 wrong use.
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -48,7 +49,12 @@ def main() -> int:
         return _say(options) if options.prompt is not None else _judge(options)
     except Refused as error:
         sys.stderr.write(f"{error}\n")
-        return 2
+    except BrokenPipeError:  # whoever read our stdout has seen enough, as `head` has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:  # such as a full disk: nothing is said of the file
+        sys.stderr.write(f"{error}. Nothing was judged; make room or name another place, and run again.\n")
+    return 2
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -131,7 +131,8 @@ def with_reading(
 ) -> Reference:
     """The reference with the reading in `file`; it is made and written there if there is none yet.
 
-    Raises WrongReading for a file that holds anything else, and EngineError.
+    Raises WrongReading for a file that holds anything else, EngineError, and OSError where it cannot be written; then
+    nothing is left behind.
     """
     if file.exists():
         return replace(parent.reference(of_gguf=of_gguf, runs=False), reading=_read(file, parent))
@@ -141,8 +142,12 @@ def with_reading(
         strings=read_strings(), on_progress=on_progress,
     )  # fmt: skip
     part = file.with_name(file.name + ".part")
-    part.write_bytes(reading.to_bytes())
-    part.replace(file)
+    try:
+        part.write_bytes(reading.to_bytes())
+        part.replace(file)
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise
     return replace(reference, reading=reading)
 
 

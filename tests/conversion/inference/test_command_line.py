@@ -44,6 +44,17 @@ def test_a_reading_stands_for_the_parent_once_it_is_made(converted, tmp_path):
     assert (other.returncode, "the reading of another parent" in other.stderr) == (2, True)
 
 
+def test_a_reading_that_cannot_be_written_is_one_line_and_leaves_nothing(converted, tmp_path):
+    limited = "ulimit -f 16; trap '' XFSZ; exec \"$@\""  # a file of more than 16 blocks is an error, as on a full disk
+    command = [sys.executable, "-m", "conversion.inference", converted("Q8_0"), "--parent", converted("F32"),
+               "--reading", tmp_path / "parent.reading"]  # fmt: skip
+    done = subprocess.run(["bash", "-c", limited, "-", *map(str, command)], cwd=ROOT, capture_output=True, text=True,
+                          check=False)  # fmt: skip
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert "Nothing was judged" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
 def test_two_reports_are_compared(converted, tmp_path):
     (tmp_path / "before.json").write_text(run(converted("Q8_0"), "--json").stdout)
     same = run(converted("Q8_0"), "--compare", tmp_path / "before.json")
