@@ -47,9 +47,15 @@ LONGEST_FIRST = (
 )  # fmt: skip
 """Files that take a minute or so: begun last, they would leave one process working alone."""
 
+SOAK_TIMEOUT_SECONDS = 4 * 3600.0
+"""What a test that soaks may take unless it says otherwise; the limit in pyproject.toml is for all others."""
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest files come first; all else stays in its order."""
+    """The longest files come first; all else stays in its order. Soaking takes longer than any other test may."""
+    for item in items:
+        if item.get_closest_marker("soak") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(SOAK_TIMEOUT_SECONDS))
 
     def rank(item: pytest.Item) -> int:
         path = item.path.as_posix()
