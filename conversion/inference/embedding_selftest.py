@@ -16,11 +16,13 @@ from conversion.inference.embeddings import row_cosines
 from conversion.inference.engine import EngineError, EngineReport
 from conversion.inference.sandbox import Sandbox
 from conversion.inference.selftest import check_engine
+from conversion.inference.starting import starting
 
 ANSWER = Path(__file__).with_name("known") / "embedding.json"
 
 
 @cache
+@starting()
 def check_embedder(threads: int = 1) -> EngineReport:
     """llama.cpp gave the known answers, of text and of vectors. EngineError `engine-mismatch`, `engine-missing`."""
     report, answer = check_engine("llama.cpp", threads), json.loads(ANSWER.read_text())

@@ -5,13 +5,13 @@ As transformers' `apply_chat_template` (utils/chat_template_utils.py, 5.23): an 
 `dict` and `namespace` that cannot be climbed, and `{% generation %}`, which renders its body. The clock stands still.
 """
 
-import importlib.metadata
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from conversion.inference.engine import MAX_RENDERED_CHARACTERS, EngineError, EngineReport, Facts
+from conversion.inference.installed import version_of
 
 
 class JinjaEngine:
@@ -22,7 +22,7 @@ class JinjaEngine:
         import jinja2.ext
         import jinja2.sandbox
 
-        version = importlib.metadata.version("jinja2")
+        version = version_of("jinja2")
         self.report = EngineReport("jinja", "jinja2", version)
         self._jinja = jinja2
 

@@ -21,6 +21,7 @@ from conversion.inference.checks.tokenizer import check_tokenizer
 from conversion.inference.checks.trial import OnProgress, Reference, Trial
 from conversion.inference.limits import read_limits
 from conversion.inference.report import Report
+from conversion.inference.starting import counting_starts
 
 __all__ = ["STEPS", "OnProgress", "Reference", "judge"]
 
@@ -59,10 +60,10 @@ def judge(
         parent=dict(reference.facts) if reference else {},
         limits_version=read_limits().version,
     )
-    with ExitStack() as stack:
+    with counting_starts() as starts, ExitStack() as stack:
         trial = Trial(
             report, artifact, reference, sha256, threads, _growing(on_progress), stack,
-            memory_bytes=memory_bytes, max_seconds=max_seconds,
+            memory_bytes=memory_bytes, max_seconds=max_seconds, starts=starts,
         )  # fmt: skip
         for step in STEPS:
             if report.stopped:

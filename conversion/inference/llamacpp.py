@@ -6,14 +6,13 @@ off, an F16 cache (llama.cpp's own default and what its published KL divergences
 """
 
 import ctypes
-import importlib.metadata
 from collections.abc import Sequence
 from ctypes import c_float, c_int32
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from conversion.inference.engine import Embedding, EngineError, EngineReport, Facts
+from conversion.inference.installed import folder_of, version_of
 from conversion.inference.llama_api import (
     LOG_ERROR,
     PACKAGE,
@@ -37,8 +36,8 @@ LOAD_MODE_MMAP, NO_GPU_LAYERS, FLASH_ATTENTION_OFF = 1, 0, 0
 
 def library_path() -> Path:
     """The shared library inside the installed wheel. Raises EngineError `engine-missing`."""
-    spec = find_spec(PACKAGE)
-    found = sorted(Path(spec.origin).parent.glob("xllamacpp*.so")) if spec and spec.origin else []
+    folder = folder_of(PACKAGE)
+    found = sorted(folder.glob("xllamacpp*.so")) if folder else []
     if not found:
         raise EngineError("engine-missing", f"llama.cpp is not installed: `pip install {PACKAGE}=={PINNED}`")
     return found[0]
@@ -65,7 +64,7 @@ class LlamaCpp:
     """The engine. The library's log and backend are global to the process, so there is one per process."""
 
     def __init__(self, threads: int) -> None:
-        version = importlib.metadata.version(PACKAGE)
+        version = version_of(PACKAGE)
         self.library = open_library(str(library_path()))
         self.log = Log()
         self.library.llama_log_set(self.log.callback, None)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from conversion.inference.engine import EngineError, EngineReport
 from conversion.inference.onnx_inputs import Feed, values_of
 from conversion.inference.sandbox import Sandbox
+from conversion.inference.starting import starting
 
 Values = NDArray[np.float64]
 MODEL = Path(__file__).with_name("known") / "softmax.onnx"
@@ -23,6 +24,7 @@ BIAS = np.array([0.5, 0.0, -0.5])
 
 
 @cache
+@starting()
 def check_onnxruntime(threads: int = 1) -> EngineReport:
     """The runtime gave the known answer in a sandbox. EngineError `engine-mismatch`, `engine-missing`."""
     try:

@@ -8,6 +8,7 @@ import math
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, cast
@@ -22,6 +23,7 @@ from conversion.inference.onnx_inputs import Feed
 from conversion.inference.passes import Passage, Passes, Streaming
 from conversion.inference.process import ChildProcess
 from conversion.inference.provisions import limits_for, needed_files, size_of
+from conversion.inference.starting import starting
 
 SHARED_BYTES = 8 * MIB
 MAX_SUMS = 1 << 28
@@ -57,30 +59,34 @@ class Sandbox(ChildProcess):
         self._scratch = (
             tempfile.TemporaryDirectory(prefix="holdfast-engine-") if engine in NEEDS_SCRATCH else None
         )
-        super().__init__(shared_bytes)
-        try:
-            self._load(engine, threads)
-        except BaseException:
-            self.close()
-            raise
+        with ExitStack() as stack:
+            with starting(n_children=1):
+                super().__init__(shared_bytes)
+                stack.callback(self.close)
+                self._start(engine, threads)
+            self._load()
+            stack.pop_all()
 
-    def _load(self, engine: str, threads: int) -> None:
+    def _start(self, engine: str, threads: int) -> None:
+        """The engine is imported, and the child confined."""
         scratch = self._scratch.name if self._scratch else ""
         self.report = _report(
             self._ask(do="start", engine=engine, threads=threads, scratch=scratch).object("report")
         )
-        started = time.monotonic()
-        self._deadline = started + self.limits.wall_seconds
-        path, resident = self.path.resolve(), self.streaming.resident_bytes if self.streaming else 0
-        files = list(map(str, [*needed_files(path), *(one.resolve() for one in self._beside)]))
+        self._started = time.monotonic()
+        self._deadline = self._started + self.limits.wall_seconds
+        resident = self.streaming.resident_bytes if self.streaming else 0
+        files = list(map(str, [*needed_files(self.path.resolve()), *(one.resolve() for one in self._beside)]))
         limits = asdict(replace(self.limits, n_threads=self.limits.n_threads + threads))
         # Asked before the file is opened, so that no file can make the engine lie about it.
         confined = self._ask(
             do="confine", files=files, limits=limits, observe=self._observe, resident=resident
         )
         self.isolation: dict[str, str] = dict(confined)
-        self.facts = _facts(self._ask(do="load", path=str(path)))
-        self.loading_seconds = time.monotonic() - started
+
+    def _load(self) -> None:
+        self.facts = _facts(self._ask(do="load", path=str(self.path.resolve())))
+        self.loading_seconds = time.monotonic() - self._started
         if self.facts.n_vocab * 4 > self._shared_bytes:
             raise EngineError("load-refused", f"a vocabulary of {self.facts.n_vocab} tokens is too large")
 

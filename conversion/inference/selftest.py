@@ -17,11 +17,13 @@ import numpy as np
 from conversion.inference.engine import EngineError, EngineReport
 from conversion.inference.llama_api import PACKAGE
 from conversion.inference.sandbox import Sandbox
+from conversion.inference.starting import starting
 
 FOLDER = Path(__file__).with_name("known")
 
 
 @cache
+@starting()
 def check_engine(engine: str, threads: int = 1) -> EngineReport:
     """The engine gave the known answers in a sandbox; what it says of itself, with its library's digest.
 

@@ -3,12 +3,12 @@
 The third opinion when the parent runs as our own GGUF: its ids are then not an echo of our conversion.
 """
 
-import importlib.metadata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from conversion.inference.engine import EngineError, EngineReport, Facts, Vocabulary
+from conversion.inference.installed import version_of
 
 
 class SentencePieceModel:
@@ -102,10 +102,8 @@ class TokenizerEngine:
         import sentencepiece  # noqa: F401
         import tokenizers  # noqa: F401
 
-        version = importlib.metadata.version
-        self.report = EngineReport(
-            "tokenizer", "sentencepiece, tokenizers", f"{version('sentencepiece')}, {version('tokenizers')}"
-        )
+        versions = f"{version_of('sentencepiece')}, {version_of('tokenizers')}"
+        self.report = EngineReport("tokenizer", "sentencepiece, tokenizers", versions)
 
     def load(self, path: str) -> SentencePieceModel | TokenizersModel:
         return TokenizersModel(path) if Path(path).suffix == ".json" else SentencePieceModel(path)

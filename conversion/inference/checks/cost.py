@@ -16,6 +16,7 @@ def check_cost(trial: Trial) -> None:
         "threads": trial.threads,
         "load_average": round(os.getloadavg()[0], 2),
         "cores": os.cpu_count(),
+        "starts": {"n_children": trial.starts.n_children, "seconds": round(trial.starts.seconds, 3)},
     }
     if not hasattr(trial, "artifact"):
         check.pass_("nothing was run", value)

@@ -14,6 +14,7 @@ from conversion.inference.fidelity import Comparison
 from conversion.inference.limits import Limits, Yardstick, read_limits
 from conversion.inference.report import Check, Report
 from conversion.inference.sandbox import Sandbox
+from conversion.inference.starting import Starts
 from conversion.inference.subjects import Look, Subject
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ class Trial:
     `look` and `subject` are there once integrity passed, `artifact` once load passed. `sha256` is one digest for a
     file, or one by path for a folder. `parent` runs when there is a reference without a reading. `memory_bytes` is
     what engines may take together, 0 for whatever is free; `max_seconds` what they should not take longer than.
+    `starts` grows while the checks start engines.
     """
 
     report: Report
@@ -74,6 +76,7 @@ class Trial:
     stack: ExitStack
     memory_bytes: int = 0
     max_seconds: float = math.inf
+    starts: Starts = field(default_factory=Starts)
     limits: Limits = field(default_factory=read_limits)
     look: Look = field(init=False)
     subject: Subject = field(init=False)
