@@ -159,8 +159,8 @@ def _file_case(commit: Commit, path: str, parent: Commit | None) -> Case | None:
         raise CaseRefused(
             "too-many-files", f"{path} lies among {len(parts)} files; at most {MOST_FOLDER_FILES} are placed."
         )
-    placed = {name: file.blob for name, file in parts.items()}
-    return Case(files[path].blob, path, commit, placed, parent, relation=_relation(commit, parent))
+    placed = {name: file.held for name, file in parts.items()}
+    return Case(files[path].held, path, commit, placed, parent, relation=_relation(commit, parent))
 
 
 def _relation(commit: Commit, parent: Commit | None) -> str:

@@ -59,7 +59,7 @@ def parents_card(store: BlobStore, parent: Commit) -> dict[str, Any]:
     readme = parent.files.filter(path="README.md").select_related("blob").first()
     if readme is None:
         return dict(parent.card_data)
-    return read_card(store.read(blob_key(readme.blob.sha256), 0, min(readme.size_bytes, MAX_CARD_BYTES))).data
+    return read_card(store.read(blob_key(readme.held.sha256), 0, min(readme.size_bytes, MAX_CARD_BYTES))).data
 
 
 def license_of(parent: Commit, card: dict[str, Any]) -> str:

@@ -58,7 +58,7 @@ def _published(artifact: Artifact, folder: PurePosixPath) -> list[Entry]:
         return []
     files = artifact.published_in.files.filter(path__startswith=f"{folder}/").exclude(path=artifact.path)
     return [
-        Entry(file.path, file.blob.sha256, file.size_bytes, file.git_oid, is_lfs=file.is_lfs)
+        Entry(file.path, file.held.sha256, file.size_bytes, file.git_oid, is_lfs=file.is_lfs)
         for file in files.select_related("blob").order_by("path")
     ]
 

@@ -63,8 +63,8 @@ def _read_headers(lease: Lease, store: BlobStore, commit: Commit) -> bool:
         if lease.should_stop():
             return False
         lease.progress(n_bytes, commit.size_bytes, "read")
-        format_name = format_of(file.path, blob_source(store, file.blob))
-        header = inspect_blob(lease, store, file.blob, format_name) if format_name else None
+        format_name = format_of(file.path, blob_source(store, file.held))
+        header = inspect_blob(lease, store, file.held, format_name) if format_name else None
         if header is not None and header.error_code:
             _note_refusal(
                 lease,
@@ -72,7 +72,7 @@ def _read_headers(lease: Lease, store: BlobStore, commit: Commit) -> bool:
                 path=file.path,
                 code=header.error_code,
                 message=header.error_message,
-                blob=file.blob,
+                blob=file.held,
             )
         n_bytes += file.size_bytes
     return True
@@ -108,7 +108,7 @@ def _record(lease: Lease, store: BlobStore, commit: Commit) -> dict[str, Any]:
 
 def _facts(store: BlobStore, commit: Commit, files: list[File]) -> Facts:
     small = {
-        file.path: store.read(blob_key(file.blob.sha256), 0, min(file.size_bytes, SMALL_FILES[file.path]))
+        file.path: store.read(blob_key(file.held.sha256), 0, min(file.size_bytes, SMALL_FILES[file.path]))
         for file in files
         if file.path in SMALL_FILES
     }
@@ -122,8 +122,8 @@ def _gguf_header(store: BlobStore, files: list[File]) -> GgufHeader | None:
     readable = [file for file in files if _is_readable(file, "gguf")]
     if not readable:
         return None
-    main = max(readable, key=lambda file: file.blob.header.n_tensors)
-    return gguf.read_header(blob_source(store, main.blob))
+    main = max(readable, key=lambda file: file.held.header.n_tensors)
+    return gguf.read_header(blob_source(store, main.held))
 
 
 def _chosen_weights(store: BlobStore, files: list[File]) -> tuple[list[File], HeaderError | None]:
@@ -136,7 +136,7 @@ def _chosen_weights(store: BlobStore, files: list[File]) -> tuple[list[File], He
     problem = None
     try:
         top = {file.path: file for file in files if "/" not in file.path and _is_checkpoint_file(file.path)}
-        paths = open_checkpoint({path: blob_source(store, file.blob) for path, file in top.items()}).paths
+        paths = open_checkpoint({path: blob_source(store, file.held) for path, file in top.items()}).paths
         return [top[path] for path in paths], None
     except HeaderError as error:
         # A header's own fault has been noted with its file already.
@@ -152,7 +152,7 @@ def _largest(files: list[File], format_name: str) -> list[File]:
         if _is_readable(file, format_name):
             models.setdefault(_SHARD.sub(r"-of-\1\2", file.path), []).append(file)
     return max(
-        models.values(), key=lambda parts: sum(file.blob.header.parameter_count for file in parts), default=[]
+        models.values(), key=lambda parts: sum(file.held.header.parameter_count for file in parts), default=[]
     )
 
 
@@ -171,7 +171,7 @@ def _save(
     """The commit's row says what was found; True if it had never said so before."""
     details = facts.details | {
         "parameters": counts,
-        "n_tensors": sum(file.blob.header.n_tensors for file in weights),
+        "n_tensors": sum(file.held.header.n_tensors for file in weights),
     }
     if problem is not None:
         details["checkpoint_refused"] = {"code": problem.code, "message": str(problem)}
@@ -235,4 +235,4 @@ def _is_readable(file: File, format_name: str) -> bool:
 
 
 def _header(file: File) -> Header | None:
-    return getattr(file.blob, "header", None)
+    return getattr(file.held, "header", None)

@@ -84,7 +84,7 @@ def _adapter_of(store: BlobStore, commit: Commit) -> Adapter:
     found = _file(commit, *WEIGHTS)
     if found is None:
         raise HeaderError("lora-missing", f"{commit.repo.repo_id} has neither {' nor '.join(WEIGHTS)}")
-    source = RangeSource(found.size_bytes, partial(store.read, blob_key(found.blob.sha256)))
+    source = RangeSource(found.size_bytes, partial(store.read, blob_key(found.held.sha256)))
     return open_adapter(open_weights({found.path: source}), _adapter_config(store, commit))
 
 
@@ -105,4 +105,4 @@ def _read(store: BlobStore, commit: Commit, path: str, most: int) -> bytes:
         raise NamingError("partner-missing", f"{commit.repo.repo_id} has no {path}.")
     if file.size_bytes > most:
         raise NamingError("side-file-large", f"{path} has {file.size_bytes} bytes; at most {most} are read.")
-    return store.read(blob_key(file.blob.sha256), 0, file.size_bytes)
+    return store.read(blob_key(file.held.sha256), 0, file.size_bytes)

@@ -1,4 +1,4 @@
-"""The playground: staff let a file of the catalog continue a text, in the sandbox, and watch it come.
+"""The playground: staff let a file of the catalog answer or continue a text, in the sandbox, and watch it come.
 
 A door of the web (registry/urls.py) that answers while it works. One text at a time on a machine unless the operator
 says otherwise; whoever comes while every seat is taken is told to come again. It acts on a session, so Django's CSRF
@@ -20,6 +20,7 @@ from django.http import HttpRequest, HttpResponseBase, JsonResponse, StreamingHt
 from django.views.decorators.http import require_POST
 
 from conversion.cases import Case, case_in
+from conversion.inference.chat_prompts import ChatPrompt, chat_prompt
 from conversion.inference.engine import EngineError
 from conversion.inference.provisions import limits_for
 from conversion.inference.sandbox import Sandbox
@@ -112,6 +113,7 @@ def _wish_of(question: dict[str, Any]) -> Wish:
         top_p=_number(question, "top_p", 1.0, 0.01, 1.0),
         seed=secrets.randbelow(MAX_SEED) if seed < 0 else seed,
         seconds=settings.HOLDFAST_PLAYGROUND_SECONDS,
+        raw=_is_ticked(question, "raw"),
     )
 
 
@@ -125,6 +127,14 @@ def _number(question: dict[str, Any], name: str, default: float, least: float, m
     if not least <= found <= most:
         raise Refused(400, "bad-question", f"`{name}` must be a number from {least:g} to {most:g}.")
     return found
+
+
+def _is_ticked(question: dict[str, Any], name: str) -> bool:
+    """As JSON says it, or a form, in which a box that is not ticked is missing."""
+    value = question.get(name, False)
+    if value not in (True, False, "true", "false", "1", "0", "on", ""):
+        raise Refused(400, "bad-question", f"`{name}` must be true or false.")
+    return value in (True, "true", "1", "on")
 
 
 def _find_case(request: HttpRequest, question: dict[str, Any]) -> Case:
@@ -196,10 +206,21 @@ class Speech:
             with work_folder(f"playground-{self.seat}") as folder:
                 path = self.case.place(blob_store(), folder, lambda n_bytes: None)
                 with self._open(path) as model:
-                    for said in speak(model, self.wish):
+                    prompt = None if self.wish.raw else self._prompt(path)
+                    if prompt is not None and not self.as_text:
+                        yield _line({"prompt": prompt.text})
+                    for said in speak(model, self.wish, prompt.ids if prompt else None):
                         yield self._ended(said, started) if isinstance(said, Ending) else self._piece(said)
         except (EngineError, StoreError) as error:
             yield self._failed(error.code, str(error))
+
+    def _prompt(self, path: Path) -> ChatPrompt | None:
+        """The prompt as the model's own chat template puts it; None where it has none."""
+        try:
+            return chat_prompt(path, self.wish.prompt)
+        except EngineError as error:
+            what = f"its chat template cannot be applied: {error.message} Ask with `raw` to go without it."
+            raise EngineError(error.code, what) from error
 
     def _open(self, path: Path) -> Sandbox:
         limits = limits_for(self.case.size_bytes)

@@ -228,7 +228,7 @@ def _add_files(commit: Commit, draft: _Draft) -> None:
     File.objects.bulk_create(
         File(
             commit=commit, path=entry.path, blob=blobs[entry.sha256], size_bytes=entry.size_bytes,
-            git_oid=entry.git_oid, is_lfs=entry.is_lfs,
+            git_oid=entry.git_oid, is_lfs=entry.is_lfs, lfs_sha256=entry.sha256 if entry.is_lfs else None,
         )
         for entry in draft.entries
     )  # fmt: skip

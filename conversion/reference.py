@@ -105,7 +105,7 @@ class Parent:
     def digests(self) -> dict[str, str]:
         """sha256 of each file that what it says depends on; where we convert it, how. One query."""
         files = self.commit.files.filter(path__in=[*self.paths, *SIDE_FILES]).select_related("blob")
-        found = {file.path: file.blob.sha256 for file in files}
+        found = {file.path: file.held.sha256 for file in files}
         if not self.paths:  # a container that does not say which files it was read from
             found["commit"] = self.commit.commit_hash
         if self.adapter is not None:
@@ -155,7 +155,7 @@ class Parent:
         index = Q(path__endswith=".safetensors.index.json") & ~Q(path__contains="/")
         files = self.commit.files.filter(Q(path__in=list(self.paths)) | index)
         for file in files.select_related("blob"):
-            place_blob(self.store, file.blob, self.home / file.path, on_bytes)
+            place_blob(self.store, file.held, self.home / file.path, on_bytes)
 
     def write_lossless(self, on_bytes: OnBytes) -> Path:
         """Everything it holds as a GGUF that llama.cpp runs. Raises what `plan_from` does."""
@@ -191,7 +191,7 @@ def adapter_reference(
     home = folder / "adapter"
     home.mkdir()
     for file in commit.files.filter(path__in=(CONFIG, *WEIGHTS)).select_related("blob"):
-        place_blob(store, file.blob, home / file.path, on_bytes)
+        place_blob(store, file.held, home / file.path, on_bytes)
     with refusals_of(commit):
         parent = open_parent(store, find_partner(base), folder)
         path = parent.write_lossless(on_bytes)

@@ -52,10 +52,10 @@ def open_source(store: BlobStore, commit: Commit, folder: Path, source_path: str
                     f"{name} has {file.size_bytes} bytes; at most {MAX_SIDE_FILE_BYTES} are read.",
                 )
             (folder / name).parent.mkdir(exist_ok=True)
-            place_blob(store, file.blob, folder / name)
+            place_blob(store, file.held, folder / name)
     chosen = weight_files(files.values(), source_path)
     return open_weights({
-        file.path: RangeSource(file.size_bytes, partial(store.read, blob_key(file.blob.sha256))) for file in chosen
+        file.path: RangeSource(file.size_bytes, partial(store.read, blob_key(file.held.sha256))) for file in chosen
     })  # fmt: skip
 
 

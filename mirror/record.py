@@ -185,7 +185,7 @@ def _add_files(
         [
             File(
                 commit=commit, path=file.path, blob=blobs[digests[file.digest]], size_bytes=file.size_bytes,
-                git_oid=file.git_oid or "", is_lfs=bool(file.lfs_sha256),
+                git_oid=file.git_oid or "", is_lfs=bool(file.lfs_sha256), lfs_sha256=file.lfs_sha256,
             )
             for file in files
         ],

@@ -3,7 +3,7 @@
 from django.contrib.auth.models import AnonymousUser, User
 from django.db.models import BooleanField, Exists, ExpressionWrapper, OuterRef, Q, QuerySet
 
-from registry.models import File, Job, Lineage, Member, Repo, Validation
+from registry.models import File, Job, Lineage, Member, Organisation, Repo, Validation
 from registry.models.repo import RepoQuerySet
 from registry.models.validation import ValidationQuerySet
 
@@ -24,6 +24,31 @@ def visible_repos(user: Somebody, repo_type: str = Repo.Type.MODEL) -> RepoQuery
 def may_read_files(user: Somebody, repo: Repo) -> bool:
     """Whether `user`, who may know of the repo, may have its files: what is gated upstream needs an account here."""
     return not repo.gated or user.is_authenticated
+
+
+def may_write(user: Somebody, repo: Repo) -> bool:
+    """Whether `user` may commit to the repo: a writer or owner of its organisation. Mirrors are upstream's affair."""
+    return repo.upstream_id is None and _has_role(user, repo.organisation_id, Member.Role.WRITER)
+
+
+def may_own(user: Somebody, repo: Repo) -> bool:
+    """Whether `user` may rename, hide, gate or delete the repo: an owner of its organisation."""
+    return _has_role(user, repo.organisation_id, Member.Role.OWNER)
+
+
+def may_create_in(user: Somebody, organisation: Organisation) -> bool:
+    """Whether `user` may make repos in that namespace."""
+    return _has_role(user, organisation.pk, Member.Role.WRITER)
+
+
+def _has_role(user: Somebody, organisation_id: int | None, least: Member.Role) -> bool:
+    """One query. Superusers have every role everywhere."""
+    if not user.is_authenticated:
+        return False
+    if user.is_superuser:
+        return True
+    roles = {Member.Role.OWNER} | ({Member.Role.WRITER} if least == Member.Role.WRITER else set())
+    return Member.objects.filter(user=user, organisation=organisation_id, role__in=roles).exists()
 
 
 def may_operate(user: Somebody) -> bool:

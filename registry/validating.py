@@ -43,7 +43,7 @@ def request_file_validation(
         return request_validation(own, created_by=created_by, send_nudge=send_nudge)
     commit = file.commit
     return submit(
-        "validate", key=job_key(None, file.blob_id, parent.pk if parent else None),
+        "validate", key=job_key(None, file.held.pk, parent.pk if parent else None),
         label=f"validate {commit.repo.repo_id}/{file.path}"[:300],
         params={
             "commit": commit.pk, "path": file.path, "parent": parent.pk if parent else None,

@@ -95,9 +95,11 @@ def own_variants(repo: Repo, commit: Commit) -> list[Variant]:
 
 def _with_standings(variants: list[Variant]) -> list[Variant]:
     main = [main_file(variant).blob_id for variant in variants]
-    held, gates = standings(main), read_gates()
+    held, gates = standings(blob for blob in main if blob), read_gates()
     return [
-        replace(variant, standing=held.get(blob, UNKNOWN), gate=gates.of(variant.repo_id))
+        replace(
+            variant, standing=held.get(blob, UNKNOWN) if blob else UNKNOWN, gate=gates.of(variant.repo_id)
+        )
         for variant, blob in zip(variants, main, strict=True)
     ]
 

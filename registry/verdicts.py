@@ -117,9 +117,9 @@ def _places(blobs: Iterable[int], repo: Repo, user: Somebody) -> dict[int, File]
     seen = visible_repos(user).values("pk")
     files = File.objects.filter(blob__in=list(blobs), commit__repo__in=seen, commit__repo__head=F("commit"))
     found: dict[int, File] = {}
-    for file in files.select_related("commit__repo").order_by("commit__repo__repo_id", "path"):
-        if file.blob_id not in found or file.commit.repo_id == repo.pk:
-            found[file.blob_id] = file
+    for file in files.select_related("blob", "commit__repo").order_by("commit__repo__repo_id", "path"):
+        if file.held.pk not in found or file.commit.repo_id == repo.pk:
+            found[file.held.pk] = file
     return found
 
 
@@ -145,7 +145,7 @@ def _waiting(repo: Repo, commit: Commit | None, judged: Collection[int]) -> list
     held = {*judged, *(row.blob.pk for row in rows)}
     files = [main_file(variant) for variant in own_variants(repo, commit)] if commit else []
     return rows + [
-        VerdictRow(file.blob, file.path, repo, None)
+        VerdictRow(file.held, file.path, repo, None)
         for file in files
         if file.path.endswith(".gguf") and file.blob_id not in held
     ]

@@ -43,7 +43,15 @@ def record_commit(
     commit.n_files, commit.size_bytes = len(held), sum(blob.size_bytes for blob, _ in held.values())
     commit.save(update_fields=["n_files", "size_bytes"])
     File.objects.bulk_create(
-        File(commit=commit, path=path, blob=blob, size_bytes=blob.size_bytes, git_oid=oids[path], is_lfs=lfs)
+        File(
+            commit=commit,
+            path=path,
+            blob=blob,
+            size_bytes=blob.size_bytes,
+            git_oid=oids[path],
+            is_lfs=lfs,
+            lfs_sha256=blob.sha256 if lfs else None,
+        )
         for path, (blob, lfs) in sorted(held.items())
     )
     move_branch(commit, branch)

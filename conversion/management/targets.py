@@ -158,4 +158,4 @@ def _of_artifact(artifact: Artifact) -> Target:
 
 def _of_file(file: File, commit: Commit, parent: Commit | None) -> Target:
     file.commit = commit
-    return Target(file.blob, file.path, commit, parent, file=file)
+    return Target(file.held, file.path, commit, parent, file=file)

@@ -116,7 +116,7 @@ def _rebuilt(commit: Commit) -> bytes:
         upstream=_upstream_as_json(commit) if repo.upstream else None,
         lineage=[_edge_as_json(edge) for edge in repo.parent_edges.select_related("parent_commit").order_by("pk")],
         files=[
-            ManifestFile(file.path, file.size_bytes, file.blob.sha256, file.git_oid, file.is_lfs)
+            ManifestFile(file.path, file.size_bytes, file.held.sha256, file.git_oid, file.is_lfs)
             for file in commit.files.select_related("blob")
         ],
     )  # fmt: skip

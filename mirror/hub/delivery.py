@@ -93,12 +93,12 @@ class FileRange(io.FileIO):
 
 def send_file(request: HttpRequest, place: Place, file: File) -> HttpResponseBase:
     """The answer to a HEAD or GET of a file: 200, 206, 302, 304 or 416. No query."""
-    check_available(place, file.blob)
+    check_available(place, file.held)
     headers = file_headers(place, file)
     if matches_any(request.headers.get("If-None-Match", ""), headers["ETag"]):
         return HttpResponse(status=304, headers=headers)
     if request.method == "HEAD":
-        _check_in_store(place, file.blob)
+        _check_in_store(place, file.held)
         return HttpResponse(headers=headers | {"Content-Length": str(file.size_bytes)})
     if elsewhere := _send_elsewhere(place, file, headers):
         return elsewhere
@@ -162,9 +162,9 @@ def _send_elsewhere(place: Place, file: File, headers: dict[str, str]) -> HttpRe
     Asks the store first whether it has them: what we send away answers in words of its own, and the 404 of an S3
     service or of nginx would be taken for a file that is not in the commit.
     """
-    way, key = settings.HOLDFAST_BLOB_DELIVERY, blob_key(file.blob.sha256)
+    way, key = settings.HOLDFAST_BLOB_DELIVERY, blob_key(file.held.sha256)
     if way == "xaccel" and blob_store().name == "directory":
-        _check_size(place, file.blob)
+        _check_size(place, file.held)
         return HttpResponse(headers=headers | {"X-Accel-Redirect": INTERNAL_PREFIX + key})
     if way not in ("auto", "redirect") or file.size_bytes == 0:
         return None
@@ -172,7 +172,7 @@ def _send_elsewhere(place: Place, file: File, headers: dict[str, str]) -> HttpRe
     url = blob_store().presign(key, seconds=settings.HOLDFAST_PRESIGN_SECONDS, filename=name)
     if url is None:
         return None
-    _check_size(place, file.blob)
+    _check_size(place, file.held)
     # The address is a secret with an end: no cache may keep it longer than it works.
     return HttpResponse(status=302, headers=headers | {"Location": url, "Cache-Control": "no-store"})
 
@@ -184,7 +184,7 @@ def _send_bytes(request: HttpRequest, place: Place, file: File, headers: dict[st
         message = f"{place.path} has {file.size_bytes} bytes; the range begins beyond its end."
         refusal = HubError(416, message, Content_Range=f"bytes */{file.size_bytes}", Accept_Ranges="bytes")
         raise refusal from None
-    reader = open_reader(place, file.blob, part or ByteRange(0, file.size_bytes, file.size_bytes))
+    reader = open_reader(place, file.held, part or ByteRange(0, file.size_bytes, file.size_bytes))
     headers["Content-Length"] = str(part.length if part else file.size_bytes)
     if part:
         headers["Content-Range"] = str(part)

@@ -13,7 +13,7 @@ from datetime import timedelta
 from functools import wraps
 from typing import Any
 
-from django.contrib.auth.models import AnonymousUser
+from django.contrib.auth.models import AnonymousUser, User
 from django.http import HttpRequest, HttpResponseBase
 from django.utils import timezone
 from django.views.decorators.csrf import csrf_exempt
@@ -85,6 +85,18 @@ def token_of(request: HttpRequest) -> AccessToken | None:
     """The token that was sent, for whoami."""
     header = request.headers.get("Authorization", "")
     return AccessToken.objects.find(_secret_in(header)) if header else None
+
+
+def writer_of(request: HttpRequest) -> User:
+    """The user whose token may write. A session is not enough: cookies change nothing here."""
+    token = token_of(request)
+    if token is None:
+        raise HubError(401, "Send an access token that may write: Authorization: Bearer hf_…")
+    if token.role != AccessToken.Role.WRITE:
+        raise HubError(
+            403, "This token may only read. `manage.py token create USER --write` makes one that may write."
+        )
+    return token.user
 
 
 def _secret_in(header: str) -> str:

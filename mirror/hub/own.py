@@ -88,7 +88,7 @@ def _file(file: File) -> dict[str, Any]:
     return {
         "path": file.path,
         "size_bytes": file.size_bytes,
-        "sha256": file.blob.sha256,
+        "sha256": file.sha256,
         "git_oid": file.git_oid,
         "is_lfs": file.is_lfs,
     }

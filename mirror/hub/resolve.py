@@ -26,9 +26,9 @@ def raw(
 ) -> HttpResponseBase:
     """What git itself holds: the bytes of a small file, the pointer of an LFS file."""
     place, file = _find(request, user, repo_type, f"{namespace}/{name}", rest)
-    if not file.is_lfs:
+    if file.lfs_sha256 is None:
         return send_file(request, place, file)
-    pointer = git.lfs_pointer(file.blob.sha256, file.size_bytes)
+    pointer = git.lfs_pointer(file.lfs_sha256, file.size_bytes)
     about = {
         "ETag": f'"{file.git_oid}"',
         "Content-Type": "text/plain; charset=utf-8",

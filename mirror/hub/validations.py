@@ -16,7 +16,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from mirror.blobs.store import KeyMissing, blob_key
 from mirror.hub.asking import read_limit
 from mirror.hub.delivery import SANDBOX, YEAR_SECONDS
-from mirror.hub.doors import door, token_of
+from mirror.hub.doors import door, writer_of
 from mirror.hub.errors import HubError, bad_request, entry_not_found, repo_not_found
 from mirror.hub.finding import find_commit, find_repo
 from mirror.hub.own import job_json
@@ -25,7 +25,7 @@ from mirror.store import blob_store
 from registry.access import Somebody, visible_repos, visible_validations
 from registry.comparing import compare_reports
 from registry.gates import read_gates
-from registry.models import AccessToken, Artifact, Blob, Commit, File, Job, Repo
+from registry.models import Artifact, Blob, Commit, File, Job, Repo
 from registry.revisions import DEFAULT
 from registry.validating import base_of, request_file_validation, request_validation
 from registry.variants import find_variant, main_file, own_variants
@@ -42,13 +42,7 @@ _REFERENCE = re.compile(r"(?P<repo>[^@:\s]+/[^@:\s]+)(?:@(?P<revision>[^:\s]+))?
 @door("POST")
 def validate(request: HttpRequest, user: Somebody) -> HttpResponse:
     """202 and the one unfinished job that judges what was named. Idempotent."""
-    token = token_of(request)
-    if token is None:
-        raise HubError(401, "Send an access token that may write: judging takes the time of workers.")
-    if token.role != AccessToken.Role.WRITE:
-        raise HubError(
-            403, "This token may only read. `manage.py token create USER --write` makes one that may ask."
-        )
+    writer_of(request)
     question = _read_question(request)
     job = _requested(user, question)
     response = JsonResponse(job_json(job, user), status=202, headers={"Cache-Control": "no-store"})

@@ -113,7 +113,7 @@ def sibling_with_blob(file: File) -> Json:
     entry: Json = {"rfilename": file.path, "size": file.size_bytes, "blobId": file.git_oid}
     if file.is_lfs:
         entry["lfs"] = {
-            "sha256": file.blob.sha256,
+            "sha256": file.lfs_sha256,
             "size": file.size_bytes,
             "pointerSize": _pointer_size(file),
         }
@@ -124,7 +124,7 @@ def tree_file(file: File, last_commit: Commit | None = None) -> Json:
     """A file of a listing."""
     entry: Json = {"type": "file", "oid": file.git_oid, "size": file.size_bytes, "path": file.path}
     if file.is_lfs:
-        entry["lfs"] = {"oid": file.blob.sha256, "size": file.size_bytes, "pointerSize": _pointer_size(file)}
+        entry["lfs"] = {"oid": file.lfs_sha256, "size": file.size_bytes, "pointerSize": _pointer_size(file)}
     if last_commit is not None:
         entry["lastCommit"] = {
             "id": last_commit.commit_hash,
@@ -140,7 +140,7 @@ def tree_folder(path: str, oid: str) -> Json:
 
 
 def _pointer_size(file: File) -> int:
-    return len(git.lfs_pointer(file.blob.sha256, file.size_bytes))
+    return len(git.lfs_pointer(file.lfs_sha256 or "", file.size_bytes))
 
 
 def refs(rows: Iterable[Ref], *, with_pull_requests: bool) -> Json:

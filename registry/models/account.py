@@ -15,9 +15,16 @@ _ALPHABET = string.ascii_letters + string.digits
 
 
 class Organisation(models.Model):
-    """A namespace that belongs to people of this registry."""
+    """A namespace that belongs to people of this registry: a group's, or one person's own (`person`)."""
 
     name = models.CharField(max_length=96)
+    person = models.OneToOneField(
+        settings.AUTH_USER_MODEL,
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="own_namespace",
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

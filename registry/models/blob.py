@@ -6,12 +6,12 @@ from django.db.models import Exists, OuterRef
 from registry.models.rules import GIT_OID, SHA256, matches, not_negative, one_of
 
 # The reverse relations whose rows need the bytes. Verdicts are not among them: they go with what they are about.
-NEEDED_BY = ["files", "artifacts", "imatrices", "reports", "readings"]
+NEEDED_BY = ["files", "artifacts", "imatrices", "reports", "readings", "uploads"]
 
 
 class BlobQuerySet(models.QuerySet["Blob"]):
     def needed(self) -> "BlobQuerySet":
-        """The blobs that a file, an artifact, an importance matrix, a report or a reading refers to."""
+        """The blobs that a file, an artifact, an importance matrix, a report, a reading or an upload refers to."""
         wanted = models.Q()
         for name in NEEDED_BY:
             field = Blob._meta.get_field(name).field  # type: ignore[union-attr]  # a reverse relation has one

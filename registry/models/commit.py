@@ -1,5 +1,7 @@
 """Commit, File: an immutable snapshot of a repo and the paths in it."""
 
+from typing import cast
+
 from django.db import models
 
 from registry.models.blob import Blob
@@ -8,10 +10,12 @@ from registry.models.rules import GIT_OID, SHA256, matches, not_negative
 
 
 class Commit(models.Model):
-    """An immutable snapshot. A row exists only when every file of it is held and verified.
+    """An immutable snapshot: which files it has never changes.
 
-    A mirrored commit keeps upstream's id; one made here has the id git itself computes. The facts below
-    `size_bytes` are read from the commit's own files by inspection and may be absent until it ran.
+    `is_complete` says that every file of it is held and verified. A commit that is pulled through is known from
+    the beginning with all its files, and its bytes come as they are asked for. A mirrored commit keeps upstream's
+    id; one made here has the id git itself computes. The facts below `size_bytes` are read from the commit's own
+    files by inspection and may be absent until it ran.
     """
 
     repo = models.ForeignKey(Repo, on_delete=models.CASCADE, related_name="commits")
@@ -24,6 +28,14 @@ class Commit(models.Model):
     recorded_at = models.DateTimeField(auto_now_add=True)
     upstream_info = models.JSONField(default=dict, help_text="what upstream said of the repo at that moment")
     manifest_sha256 = models.CharField(max_length=64, null=True, blank=True)
+    is_complete = models.BooleanField(
+        default=True, help_text="every file is held; inspected and converted only then"
+    )
+    git_object = models.BinaryField(
+        null=True,
+        blank=True,
+        help_text="git's commit object, whose sha1 is the commit hash, where we know it",
+    )
     n_files = models.IntegerField(default=0)
     size_bytes = models.BigIntegerField(default=0)
 
@@ -58,19 +70,29 @@ class Commit(models.Model):
 
 
 class File(models.Model):
-    """An entry of a commit: a path and the blob with its bytes."""
+    """An entry of a commit: a path, what its bytes must be, and the blob with them.
+
+    `blob` is null while only upstream has the bytes, which can be so in a commit that is not complete.
+    """
 
     commit = models.ForeignKey(Commit, on_delete=models.CASCADE, related_name="files")
     path = models.CharField(max_length=1024)
-    blob = models.ForeignKey(Blob, on_delete=models.PROTECT, related_name="files")
+    blob = models.ForeignKey(Blob, null=True, blank=True, on_delete=models.PROTECT, related_name="files")
     size_bytes = models.BigIntegerField()
     git_oid = models.CharField(max_length=40, help_text="of the bytes; of the pointer for an LFS object")
     is_lfs = models.BooleanField(default=False)
+    lfs_sha256 = models.CharField(max_length=64, null=True, blank=True, help_text="of an LFS object's bytes")
 
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["commit", "path"], name="file_once"),
             matches("file", "git_oid", GIT_OID),
+            matches("file", "lfs_sha256", SHA256),
+            models.CheckConstraint(
+                condition=models.Q(is_lfs=True, lfs_sha256__isnull=False)
+                | models.Q(is_lfs=False, lfs_sha256__isnull=True),
+                name="file_lfs_has_sha256",
+            ),
             not_negative("file", "size_bytes"),
             models.CheckConstraint(condition=~models.Q(path=""), name="file_path_not_empty"),
         ]
@@ -81,4 +103,14 @@ class File(models.Model):
     @property
     def etag(self) -> str:
         """What a client compares: sha256 for an LFS object, git oid otherwise."""
-        return self.blob.sha256 if self.is_lfs else self.git_oid
+        return self.lfs_sha256 or self.git_oid
+
+    @property
+    def sha256(self) -> str | None:
+        """Of the bytes; None while that is not known: a file outside LFS that is not held."""
+        return self.lfs_sha256 or (self.blob.sha256 if self.blob else None)
+
+    @property
+    def held(self) -> Blob:
+        """The blob of a file of a complete commit. Others ask `blob`, which may be None."""
+        return cast(Blob, self.blob)

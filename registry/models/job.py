@@ -22,6 +22,9 @@ STATES = ["queued", "running", "succeeded", "failed", "cancelled"]
 # kind -> (Celery task that is nudged, queue). One line a kind; registry imports none of these tasks.
 KINDS: dict[str, tuple[str, str]] = {
     "mirror": ("mirror.mirror", "io"),
+    "lookup": ("mirror.lookup", "io"),
+    "fetch": ("mirror.fetch", "io"),
+    "verify": ("mirror.verify", "io"),
     "inspect": ("conversion.inspect", "light"),
     "convert": ("conversion.convert", "convert"),
     "validate": ("conversion.validate", "validate"),

@@ -1,4 +1,4 @@
-"""Repo, Ref: a named thing with history; a ref is a moving name for one commit."""
+"""Repo, Ref, FormerName: a named thing with history; a ref is a moving name for one commit."""
 
 from django.db import models
 from django.db.models.functions import Lower
@@ -78,11 +78,12 @@ class Repo(models.Model):
 
 
 class Ref(models.Model):
-    """A moving name for one commit: a branch or a tag."""
+    """A moving name for one commit: a branch, a tag, or a pull request (named by its number)."""
 
     class Kind(models.TextChoices):
         BRANCH = "branch", "branch"
         TAG = "tag", "tag"
+        PULL_REQUEST = "pr", "pull request"
 
     repo = models.ForeignKey(Repo, on_delete=models.CASCADE, related_name="refs")
     kind = models.CharField(max_length=10, choices=Kind)
@@ -93,8 +94,23 @@ class Ref(models.Model):
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["repo", "kind", "name"], name="ref_once"),
-            one_of("ref", "kind", ["branch", "tag"]),
+            one_of("ref", "kind", ["branch", "tag", "pr"]),
         ]
 
     def __str__(self) -> str:
         return self.name
+
+
+class FormerName(models.Model):
+    """What a repo was called before it was moved: asked for under that name, it answers with the new one."""
+
+    repo = models.ForeignKey(Repo, on_delete=models.CASCADE, related_name="former_names")
+    repo_type = models.CharField(max_length=10, choices=Repo.Type)
+    old_repo_id = models.CharField(max_length=200)
+    moved_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(Lower("old_repo_id"), "repo_type", name="former_name_once")]
+
+    def __str__(self) -> str:
+        return self.old_repo_id

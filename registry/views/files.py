@@ -53,7 +53,7 @@ def blob(request: HttpRequest, namespace: str, name: str, rest: str) -> HttpResp
     if (file := files.first()) is None:
         raise Http404(f"{frame.repo.repo_id} has no file {path!r} at {frame.revision}.")
     visible = visible_repos(request.user).exclude(pk=frame.repo.pk)
-    twins = visible.filter(commits__files__blob=file.blob).distinct().order_by("repo_id")[:20]
+    twins = visible.filter(commits__files__blob=file.held).distinct().order_by("repo_id")[:20]
     return render(request, "catalog/file.html", frame.context(
         "files", file=file, header=_header(file), twins=list(twins), crumbs=crumbs(frame, path)[:-1],
         name=path.rsplit("/", 1)[-1],
@@ -76,7 +76,7 @@ def _entries(frame: Frame, path: str) -> tuple[list[Folder], list[File]]:
         folder = folders.setdefault(first, Folder(first))
         folder.n_files += 1
         folder.size_bytes += file.size_bytes
-        folder.checked.append(file.blob.verified_at)
+        folder.checked.append(file.blob.verified_at if file.blob else None)
     return list(folders.values()), files
 
 
@@ -87,7 +87,7 @@ def _with_blobs(files: list[File]) -> list[File]:
 
 
 def _header(file: File) -> Header | None:
-    return cast("Header | None", getattr(file.blob, "header", None))
+    return cast("Header | None", getattr(file.held, "header", None))
 
 
 def crumbs(frame: Frame, path: str) -> list[tuple[str, str]]:

@@ -58,7 +58,7 @@ def repo_page(request: HttpRequest, namespace: str, name: str) -> HttpResponse:
     return render(request, "catalog/repo.html", frame.context(
         "overview",
         facts=facts_of(frame.commit, rows), variants=rows, weights=weights,
-        refused=[file for file in weights if file.blob.header.error_code],
+        refused=[file for file in weights if file.held.header.error_code],
         chosen=chosen, choices=choices, commands=pull_commands(request, frame, rows, chosen),
         card=card_of(frame), card_refused=frame.commit.facts.get("card_refused"),
             card_is_cut=len(frame.commit.card) > LONGEST_CARD,

@@ -35,9 +35,9 @@ def tensors(request: HttpRequest, namespace: str, name: str, rest: str = "") -> 
     return render(request, "catalog/tensors.html", frame.context(
         "tensors", weights=weights, path=path, pages=pages, asked=asked, dtypes=_dtypes(chosen),
         tensors=[(tensor, by_blob[tensor.blob_id]) for tensor in shown],
-        refused=[file for file in chosen if file.blob.header.error_code],
+        refused=[file for file in chosen if file.held.header.error_code],
         metadata=metadata_of(chosen[0]) if len(chosen) == 1 else [], only=chosen[0] if len(chosen) == 1 else None,
-        n_tensors=sum(file.blob.header.n_tensors for file in chosen), files_url=file_links(frame, weights),
+        n_tensors=sum(file.held.header.n_tensors for file in chosen), files_url=file_links(frame, weights),
     ))  # fmt: skip
 
 
@@ -64,7 +64,7 @@ def file_links(frame: Frame, files: list[File]) -> list[tuple[str, str]]:
 
 def metadata_of(file: File) -> list[tuple[str, str]]:
     """The header's metadata keys and values as text, cut to what a page can hold."""
-    pairs = list(file.blob.header.metadata.items())[:MOST_KEYS]
+    pairs = list(file.held.header.metadata.items())[:MOST_KEYS]
     return [(str(key)[:200], _text(value)) for key, value in pairs]
 
 

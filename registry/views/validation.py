@@ -103,7 +103,7 @@ def find_judged(frame: Frame, sha256: str) -> Judged:
     file = files.order_by("-commit__pk", "path").first()
     if file is None:
         raise Http404(f"{frame.repo.repo_id} has no file with the sha256 {sha256[:12]}….")
-    return Judged(file.blob, file.path, type_in(file.path.rpartition(".")[0]), None)
+    return Judged(file.held, file.path, type_in(file.path.rpartition(".")[0]), None)
 
 
 def _artifact(frame: Frame, sha256: str) -> Artifact | None:

@@ -98,17 +98,17 @@ def _artifacts_of(commit: Commit) -> list[Artifact]:
 def _pullable(
     commit: Commit, weights: list[File], variant: Variant, artifacts: dict[str, Artifact]
 ) -> VariantRow:
-    held = {file.blob_id: file for file in weights}
+    held = {file.held.pk: file for file in weights if file.blob}
     tensors = [held[file.blob_id] for file in variant.files if file.blob_id in held] or variant.files
     first = next((file for file in variant.files if file.path == variant.path), variant.files[0])
-    artifact = artifacts.get(first.blob.sha256)
+    artifact = artifacts.get(first.sha256 or "")
     size_bytes = sum(file.size_bytes for file in tensors)
     return VariantRow(
         name=main_dtype(commit) if variant.name == SAFETENSORS else variant.name,
         note=_note(variant, tensors, artifact),
         size_bytes=size_bytes,
         bits_per_weight=_bits(size_bytes, _parameters(tensors, held, artifact)),
-        repo_id=variant.repo_id, commit_hash=variant.commit_hash, path=variant.path, sha256=first.blob.sha256,
+        repo_id=variant.repo_id, commit_hash=variant.commit_hash, path=variant.path, sha256=first.sha256 or "",
         selector=variant.name, artifact=artifact, standing=variant.standing,
         is_pulled=variant.standing.verdict in variant.gate.pulls,
     )  # fmt: skip
@@ -124,7 +124,7 @@ def _note(variant: Variant, tensors: list[File], artifact: Artifact | None) -> s
 def _parameters(tensors: list[File], held: dict[int, File], artifact: Artifact | None) -> int | None:
     if artifact and artifact.source.parameter_count:
         return artifact.source.parameter_count
-    return sum(held[file.blob_id].blob.header.parameter_count for file in tensors if file.blob_id in held)
+    return sum(held[file.blob_id].held.header.parameter_count for file in tensors if file.blob_id in held)
 
 
 def _bits(size_bytes: int, n_parameters: int | None) -> float | None:

@@ -111,7 +111,7 @@ def test_an_evicted_artifact_is_rebuilt_when_its_file_is_asked_for(commit: Commi
     derived = record_commit("acme/small-GGUF", {"README.md": b"made here"})
     File.objects.create(
         commit=derived, path=artifact.path, blob=artifact.blob, size_bytes=artifact.blob.size_bytes,
-        git_oid="0" * 40, is_lfs=True,
+        git_oid="0" * 40, is_lfs=True, lfs_sha256=artifact.blob.sha256,
     )  # fmt: skip
     Artifact.objects.filter(pk=artifact.pk).update(state="published", published_in=derived)
     address = f"/acme/small-GGUF/resolve/main/{artifact.path}"

@@ -64,7 +64,15 @@ class TestPlan:
         repo = Repo.objects.create(repo_id="a/b", namespace="a", name="b", upstream=upstream, **guard)
         commit = Commit.objects.create(repo=repo, commit_hash="ab" * 20)
         blob = Blob.objects.get(sha256=keep(blob_store(), b"weights"))
-        File.objects.create(commit=commit, path="w", blob=blob, size_bytes=7, git_oid="cd" * 20, is_lfs=True)
+        File.objects.create(
+            commit=commit,
+            path="w",
+            blob=blob,
+            size_bytes=7,
+            git_oid="cd" * 20,
+            is_lfs=True,
+            lfs_sha256=blob.sha256,
+        )
         assert len(make_plan(blob_store(), [lfs("w")], endpoint="https://stranger.example").needed) == 1
         assert make_plan(blob_store(), [lfs("w")], endpoint="https://owner.example").needed == []
         Repo.objects.update(private=False, gated="")

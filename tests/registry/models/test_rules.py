@@ -115,7 +115,7 @@ def test_a_file_keeps_its_blob_and_has_a_path_once() -> None:
 
 def test_the_etag_of_an_lfs_object_is_its_sha256_otherwise_its_git_oid() -> None:
     blob = Blob(sha256=SHA, size_bytes=3)
-    assert File(blob=blob, git_oid=OID, is_lfs=True).etag == SHA
+    assert File(blob=blob, git_oid=OID, is_lfs=True, lfs_sha256=SHA).etag == SHA
     assert File(blob=blob, git_oid=OID, is_lfs=False).etag == OID
 
 
