@@ -21,7 +21,10 @@ INCOMPLETE = "�"
 
 @dataclass(frozen=True)
 class Wish:
-    """What somebody asks a model for. Temperature 0: always the likeliest token; top_p 1: of all tokens."""
+    """What somebody asks a model for. Temperature 0: always the likeliest token; top_p 1: of all tokens.
+
+    raw: the prompt is a text to continue, and no chat template is applied to it.
+    """
 
     prompt: str
     max_tokens: int
@@ -29,6 +32,7 @@ class Wish:
     top_p: float = 1.0
     seed: int = 0
     seconds: float = 60.0
+    raw: bool = False
 
 
 @dataclass(frozen=True)
@@ -39,12 +43,13 @@ class Ending:
     n_tokens: int
 
 
-def speak(model: Sandbox, wish: Wish) -> Iterator[str | Ending]:
-    """Pieces of text as they come, whole characters only, and the Ending last.
+def speak(model: Sandbox, wish: Wish, ids: list[int] | None = None) -> Iterator[str | Ending]:
+    """Pieces of text as they come, whole characters only, and the Ending last. `ids` are of a prompt made otherwise.
 
     Raises EngineError: `prompt-too-long` when nothing fits behind the prompt, else what the engine says.
     """
-    ids = model.tokenize(wish.prompt, special=True)
+    if ids is None:
+        ids = model.tokenize(wish.prompt, special=True)
     room = model.facts.n_context - len(ids)
     if not ids or room < 1:
         what = "has no token" if not ids else f"has {len(ids)} tokens"

@@ -2,14 +2,17 @@
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
+from conversion.formats.gguf.writer import string
 from registry.models import Artifact
 from tests.conversion.artifacts import make_artifact, sample_commit
+from tests.conversion.inference.planted.family import rebuilt
 
 pytestmark = pytest.mark.django_db
 
@@ -58,6 +61,39 @@ def test_a_text_comes_in_pieces_and_the_same_seed_gives_it_again(staff: Client, 
     assert first == again != greedy
 
 
+CHAT = "{{ bos_token }}{% for m in messages %}{{ m.content }}{% endfor %}, and said,"
+
+
+def with_template(converted: Any, path: Path, template: str) -> Artifact:
+    found = rebuilt(
+        converted("Q8_0"), path, lambda metadata: {**metadata, "tokenizer.chat_template": string(template)}
+    )
+    return make_artifact(sample_commit(), "Q8_0", found)
+
+
+@pytest.mark.one_backend
+def test_a_model_with_a_chat_template_is_asked_by_it_unless_raw(
+    staff: Client, converted: Any, tmp_path: Path
+) -> None:
+    artifact = with_template(converted, tmp_path / "chat.gguf", CHAT)
+    prompt, *pieces, _ = lines(ask(staff, artifact, max_tokens=6))
+    assert prompt == {"prompt": f"<s>{PROMPT}, and said,"}
+    assert "".join(piece["text"] for piece in pieces).startswith(" What is the king")
+    first, *_ = lines(ask(staff, artifact, max_tokens=6, raw=True))
+    assert first["text"].startswith(",")
+
+
+@pytest.mark.one_backend
+def test_a_template_that_attacks_is_refused_in_the_stream_and_raw_goes_without(
+    staff: Client, converted: Any, tmp_path: Path
+) -> None:
+    artifact = with_template(converted, tmp_path / "bad.gguf", "{{ ''.__class__ }}")
+    (line,) = lines(ask(staff, artifact))
+    assert line["code"] == "template-attacks"
+    assert "Ask with `raw`" in line["error"]
+    assert lines(ask(staff, artifact, max_tokens=2, raw="1"))[-1]["done"] == "length"
+
+
 @pytest.mark.one_backend
 def test_one_text_at_a_time_and_leaving_frees_the_seat(staff: Client, artifact: Artifact) -> None:
     first = ask(staff, artifact, max_tokens=200)
@@ -89,6 +125,7 @@ def test_a_form_without_script_gets_plain_text(alice: User, artifact: Artifact) 
         ({"max_tokens": 257}, 400, "bad-question"),
         ({"temperature": "warm"}, 400, "bad-question"),
         ({"top_p": 0}, 400, "bad-question"),
+        ({"raw": "perhaps"}, 400, "bad-question"),
         ({"sha256": "ab" * 32}, 404, "no-such-file"),
         ({"repo": "no\0thing"}, 404, "no-such-file"),
     ],
