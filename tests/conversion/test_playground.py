@@ -87,7 +87,7 @@ def test_a_model_with_a_chat_template_is_asked_by_it_unless_raw(
 def test_a_template_that_attacks_is_refused_in_the_stream_and_raw_goes_without(
     staff: Client, converted: Any, tmp_path: Path
 ) -> None:
-    artifact = with_template(converted, tmp_path / "bad.gguf", "{{ ''.__class__ }}")
+    artifact = with_template(converted, tmp_path / "bad.gguf", "{{ ''.__class__.__mro__ }}")
     (line,) = lines(ask(staff, artifact))
     assert line["code"] == "template-attacks"
     assert "Ask with `raw`" in line["error"]
