@@ -85,7 +85,8 @@ def make_commit(repo: Repo, files: dict[str, int], *, branch: str = "main", **fa
         blob = make_blob(f"{path} {size_bytes}", size_bytes, verified_at=timezone.now() - timedelta(days=3))
         is_lfs = size_bytes > 10 * MEGA
         File.objects.create(commit=commit, path=path, blob=blob, size_bytes=size_bytes,
-                            git_oid=blob.git_oid, is_lfs=is_lfs)  # fmt: skip
+                            git_oid=blob.git_oid, is_lfs=is_lfs,
+                            lfs_sha256=blob.sha256 if is_lfs else None)  # fmt: skip
     Ref.objects.update_or_create(repo=repo, kind="branch", name=branch, defaults={"commit": commit})
     if branch == "main":
         repo.head = commit
