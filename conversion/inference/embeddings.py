@@ -49,7 +49,7 @@ def compare(parent: Vectors, artifact: Vectors) -> EmbeddingFigures:
     cosines = row_cosines(parent, artifact)
     ours, theirs = pair_similarities(artifact), pair_similarities(parent)
     deviation = np.linalg.norm(artifact.astype(np.float64) - parent) / max(
-        float(np.linalg.norm(parent)), 1e-30
+        float(np.linalg.norm(parent.astype(np.float64))), 1e-30
     )
     return EmbeddingFigures(
         n_sentences=len(artifact),

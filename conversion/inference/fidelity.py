@@ -132,4 +132,9 @@ def log_softmax(logits: Logits) -> Values:
 def top2_margin(logits: Logits) -> float:
     """By how many nats the best token of one row leads the second best."""
     best = np.partition(logits, -2)[-2:]
-    return float(best[1] - best[0])
+    return float(best[1]) - float(best[0])  # in float32 the difference of two finite numbers may be none
+
+
+def are_all_alike(rows: Logits) -> bool:
+    """Whether logits (n, n_vocab) are the same at every position, of which there are several."""
+    return len(rows) > 1 and bool((rows == rows[0]).all())

@@ -14,7 +14,7 @@ import numpy as np
 
 from conversion.inference.checks.trial import Reference, Trial, parents_fault
 from conversion.inference.engine import EngineError, Facts
-from conversion.inference.fidelity import Logits, log_softmax, measure
+from conversion.inference.fidelity import Logits, are_all_alike, log_softmax, measure
 from conversion.inference.fitting import Way, Ways, blaming_the_cut, way_of, ways_of
 from conversion.inference.greedy import compare_texts
 from conversion.inference.kinds.base import Kind
@@ -195,7 +195,7 @@ def _check_sane(trial: Trial, check: Check, rows: Logits) -> None:
         check.fail(
             "it has no opinion: every token is almost equally likely", share, limit, code="logits-uniform"
         )
-    elif len(rows) > 1 and float(rows.std(axis=0).max()) == 0.0:
+    elif are_all_alike(rows):
         check.fail("its logits are the same at every position", code="logits-constant")
 
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conversion.inference.fidelity import Comparison, log_softmax, measure, top2_margin
+from conversion.inference.fidelity import Comparison, are_all_alike, log_softmax, measure, top2_margin
 
 
 def naive_kld(parent, artifact):
@@ -76,3 +76,18 @@ def test_figures_of_absurd_logits_are_numbers_that_json_knows():
     artifact = np.float32([[1e30, 0, 0, -3e38]] * 3)
     figures = compared(parent, artifact, [3, 1, 0])
     assert all(math.isfinite(value) for value in figures.as_json().values())
+
+
+def test_the_largest_logits_that_there_are_overflow_nothing():
+    """A random change of a header gave logits of 1e20: finite, and their squares were not."""
+    most = np.finfo(np.float32).max
+    rows = np.full((3, 8), -most, np.float32)
+    assert are_all_alike(rows)
+    rows[1, 2] = most
+    assert not are_all_alike(rows)
+    assert not are_all_alike(rows[:1])
+    assert top2_margin(rows[1]) == 2 * float(most)
+    comparison = Comparison()
+    comparison.add(measure(rows, rows[::-1].copy(), (0, 2, 1)))
+    figures = comparison.figures()
+    assert np.isfinite([figures.mean_kld, figures.kld_error, figures.ppl_artifact]).all()

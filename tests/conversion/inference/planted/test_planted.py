@@ -5,6 +5,7 @@ A sample runs in `make test`; all of them, the healthy files and random damage f
 
 import os
 import resource
+import shutil
 import time
 from collections import Counter
 from pathlib import Path
@@ -14,7 +15,8 @@ import pytest
 
 from conversion.inference.judge import judge
 from conversion.inference.sandbox import Sandbox
-from tests.conversion.inference.planted.family import Family
+from tests.conversion.inference.ggufs import BASE, convert
+from tests.conversion.inference.planted.family import SIDE_FILES, Family
 from tests.conversion.inference.planted.judging import (
     is_right,
     is_right_for_its_type,
@@ -95,22 +97,43 @@ def test_random_damage_is_survived_and_never_verified_unless_harmless(family, tm
     """Promises: `judge` never raises, no file, process or descriptor is left, and memory stays bounded."""
     seed = int(time.time())
     rng, end = np.random.default_rng(seed), time.monotonic() + SOAK_SECONDS
-    types = ("Q8_0", "Q4_0", "F16")
     judge(family.gguf("Q8_0"), family.base)
-    before, n = _left(), 0
+    judge(BASE, family.base_as_stored)
+    before, said = _left(), Counter()
     while time.monotonic() < end:
-        original = types[int(rng.integers(len(types)))]
-        (tmp_path / "mutant.gguf").write_bytes(mutate(family.gguf(original).read_bytes(), rng))
-        report = judge(tmp_path / "mutant.gguf", family.base if n % 2 else None)
+        n = said.total()
+        original = str(rng.choice(["Q8_0", "Q4_0", "F16", "safetensors"]))
+        path, parent = _mutant(family, original, _empty(tmp_path / f"{n}"), rng)
+        report = judge(path, parent if n % 2 else None)
         assert report.reason.isprintable(), (seed, n, report.reason)
         if report.verdict == "verified":
-            assert is_right_for_its_type(family, original, tmp_path / "mutant.gguf"), (seed, n, report.reason)
-        n += 1
-    assert n > SOAK_SECONDS / 10
+            assert _is_right(family, original, path), (seed, n, report.reason)
+        shutil.rmtree(tmp_path / f"{n}")
+        said[f"{original} {report.verdict}"] += 1
+    print(f"seed {seed}: {dict(sorted(said.items()))}")
+    assert said.total() > SOAK_SECONDS / 10
     assert _left() == before
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 < MAX_CONTROLLER_BYTES
     with Sandbox("llama.cpp", family.gguf("Q8_0")) as model:
         assert model.tokenize("the worker is well", special=False)
+
+
+def _mutant(family, original, folder, rng):
+    """What to judge in `folder`, and the sound parent."""
+    if original != "safetensors":
+        path = folder / "mutant.gguf"
+        path.write_bytes(mutate(family.gguf(original).read_bytes(), rng))
+        return path, family.base
+    for name in SIDE_FILES:
+        shutil.copyfile(BASE / name, folder / name)
+    (folder / "model.safetensors").write_bytes(mutate((BASE / "model.safetensors").read_bytes(), rng))
+    return folder, family.base_as_stored
+
+
+def _is_right(family, original, path):
+    if original != "safetensors":
+        return is_right_for_its_type(family, original, path)
+    return is_right(family.gguf("F32"), convert(path, "F32", path / "converted.gguf"))
 
 
 def _left() -> tuple[int, int]:
