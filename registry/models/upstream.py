@@ -9,8 +9,8 @@ from registry.models.rules import not_negative, one_of
 class Upstream(models.Model):
     """One place that weights come from, how fast we may ask it, and when it asked us to wait.
 
-    All workers and web processes share the pace: `next_request_at` is moved on by each request, and nobody asks
-    before `paused_until`, which a 429 sets. The token is kept encrypted; one in the environment
+    All workers and web processes share the pace (mirror/pace.py): `next_request_at` is moved on by each request, and
+    nobody asks before `paused_until`, which a 429 sets. The token is kept encrypted; one in the environment
     (HOLDFAST_UPSTREAM_TOKENS) wins.
     """
 
@@ -24,7 +24,15 @@ class Upstream(models.Model):
     sealed_token = models.TextField(
         blank=True, help_text="the access token, encrypted with the service's secret key"
     )
-    requests_per_second = models.FloatField(null=True, blank=True, help_text="null: as fast as it goes")
+    requests_per_second = models.FloatField(
+        null=True, blank=True, help_text="set by an operator; null: as fast as it goes"
+    )
+    learned_per_second = models.FloatField(
+        null=True, blank=True, help_text="what it seems to bear since it last said 429; null: never asked to wait"
+    )
+    ceiling_per_second = models.FloatField(
+        null=True, blank=True, help_text="how fast we asked when it said 429: approached slowly from then on"
+    )
     next_request_at = models.DateTimeField(null=True, blank=True)
     paused_until = models.DateTimeField(null=True, blank=True, help_text="it said 429: nobody asks before")
     answered_at = models.DateTimeField(null=True, blank=True, help_text="when it last gave a good answer")
@@ -35,6 +43,8 @@ class Upstream(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["kind", "endpoint"], name="upstream_once"),
             not_negative("upstream", "requests_per_second"),
+            not_negative("upstream", "learned_per_second"),
+            not_negative("upstream", "ceiling_per_second"),
             one_of("upstream", "kind", ["huggingface", "directory"]),
         ]
 
@@ -48,7 +58,7 @@ class Upstream(models.Model):
 
 
 class Binding(models.Model):
-    """Which upstream a pulled-through name belongs to: decided when it was first asked for, and never again.
+    """Which upstream a name belongs to: decided when it was first asked for, and never again (mirror/routing.py).
 
     Without this, whoever registers the name at an upstream that is asked earlier would be believed from then on
     (dependency confusion). When upstream's own id or the owner of the repo changes, it is `held` for review: what
@@ -62,10 +72,19 @@ class Binding(models.Model):
     repo_type = models.CharField(max_length=10)
     repo_id = models.CharField(max_length=200)
     upstream = models.ForeignKey(Upstream, on_delete=models.PROTECT, related_name="bindings")
+    upstream_repo_id = models.CharField(
+        max_length=200, blank=True, help_text="what upstream calls it; empty: the same"
+    )
     upstream_object_id = models.CharField(
         max_length=100, blank=True, help_text="upstream's own id of the repo"
     )
     owner = models.CharField(max_length=200, blank=True, help_text="as upstream named it when we first asked")
+    seen_object_id = models.CharField(
+        max_length=100, blank=True, help_text="while held: the id that a release accepts"
+    )
+    seen_owner = models.CharField(
+        max_length=200, blank=True, help_text="while held: the owner that a release accepts"
+    )
     state = models.CharField(max_length=10, choices=State, default=State.BOUND)
     reason = models.CharField(max_length=500, blank=True, help_text="why it is held")
     bound_at = models.DateTimeField(auto_now_add=True)
