@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from conversion.quants.kernels.compiling import inner
+from conversion.quants.kernels.compiling import allocating, inner
 from conversion.quants.kernels.lanes import (
     WIDTH,
     larger,
@@ -54,7 +54,7 @@ class Strip(NamedTuple):
     is_aborted: np.ndarray
 
 
-@inner
+@allocating
 def make_strip(size: int) -> Any:
     return Strip(
         np.empty(WIDTH, np.int64),

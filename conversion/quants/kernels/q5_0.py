@@ -3,7 +3,7 @@
 import numpy as np
 
 from conversion.quants.kernels.bits import get_half, set_half
-from conversion.quants.kernels.compiling import inner, kernel
+from conversion.quants.kernels.compiling import allocating, inner, kernel
 from conversion.quants.kernels.lanes import WIDTH
 from conversion.quants.kernels.searched import (
     in_lane,
@@ -52,7 +52,7 @@ def dequantize(data: np.ndarray, out: np.ndarray) -> None:
         store_floats(values, 32 * block + 16, floats_of(high - 16) * scale)
 
 
-@inner
+@allocating
 def _search(rows: np.ndarray, weights: np.ndarray, data: np.ndarray) -> None:
     values, strip = rows.reshape(-1), make_strip()
     powers, n_blocks = row_powers(strip, rows), values.size // 32

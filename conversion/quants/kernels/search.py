@@ -34,6 +34,7 @@ from conversion.quants.kernels.strips import (
     get,
     put,
 )
+from conversion.quants.kernels.vectors import HAS_ROUNDING, whole
 from conversion.quants.search import GROUP_MAX_EPS
 
 f32 = np.float32
@@ -46,9 +47,14 @@ def fits_float(value: Any) -> Any:
 
 
 @inner
-def rounded(value: Any) -> Any:
-    """The nearest whole numbers as float32, halves to even, where `fits_float`."""
+def rounded_by_sum(value: Any) -> Any:
+    """As `rounded`, on a CPU that has no instruction for it; nothing is rounded to -0."""
     return (value + splat(12582912.0)) - splat(12582912.0)
+
+
+rounded = whole if HAS_ROUNDING else rounded_by_sum
+"""The nearest whole numbers as float32, halves to even, where `fits_float`. Small negative numbers become -0, which
+makes no difference to what is done with it: it is limited, added, or multiplied and then added to +0."""
 
 
 @inner

@@ -8,11 +8,22 @@ from typing import Any
 
 import numpy as np
 
-from conversion.quants.kernels.compiling import inner
+from conversion.quants.kernels.compiling import allocating, inner
 from conversion.quants.kernels.lanes import WIDTH, magnitude, root, select, splat, transpose
 from conversion.quants.kernels.search import limited, rounded, scales_and_minima_search
 from conversion.quants.kernels.simple import at_least, at_most, nearest
-from conversion.quants.kernels.strips import INVERSE, INVERSE_LOW, LEVEL, SCALE, SCRATCH, WEIGHT, X, get, put
+from conversion.quants.kernels.strips import (
+    INVERSE,
+    INVERSE_LOW,
+    LEVEL,
+    SCALE,
+    SCRATCH,
+    STARTS,
+    WEIGHT,
+    X,
+    get,
+    put,
+)
 from conversion.quants.kernels.vectors import load_floats
 from conversion.quants.search import GROUP_MAX_EPS
 
@@ -23,7 +34,7 @@ f32 = np.float32
 search_pairs = scales_and_minima_search(SIZE, absolute=False)
 
 
-@inner
+@allocating
 def row_powers(strip: Any, rows: np.ndarray) -> np.ndarray:
     """The mean square of each row. A sum in order waits for every addition, so 32 rows are added up side by side."""
     n_rows, n_cols = rows.shape
@@ -49,7 +60,7 @@ def weigh_blocks(strip: Any, values: np.ndarray, weights: np.ndarray, powers: np
     Where there are fewer blocks the last is repeated: its lanes are worked on and left.
     """
     n_blocks, blocks_per_row = values.size // SIZE, weights.size // SIZE
-    starts = np.empty(WIDTH, np.int64)
+    starts = strip[STARTS * WIDTH : (STARTS + 2) * WIDTH].view(np.int64)
     for lane in range(WIDTH):
         block = min(first + lane, n_blocks - 1)
         starts[lane] = SIZE * block

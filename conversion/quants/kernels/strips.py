@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from conversion.quants.kernels.compiling import inner
+from conversion.quants.kernels.compiling import allocating, inner
 from conversion.quants.kernels.lanes import WIDTH, halves, load, splat, store, transpose
 
 BLOCK_SIZE = 256
@@ -22,13 +22,14 @@ MAX_GROUPS = 16
 SCALE, MINIMUM, INVERSE, INVERSE_LOW, GROUP_WEIGHT, CODE, MINIMUM_CODE = range(824, 936, MAX_GROUPS)
 """Rows of groups. Codes are the numbers that stand for scales and minima in a block."""
 
-D, DMIN, SCRATCH, N_ROWS = range(936, 940)
-"""Rows of blocks: what the codes of scales and of minima are multiplied by."""
+D, DMIN, SCRATCH, STARTS = range(936, 940)
+N_ROWS = STARTS + 2
+"""Rows of blocks: what the codes of scales and of minima are multiplied by; where each lane begins, as int64."""
 
 _LINE = 64
 
 
-@inner
+@allocating
 def make_strip() -> Any:
     """120 KB, of which a search uses few at a time. Rows begin at cache lines: to load from two takes twice as long."""
     memory = np.empty(N_ROWS * WIDTH + _LINE // 4, np.float32)
@@ -58,7 +59,7 @@ def fill_strip(strip: Any, values: Any, weights: Any, first: int, n_blocks: int)
 
     Where there are fewer blocks the last is repeated: its lanes are worked on and left.
     """
-    starts = np.empty(WIDTH, np.int64)
+    starts = strip[STARTS * WIDTH : (STARTS + 2) * WIDTH].view(np.int64)
     for lane in range(WIDTH):
         starts[lane] = BLOCK_SIZE * min(first + lane, n_blocks - 1)
     for e in range(0, BLOCK_SIZE, 16):

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numba
-from llvmlite import ir
+from llvmlite import binding, ir
 from numba.core import cgutils
 from numba.extending import intrinsic
 
@@ -138,6 +138,12 @@ square_roots = _unary(
     "float", "float", lambda builder, vector, kind: _call(builder, "llvm.sqrt", kind, vector)
 )
 """The correctly rounded square roots."""
+
+HAS_ROUNDING = any(binding.get_host_cpu_features().get(name) for name in ("sse4.1", "neon"))
+"""Without it LLVM would call a function for each number that is not there."""
+
+whole = _unary("float", "float", lambda builder, vector, kind: _call(builder, "llvm.nearbyint", kind, vector))
+"""The nearest whole numbers, halves to even, and -0 as such. Needs HAS_ROUNDING."""
 
 
 @intrinsic
