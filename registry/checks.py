@@ -10,6 +10,8 @@ from django.core.checks import Warning as Caution
 
 from mirror.blobs import store_from_url
 from mirror.blobs.store import StoreError
+from mirror.upstream import UpstreamError, parse_hub
+from mirror.upstream.guard import authority_of
 
 _HOST_PORT = re.compile(r"[A-Za-z0-9.\-]+(:\d{1,5})?|\[[0-9A-Fa-f:]+\](:\d{1,5})?")
 
@@ -45,6 +47,20 @@ def upstreams_are_well_formed(**_: Any) -> Iterable[CheckMessage]:
             found.append(
                 Error("HOLDFAST_UPSTREAM_TOKENS has an unreadable entry", hint=hint, id="holdfast.E003")
             )
+    return found
+
+
+@register()
+def pull_through_names_hubs(**_: Any) -> Iterable[CheckMessage]:
+    """Every entry of HOLDFAST_PULL_THROUGH is a hub, without a repo."""
+    hint = "hf:// or hf+https://host[:port], comma-separated, in the order in which they are to be asked"
+    found: list[CheckMessage] = []
+    for text in settings.HOLDFAST_PULL_THROUGH:
+        try:
+            authority_of(parse_hub(text))
+        except UpstreamError as error:
+            message = f"HOLDFAST_PULL_THROUGH has {text!r}: {getattr(error, 'why', error)}"
+            found.append(Error(message, hint=hint, id="holdfast.E005"))
     return found
 
 

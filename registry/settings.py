@@ -45,6 +45,8 @@ HOLDFAST_UPSTREAM_ALLOW = read_list("HOLDFAST_UPSTREAM_ALLOW")
 HOLDFAST_HUB_ENDPOINT = read_text("HOLDFAST_HUB_ENDPOINT", "https://huggingface.co")
 HOLDFAST_UPSTREAM_TOKENS = read_list("HOLDFAST_UPSTREAM_TOKENS")  # host[:port]=token, …
 HF_TOKEN = read_text("HF_TOKEN", "")  # the token for HOLDFAST_HUB_ENDPOINT's host only
+HOLDFAST_PULL_THROUGH = read_list("HOLDFAST_PULL_THROUGH")  # hf://, hf+https://host[:port]; in this order
+HOLDFAST_PULL_THROUGH_ALLOW = read_list("HOLDFAST_PULL_THROUGH_ALLOW", "*")  # patterns of repo ids
 HOLDFAST_FILES_IN_PARALLEL = read_int("HOLDFAST_FILES_IN_PARALLEL", 4, least=1)
 
 # --- work -------------------------------------------------------------------------------------------------

@@ -11,8 +11,8 @@ from mirror.upstream.errors import BadUpstreamRef, UpstreamError
 from mirror.upstream.huggingface import HuggingFace
 
 __all__ = [
-    "KINDS", "RemoteCommit", "RemoteFile", "RemoteRef", "UpstreamClient", "UpstreamError", "UpstreamRef",
-    "open_upstream", "parse_upstream_ref",
+    "DEFAULT_REVISION", "KINDS", "RemoteCommit", "RemoteFile", "RemoteRef", "UpstreamClient", "UpstreamError",
+    "UpstreamRef", "open_upstream", "parse_hub", "parse_upstream_ref",
 ]  # fmt: skip
 
 HUB_ENDPOINT = "https://huggingface.co"
@@ -71,6 +71,15 @@ def parse_upstream_ref(text: str, *, hub_endpoint: str = HUB_ENDPOINT) -> Upstre
     if found := re.fullmatch(r"hf\+(https?://[^/@]+)/(.*)", text):
         return _hub_ref(text, found[1], found[2])
     raise BadUpstreamRef(text, "it starts with none of hf://, hf+http://, hf+https://, dir:")
+
+
+def parse_hub(text: str, *, hub_endpoint: str = HUB_ENDPOINT) -> str:
+    """The endpoint that `hf://` or `hf+http://host:port` names, where no repo is meant. Raises BadUpstreamRef."""
+    if text == "hf://":
+        return hub_endpoint.rstrip("/")
+    if found := re.fullmatch(r"hf\+(https?://[^/@?#\s]+)/?", text):
+        return found[1]
+    raise BadUpstreamRef(text, "it is not just a hub, hf:// or hf+https://host, without a repo")
 
 
 def _hub_ref(text: str, endpoint: str, rest: str) -> UpstreamRef:
