@@ -1,7 +1,5 @@
 """The files of a derived repo: the artifacts that are out, and beside a checkpoint what a loader needs to open it."""
 
-import hashlib
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from conversion.formats.errors import HeaderError
@@ -10,8 +8,8 @@ from conversion.recipes import SAFETENSORS, Choice
 from conversion.source import plan_whole_checkpoint
 from conversion.workplace import work_folder
 from mirror.blobs import BlobStore
-from mirror.blobs.keys import blob_key
-from registry.git import git_blob_oid, lfs_pointer_oid
+from mirror.committing import Entry, put_small
+from registry.git import lfs_pointer_oid
 from registry.models import Artifact
 from registry.work import JobFailed
 
@@ -21,24 +19,6 @@ GITATTRIBUTES = {
     "safetensors": b"*.safetensors filter=lfs diff=lfs merge=lfs -text\n",
 }
 """By the format of a recipe: what git keeps by its pointer."""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One file of the commit to be."""
-
-    path: str
-    sha256: str
-    size_bytes: int
-    git_oid: str
-    is_lfs: bool
-
-
-def put_small(store: BlobStore, path: str, data: bytes) -> Entry:
-    """The entry of a small file, whose bytes are in the store."""
-    sha256 = hashlib.sha256(data).hexdigest()
-    store.put(blob_key(sha256), data)
-    return Entry(path, sha256, len(data), git_blob_oid(data), is_lfs=False)
 
 
 def artifact_entries(store: BlobStore, artifact: Artifact) -> list[Entry]:

@@ -12,27 +12,31 @@ another was faster it begins anew, so no file is ever lost.
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import datetime
 
 from django.db import transaction
-from django.utils import timezone
 
 from conversion.derived_card import CardFile, derived_card, license_of, parents_card
-from conversion.derived_files import CARD, GITATTRIBUTES, Entry, artifact_entries, put_small
+from conversion.derived_files import CARD, GITATTRIBUTES, artifact_entries
 from conversion.inference.report import Report
 from conversion.recipes import CHECKPOINT_NAMES, GGUF, SAFETENSORS
 from mirror.blobs import BlobStore
-from mirror.manifest import ManifestFile, manifest_bytes, write_manifest
+from mirror.committing import (
+    Draft,
+    Letter,
+    move_branch,
+    put_draft,
+    put_small,
+    record_draft,
+    withdraw_draft,
+)
 from mirror.store import blob_store
-from registry.git import Signature, commit_oid, tree_oid
-from registry.models import Artifact, Blob, Commit, Event, File, Lineage, Ref, Repo, Validation
+from registry.models import Artifact, Commit, Event, Lineage, Repo, Validation
+from registry.revisions import DEFAULT
 from registry.work import JobFailed, Lease, submit
 
 AGENT = "holdfast publication"
 NAME, EMAIL = "Holdfast", "holdfast@localhost"
 SUFFIXES = {GGUF: "-GGUF", SAFETENSORS: "-safetensors"}
-BRANCH = "main"
 UNQUANTISED = frozenset({"F32", "F16", "BF16", *CHECKPOINT_NAMES})
 MAX_TURNS = 50
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
@@ -40,18 +44,6 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 
 class _Overtaken(Exception):
     """Another publication moved the derived repo meanwhile; the draft is thrown away."""
-
-
-@dataclass(frozen=True)
-class _Draft:
-    """A commit that is in the bucket but not yet in the database."""
-
-    commit_hash: str
-    parents: tuple[str, ...]
-    message: str
-    committed_at: datetime
-    entries: tuple[Entry, ...]
-    manifest_sha256: str
 
 
 def derived_repo_id(repo_id: str, format_name: str = GGUF) -> str:
@@ -76,6 +68,7 @@ def publish(
                 lease.guard()
                 return _record(repo, artifact, draft, seen), record()
         except _Overtaken:
+            withdraw_draft(repo, draft)
             repo.refresh_from_db()
     raise JobFailed(
         "publication-busy",
@@ -136,38 +129,27 @@ def _parents(repo: Repo, artifact: Artifact) -> tuple[str, ...]:
 
 def _put_draft(
     store: BlobStore, repo: Repo, artifact: Artifact, report: Report, seen: list[Artifact]
-) -> _Draft:
+) -> Draft:
     """The commit that adds the artifact to the files in `seen`: its small blobs and manifest are in the bucket."""
-    now = timezone.now().replace(microsecond=0)
     own = parents_card(store, artifact.source)
     files = _card_files(artifact, report, seen)
     card = derived_card(repo.repo_id, artifact.source, own, files, artifact.recipe.format)
     attributes = GITATTRIBUTES[artifact.recipe.format]
     entries = [put_small(store, CARD, card), put_small(store, ".gitattributes", attributes)]
     entries += [entry for one in (*seen, artifact) for entry in artifact_entries(store, one)]
-    parents = _parents(repo, artifact)
     source = artifact.source
-    title = f"Add {artifact.path}"
-    message = f"{title}\n\nMade from {source.repo.repo_id}@{source.commit_hash}.\n"
-    commit_hash = commit_oid(
-        tree_oid({entry.path: entry.git_oid for entry in entries}),
-        parents=parents,
-        author=Signature(NAME, EMAIL, now),
-        message=message,
+    letter = Letter(
+        NAME, EMAIL, f"Add {artifact.path}", f"Made from {source.repo.repo_id}@{source.commit_hash}."
     )
-    manifest = manifest_bytes(
-        repo_id=repo.repo_id, repo_type=repo.repo_type, commit_hash=commit_hash, parents=parents, title=title,
-        message=message, author=NAME, committed_at=now, recorded_at=now, recorded_by=AGENT,
-        files=[ManifestFile(e.path, e.size_bytes, e.sha256, e.git_oid, e.is_lfs) for e in entries],
-        license_id=license_of(source, own),
-        lineage=[
-            {"relation": relation, "repo_id": source.repo.repo_id, "commit_hash": source.commit_hash,
-             "declared_by": "made here"}
-            for relation in sorted({_relation(one) for one in (*seen, artifact)})
-        ],
+    lineage = [
+        {"relation": relation, "repo_id": source.repo.repo_id, "commit_hash": source.commit_hash,
+         "declared_by": "made here"}
+        for relation in sorted({_relation(one) for one in (*seen, artifact)})
+    ]  # fmt: skip
+    return put_draft(
+        store, repo, entries, letter, parents=_parents(repo, artifact), recorded_by=AGENT,
+        license_id=license_of(source, own), lineage=lineage,
     )  # fmt: skip
-    digest = write_manifest(store, repo.repo_id, commit_hash, manifest)
-    return _Draft(commit_hash, parents, message, now, tuple(entries), digest)
 
 
 def _card_files(artifact: Artifact, report: Report, seen: list[Artifact]) -> list[CardFile]:
@@ -188,21 +170,15 @@ def _relation(artifact: Artifact) -> str:
 # --- the transaction --------------------------------------------------------------------------------------
 
 
-def _record(repo: Repo, artifact: Artifact, draft: _Draft, seen: list[Artifact]) -> Commit:
+def _record(repo: Repo, artifact: Artifact, draft: Draft, seen: list[Artifact]) -> Commit:
     """Every row of the publication. Raises _Overtaken when the draft is no longer the repo's next commit."""
     locked = Repo.objects.select_for_update(of=("self",)).select_related("head").get(pk=repo.pk)
     if _parents(locked, artifact) != draft.parents or [one.pk for one in _published(artifact)] != [
         one.pk for one in seen
     ]:
         raise _Overtaken
-    commit = Commit.objects.create(
-        repo=locked, commit_hash=draft.commit_hash, parents=list(draft.parents),
-        title=draft.message.partition("\n")[0], message=draft.message, author=NAME,
-        committed_at=draft.committed_at, license=artifact.source.license,
-        pipeline_tag=artifact.source.pipeline_tag, manifest_sha256=draft.manifest_sha256,
-        n_files=len(draft.entries), size_bytes=sum(entry.size_bytes for entry in draft.entries),
-    )  # fmt: skip
-    _add_files(commit, draft)
+    source = artifact.source
+    commit = record_draft(locked, draft, license=source.license, pipeline_tag=source.pipeline_tag)
     artifact.state, artifact.published_in = Artifact.State.PUBLISHED, commit
     artifact.save(update_fields=["state", "published_in"])
     if _is_of_newest_parent(locked, artifact):
@@ -211,34 +187,9 @@ def _record(repo: Repo, artifact: Artifact, draft: _Draft, seen: list[Artifact])
     return commit
 
 
-def _add_files(commit: Commit, draft: _Draft) -> None:
-    store_name, now = blob_store().name, timezone.now()
-    small = [entry for entry in draft.entries if not entry.is_lfs]
-    Blob.objects.bulk_create(
-        [
-            Blob(
-                sha256=entry.sha256, git_oid=entry.git_oid, size_bytes=entry.size_bytes, store=store_name,
-                verified_at=now,
-            )
-            for entry in small
-        ],
-        ignore_conflicts=True,
-    )  # fmt: skip
-    blobs = {row.sha256: row for row in Blob.objects.filter(sha256__in=[e.sha256 for e in draft.entries])}
-    File.objects.bulk_create(
-        File(
-            commit=commit, path=entry.path, blob=blobs[entry.sha256], size_bytes=entry.size_bytes,
-            git_oid=entry.git_oid, is_lfs=entry.is_lfs, lfs_sha256=entry.sha256 if entry.is_lfs else None,
-        )
-        for entry in draft.entries
-    )  # fmt: skip
-
-
 def _move_main(repo: Repo, artifact: Artifact, commit: Commit) -> None:
     source = artifact.source
-    Ref.objects.update_or_create(repo=repo, kind=Ref.Kind.BRANCH, name=BRANCH, defaults={"commit": commit})
-    repo.head = commit
-    repo.save(update_fields=["head", "updated_at"])
+    move_branch(repo, DEFAULT, commit)
     Lineage.objects.update_or_create(
         child=repo, parent_repo_id=source.repo.repo_id, relation=_relation(artifact),
         evidence=Lineage.Evidence.MADE_HERE,

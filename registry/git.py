@@ -13,7 +13,8 @@ Formats (Git internals, "Git Objects"; git-lfs `docs/spec.md`), matched bit for 
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 LFS_POINTER_START = b"version https://git-lfs.github.com/spec/v1\n"
 LFS_POINTER_MAX_BYTES = 1024  # git-lfs itself never reads a longer file as a pointer
 FILE_MODE, FOLDER_MODE = "100644", "40000"
+_HEX = re.compile(rb"[0-9a-f]{40}")
+_WHEN = re.compile(rb"> (\d{1,18}) [+-]\d{4}$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,40 +75,56 @@ def is_lfs_pointer(data: bytes) -> bool:
     return data.startswith(LFS_POINTER_START)
 
 
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """One folder as git keeps it; that of the root is ""."""
+
+    folder: str
+    oid: str
+    body: bytes
+
+
+def trees(files: Iterable[tuple[str, str]]) -> Iterator[Tree]:
+    """Every folder of these (path, file oid) pairs; the root comes last, any other before the folder it is in.
+
+    The pairs must come in the order of their paths' UTF-8 bytes. Then the files of a folder are neighbours, and the
+    entries of every folder come in git's own order, so memory holds only the folders from the root to one file.
+    """
+    opened: list[tuple[str, bytearray]] = [("", bytearray())]
+    for path, oid in files:
+        folder, _, name = path.rpartition("/")
+        while not f"{folder}/".startswith(f"{opened[-1][0]}/" if opened[-1][0] else ""):
+            yield _close(opened)
+        while opened[-1][0] != folder:
+            opened.append((_child(opened[-1][0], folder), bytearray()))
+        opened[-1][1].extend(_entry(FILE_MODE, name, oid))
+    while opened:
+        yield _close(opened)
+
+
+def _child(folder: str, below: str) -> str:
+    """The folder in `folder` through which the way to `below` leads."""
+    start = len(folder) + 1 if folder else 0
+    end = below.find("/", start)
+    return below if end < 0 else below[:end]
+
+
+def _close(opened: list[tuple[str, bytearray]]) -> Tree:
+    """The innermost open folder, which is an entry of the one around it from now on."""
+    folder, body = opened.pop()
+    tree = Tree(folder, _oid("tree", bytes(body)), bytes(body))
+    if opened:
+        opened[-1][1].extend(_entry(FOLDER_MODE, folder.rpartition("/")[2], tree.oid))
+    return tree
+
+
+def _entry(mode: str, name: str, oid: str) -> bytes:
+    return f"{mode} {name}".encode() + b"\0" + bytes.fromhex(oid)
+
+
 def folder_oids(files: Mapping[str, str]) -> dict[str, str]:
     """The tree oid of every folder of {path: file oid}; "" is the root. Paths use "/" and are relative."""
-    children: dict[str, dict[str, tuple[str, str]]] = {"": {}}
-    for path, oid in files.items():
-        folder, _, name = path.rpartition("/")
-        _reach(children, folder)[name] = (FILE_MODE, oid)
-    oids: dict[str, str] = {}
-    for folder in sorted(children, key=lambda name: name.count("/") if name else -1, reverse=True):
-        oids[folder] = _tree_oid(children[folder])
-        if folder:
-            parent, _, name = folder.rpartition("/")
-            children[parent][name] = (FOLDER_MODE, oids[folder])
-    return oids
-
-
-def _reach(children: dict[str, dict[str, tuple[str, str]]], folder: str) -> dict[str, tuple[str, str]]:
-    """The entries of `folder`, which exists afterwards together with all folders above it."""
-    missing = folder
-    while missing and missing not in children:
-        children[missing] = {}
-        missing = missing.rpartition("/")[0]
-    return children[folder]
-
-
-def _tree_oid(entries: Mapping[str, tuple[str, str]]) -> str:
-    def order(item: tuple[str, tuple[str, str]]) -> bytes:
-        name, (mode, _) = item
-        return name.encode() + (b"/" if mode == FOLDER_MODE else b"")
-
-    body = b"".join(
-        f"{mode} {name}".encode() + b"\0" + bytes.fromhex(oid)
-        for name, (mode, oid) in sorted(entries.items(), key=order)
-    )
-    return _oid("tree", body)
+    return {tree.folder: tree.oid for tree in trees(sorted(files.items(), key=lambda file: file[0].encode()))}
 
 
 def tree_oid(files: Mapping[str, str]) -> str:
@@ -113,8 +132,43 @@ def tree_oid(files: Mapping[str, str]) -> str:
     return folder_oids(files)[""]
 
 
-def commit_oid(tree: str, *, parents: Iterable[str] = (), author: Signature, message: str) -> str:
-    """The commit id for this tree, history and message; committer is author, a final newline is added."""
+def commit_object(tree: str, *, parents: Iterable[str] = (), author: Signature, message: str) -> bytes:
+    """The commit as `git cat-file commit` prints it; committer is author, a final newline is added."""
     lines = [f"tree {tree}", *(f"parent {parent}" for parent in parents)]
     lines += [f"author {author}", f"committer {author}", "", message.rstrip("\n") + "\n"]
-    return _oid("commit", "\n".join(lines).encode())
+    return "\n".join(lines).encode()
+
+
+def commit_object_oid(body: bytes) -> str:
+    """The id of the commit with this body."""
+    return _oid("commit", body)
+
+
+def commit_oid(tree: str, *, parents: Iterable[str] = (), author: Signature, message: str) -> str:
+    """The commit id for this tree, history and message."""
+    return commit_object_oid(commit_object(tree, parents=parents, author=author, message=message))
+
+
+@dataclass(frozen=True, slots=True)
+class CommitHeader:
+    """What the history needs of a commit: its tree, its parents, and the committer's time in seconds."""
+
+    tree: str
+    parents: tuple[str, ...]
+    seconds: int
+
+
+def read_commit(body: bytes) -> CommitHeader:
+    """The header of a commit object. Raises ValueError when it is none."""
+    lines = body.partition(b"\n\n")[0].split(b"\n")
+    found: dict[bytes, list[bytes]] = {}
+    for line in lines:
+        key, _, value = line.partition(b" ")
+        found.setdefault(key, []).append(value)
+    trees_, parents = found.get(b"tree", []), found.get(b"parent", [])
+    if len(trees_) != 1 or not all(_HEX.fullmatch(oid) for oid in (*trees_, *parents)):
+        raise ValueError("this is not a commit object")
+    when = _WHEN.search(found.get(b"committer", [b""])[0])
+    if when is None:
+        raise ValueError("this commit object has no committer")
+    return CommitHeader(trees_[0].decode(), tuple(oid.decode() for oid in parents), int(when[1]))
