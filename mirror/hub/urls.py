@@ -6,7 +6,7 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path, register_converter
 from django.urls.converters import StringConverter
 
-from mirror.hub import account, own, refs, repos, resolve, tree, validations
+from mirror.hub import account, manage, own, refs, repos, resolve, tree, validations
 from mirror.hub.doors import door
 from mirror.hub.errors import HubError, repo_not_found
 from registry.access import Somebody
@@ -56,6 +56,7 @@ def no_such_repo(request: HttpRequest, user: Somebody, *, repo_id: str, **names:
 
 urlpatterns: list[URLPattern] = [
     path("api/whoami-v2", account.whoami),
+    path("api/repos/create", manage.create),
     path(f"api/holdfast/v1/resolve/{REPO}", own.resolve_variant),
     path("api/holdfast/v1/jobs", own.list_jobs),
     path("api/holdfast/v1/jobs/<int:number>", own.show_job),
