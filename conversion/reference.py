@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.util import find_spec
 from pathlib import Path
 
 from django.conf import settings
@@ -20,9 +19,10 @@ from conversion.formats.errors import HeaderError
 from conversion.formats.gguf.weights import GgufWeights
 from conversion.formats.lora_folder import CONFIG, WEIGHTS
 from conversion.formats.weights import Weights
+from conversion.inference.installed import has_transformers
 from conversion.inference.judge import Reference
 from conversion.inference.limits import HOLDS
-from conversion.inference.local import TOKENIZERS, TRANSFORMERS_NEEDS
+from conversion.inference.local import TOKENIZERS
 from conversion.inference.memory import available_memory
 from conversion.inference.parents import ParentTensors, planned_tensors, stored_tensors
 from conversion.joining import find_partner, merged_with
@@ -214,5 +214,4 @@ def _memory() -> int:
 
 
 def _wants_transformers() -> bool:
-    chosen = settings.HOLDFAST_REFERENCE_ENGINE != "llama.cpp"
-    return chosen and all(find_spec(name) for name in TRANSFORMERS_NEEDS)
+    return settings.HOLDFAST_REFERENCE_ENGINE != "llama.cpp" and has_transformers()

@@ -10,6 +10,9 @@ from collections.abc import Sequence
 from importlib.machinery import PathFinder
 from pathlib import Path
 
+TRANSFORMERS_NEEDS = ("torch", "transformers", "accelerate")
+"""The last reads the GGUF of the engine's self-test."""
+
 
 def version_of(package: str, paths: Sequence[str] = ()) -> str:
     """What importlib.metadata.version says of it. Raises ImportError as that does where it is not installed.
@@ -36,6 +39,13 @@ def folder_of(package: str) -> Path | None:
     """Where a package lies that can be imported; nothing of it is run."""
     spec = PathFinder.find_spec(package)
     return Path(spec.origin).parent if spec and spec.origin else None
+
+
+def has_transformers() -> bool:
+    """Whether checkpoints run in transformers here; none of its packages is imported."""
+    from importlib.util import find_spec
+
+    return all(find_spec(name) for name in TRANSFORMERS_NEEDS)
 
 
 def _normal(name: str) -> str:

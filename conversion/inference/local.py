@@ -11,13 +11,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from pathlib import Path
 
 from conversion.formats.errors import HeaderError
 from conversion.formats.gguf.weights import GgufWeights
 from conversion.inference.checks.trial import OnProgress, Reference
 from conversion.inference.engine import EngineReport
+from conversion.inference.installed import has_transformers
 from conversion.inference.limits import HOLDS
 from conversion.inference.memory import available_memory
 from conversion.inference.own_gguf import write_dequantised, write_gguf
@@ -26,8 +26,6 @@ from conversion.inference.readings import Reading, make_reading, reading_key
 from conversion.inference.strings import read_strings
 from conversion.inference.subjects import GGUF, Look, look_at, subject_of
 
-TRANSFORMERS_NEEDS = ("torch", "transformers", "accelerate")
-"""The last reads the GGUF of the engine's self-test."""
 TOKENIZERS = ("tokenizer.model", "tokenizer.json")
 OUR_GGUF = "our F32 GGUF of it, in llama.cpp"
 
@@ -65,7 +63,7 @@ class LocalParent:
             return "as it is"
         if self.look.container == GGUF:
             return "in llama.cpp" if self._is_plain else OUR_GGUF
-        is_possible = all(find_spec(name) for name in TRANSFORMERS_NEEDS) and self._fits_in_float32
+        is_possible = has_transformers() and self._fits_in_float32
         return "in transformers" if is_possible else OUR_GGUF
 
     @property

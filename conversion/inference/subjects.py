@@ -24,7 +24,7 @@ from conversion.formats.gguf.weights import GgufWeights, open_gguf
 from conversion.formats.lora_folder import is_adapter
 from conversion.formats.onnx import SNIFF_BYTES, files_beside, is_onnx, open_onnx, read_model
 from conversion.formats.opening import INDEX_SUFFIXES, SAFETENSORS, SUFFIXES, kind_of, open_weights
-from conversion.formats.packed import SCHEMES
+from conversion.formats.packed import SCHEMES, unpack
 from conversion.formats.source import ByteSource, FileSource
 from conversion.formats.weights import Weights
 from conversion.naming.bert import BERT
@@ -74,6 +74,18 @@ class Look:
         """Whether several stored tensors make up one weight, in a way that we can unpack (GPTQ, AWQ, FP8, …)."""
         scheme = self.config.get("quantization_config")
         return isinstance(scheme, Mapping) and str(scheme.get("quant_method")) in SCHEMES
+
+    @property
+    def is_rescaled(self) -> bool:
+        """Whether whoever packed it may have moved scales from one tensor to another, which changes nothing together:
+        AWQ, and what llm-compressor does before it packs (SmoothQuant, AWQ, rotations)."""
+        scheme = self.config.get("quantization_config")
+        return isinstance(scheme, Mapping) and scheme.get("quant_method") in ("awq", "compressed-tensors")
+
+    @property
+    def plain(self) -> Weights:
+        """The weights; of a packed checkpoint those that it stands for, computed as they are read. HeaderError."""
+        return unpack(self.weights, self.config) if self.is_packed else self.weights
 
     @property
     def header(self) -> GgufHeader | None:

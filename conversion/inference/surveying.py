@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from conversion.formats.layout import TensorEntry
+from conversion.formats.packed import UnpackedWeights
 from conversion.formats.weights import Rows, Weights, n_columns
 from conversion.inference import distances, tensors
 from conversion.inference.distances import (
@@ -203,7 +204,9 @@ class _Reader:
         return found, compared.sums
 
     def _beside_ours(self, entry: TensorEntry, run: Run, rows: Rows, theirs: Rows) -> Difference:
-        """The sampled rows that lie in this run."""
+        """The sampled rows that lie in this run; none of a tensor that is not stored but computed from packed ones."""
+        if isinstance(self.weights, UnpackedWeights) and entry.name in self.weights.made:
+            return Difference()
         sampled = sampled_rows(entry)
         picked = sampled[(sampled >= run.first) & (sampled < run.first + run.count)]
         if not picked.size:

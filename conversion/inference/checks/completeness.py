@@ -7,8 +7,6 @@ written here by integrity.
 """
 
 from conversion.formats.errors import HeaderError
-from conversion.formats.packed import unpack
-from conversion.formats.weights import Weights
 from conversion.inference.checks.trial import Trial
 from conversion.inference.gaps import OUTPUT, Outline, find_gaps, outline_of_checkpoint
 from conversion.inference.hyperparameters import Misfit, misfits
@@ -31,7 +29,7 @@ def check_completeness(trial: Trial) -> None:
 
 def _look_for_gaps(trial: Trial, check: Check) -> None:
     try:
-        entries = _plain(trial.look).entries
+        entries = trial.look.plain.entries
     except HeaderError as error:
         check.fail(f"its tensors are not those of its config: {error}", code=error.code)
         return
@@ -59,15 +57,10 @@ def _look_for_gaps(trial: Trial, check: Check) -> None:
         _judge(check, trial.look, outline, counted, n_parameters)
 
 
-def _plain(look: Look) -> Weights:
-    """The weights; of a packed checkpoint those that it stands for. HeaderError."""
-    return unpack(look.weights, look.config) if look.is_packed else look.weights
-
-
 def _outline(look: Look) -> Outline:
     shapes = {name: entry.shape for name, entry in look.weights.entries.items()}
     if look.header is None:
-        return outline_of_checkpoint(_plain(look), look.config)
+        return outline_of_checkpoint(look.plain, look.config)
     tokens = look.header.metadata.get(TOKENS)
     metadata = {key: value.preview for key, value in look.header.metadata.items()}
     return Outline(look.architecture, shapes, metadata, tokens.length if tokens else None)

@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from conversion.formats.errors import HeaderError
+from conversion.formats.packed.base import MAX_PART_BYTES
+from conversion.formats.weights import Weights
 from conversion.inference.checks.trial import Trial, record
 from conversion.inference.distances import FLOATS
 from conversion.inference.engine import EngineError
 from conversion.inference.limits import TensorLimits
 from conversion.inference.parents import ParentTensors
 from conversion.inference.report import Check
+from conversion.inference.subjects import Look
 from conversion.inference.surveying import Line, Survey, survey
 from conversion.inference.tracing import trace
 from conversion.quants import QuantError
@@ -64,20 +67,28 @@ def _check(trial: Trial, check: Check) -> None:
     elif findings:
         check.warn(_said(findings), value, limits)
     else:
-        check.pass_(_healthy(found, parent), value, limits)
+        check.pass_(_healthy(found, parent, is_packed=trial.look.is_packed), value, limits)
 
 
 def _comparable(trial: Trial) -> ParentTensors | None:
-    """The parent's tensors, where they go by the artifact's names; exporters to ONNX name and fold as they please, and
-    of a packed checkpoint several make up one."""
+    """The parent's tensors, where they go by the artifact's names; exporters to ONNX name and fold as they please."""
     tensors = trial.reference.tensors if trial.reference and trial.subject.kind != "onnx" else None
-    if tensors is None or trial.look.is_packed or tensors.is_gguf != (trial.look.header is not None):
+    if tensors is None or tensors.is_gguf != (trial.look.header is not None):
         return None
-    return tensors if tensors.is_gguf or tensors.targets.keys() & trial.look.weights.entries.keys() else None
+    return (
+        tensors if tensors.is_gguf or tensors.targets.keys() & _readable(trial.look).entries.keys() else None
+    )
+
+
+def _readable(look: Look) -> Weights:
+    """Of a packed checkpoint the weights that it stands for, unless a part is too large to be unpacked."""
+    largest = max((entry.length for entry in look.weights.entries.values()), default=0)
+    return look.plain if largest <= MAX_PART_BYTES else look.weights
 
 
 def _surveyed(trial: Trial, parent: ParentTensors | None) -> Survey:
-    total = max(1, sum(entry.n_elements for entry in trial.look.weights.entries.values()))
+    weights = _readable(trial.look)
+    total = max(1, sum(entry.n_elements for entry in weights.entries.values()))
     done, (begin, end) = 0, PROGRESS
 
     def on_values(n_values: int) -> None:
@@ -86,14 +97,17 @@ def _surveyed(trial: Trial, parent: ParentTensors | None) -> Survey:
         trial.on_progress("tensors", begin + (end - begin) * done / total)
 
     trial.on_progress("tensors", begin)
-    return survey(trial.look.weights, parent, on_values)
+    return survey(weights, parent, on_values)
 
 
 def _findings(trial: Trial, found: Survey, parent: ParentTensors | None) -> list[Finding]:
     findings = [_not_finite(line) for line in found.lines if not line.is_finite]
     if parent is not None and trial.reference is not None and trial.reference.relation == "quantized":
         findings += _absent(found, parent)
-        findings += [finding for line in found.lines if (finding := _far(line, parent, trial.limits.tensors))]
+        is_far = _lost_all if trial.look.is_rescaled else _far
+        findings += [
+            finding for line in found.lines if (finding := is_far(line, parent, trial.limits.tensors))
+        ]
         return _traced(trial, findings, parent) or _not_ours(trial, found)
     zero = [line.entry.name for line in found.lines if line.is_all_zero]
     return findings + [Finding("tensor-zero", name, "nothing but zeros", is_failure=False) for name in zero]
@@ -120,13 +134,21 @@ def _absent(found: Survey, parent: ParentTensors) -> list[Finding]:
     ]
 
 
+def _lost_all(line: Line, parent: ParentTensors, limits: TensorLimits) -> Finding | None:
+    """Of tensors that may have been rescaled together: by itself only what is gone says anything."""
+    apart = line.difference
+    if apart is None or not line.is_all_zero or not apart.parent_squares > 0:
+        return None
+    return Finding("tensor-zero", line.entry.name, "nothing but zeros, but the parent's is not")
+
+
 def _far(line: Line, parent: ParentTensors, limits: TensorLimits) -> Finding | None:
     """What is wrong with the values of a tensor, None if it is what its type makes of the parent's."""
     apart, name = line.difference, line.entry.name
     if apart is None or not line.is_finite or (not parent.is_gguf and line.entry.dtype not in FLOATS):
         return None  # a checkpoint's 8-bit values mean something only beside scales that are tensors of their own
-    if line.is_all_zero and apart.parent_squares > 0:
-        return Finding("tensor-zero", name, "nothing but zeros, but the parent's is not")
+    if (gone := _lost_all(line, parent, limits)) is not None:
+        return gone
     share_lost = apart.n_lost_rows / max(1, line.found.n_rows)
     repaired = name in EMBEDDINGS and share_lost <= limits.lost_embedding_rows_pass
     if apart.n_strays and (repaired or not share_lost):
@@ -167,7 +189,8 @@ def _traced(trial: Trial, findings: list[Finding], parent: ParentTensors) -> lis
     for finding in findings:
         if finding.code in ("rows-lost", "tensor-too-far") and left and finding.tensor in parent.targets:
             left -= 1
-            where = trace(trial.look.weights, trial.look.weights.entries[finding.tensor], parent)
+            weights = _readable(trial.look)
+            where = trace(weights, weights.entries[finding.tensor], parent)
             exchanged = Finding("rows-exchanged", finding.tensor, where, finding.is_failure)
             made.append(exchanged if where else finding)
         else:
@@ -181,12 +204,15 @@ def _said(findings: Sequence[Finding]) -> str:
     return f"{findings[0]}{more}"
 
 
-def _healthy(found: Survey, parent: ParentTensors | None) -> str:
+def _healthy(found: Survey, parent: ParentTensors | None, *, is_packed: bool) -> str:
     unread = f"; not read: {', '.join(found.unread_types[:3])}" if found.unread_types else ""
     text = f"{len(found.lines)} tensors hold finite values{unread}"
     whole = found.together
     if parent is None or not whole.n_values:
         return text
+    if is_packed:
+        cosines = [line.difference.cosine(line.found.squares) for line in found.lines if line.difference]
+        return f"{text}, unpacked at a cosine of {min(cosines):.4f} or more to the parent's"
     ratios = [line.ratio for line in found.lines if line.ratio is not None]
     if not ratios:
         return f"{text}, {whole.share_identical:.1%} of them the parent's to the bit"

@@ -17,6 +17,7 @@ from conversion.inference.engine import EngineError, Facts
 from conversion.inference.fidelity import Logits, are_all_alike, log_softmax, measure
 from conversion.inference.fitting import Way, Ways, blaming_the_cut, way_of, ways_of
 from conversion.inference.greedy import compare_texts
+from conversion.inference.installed import has_transformers
 from conversion.inference.kinds.base import Kind
 from conversion.inference.limits import judge_figures
 from conversion.inference.own_gguf import write_gguf
@@ -31,16 +32,17 @@ from conversion.quants import QuantError
 ENGINE_OF = {"GGUF": "llama.cpp", "safetensors": "transformers"}
 """Container -> the engine that runs it."""
 
-MAX_UNPACKED_BYTES = 32 * 2**30
+MAX_CONVERTED_BYTES = 32 * 2**30
 
 SAYS_THE_SAME = ("quantized", "conversion")
 """Relations of which the limits hold. For a fine-tune or a merge the distance from its parent is a fact of lineage."""
 
 
 def load(trial: Trial, check: Check) -> None:
-    engine = "llama.cpp" if trial.look.is_packed else ENGINE_OF[trial.subject.container]
+    is_converted = _is_converted(trial)
+    engine = "llama.cpp" if is_converted else ENGINE_OF[trial.subject.container]
     trial.report.engines["artifact"] = check_engine(engine, trial.threads)
-    ways = _unpacked(trial) if trial.look.is_packed else ways_of(trial)
+    ways = _converted(trial) if is_converted else ways_of(trial)
     trial.report.level = ways.level
     with blaming_the_cut(trial.report.level):
         trial.artifact = ways.artifact.open(trial, engine)
@@ -52,18 +54,32 @@ def load(trial: Trial, check: Check) -> None:
         _open_parent(trial, trial.reference, ways)
 
 
-def _unpacked(trial: Trial) -> Ways:
-    """A packed checkpoint runs as our F32 GGUF of the numbers it stands for: no GPU, and no package of its format.
+def _is_converted(trial: Trial) -> bool:
+    """A packed checkpoint runs as the numbers it stands for: no GPU, and no package of its format. So does any
+    checkpoint where transformers is not installed."""
+    if trial.look.is_packed:
+        return True
+    return ENGINE_OF[trial.subject.container] == "transformers" and not has_transformers()
 
-    Raises EngineError: `unsupported-architecture` for what we cannot convert.
+
+def _converted(trial: Trial) -> Ways:
+    """A checkpoint as our own F32 GGUF of it, in llama.cpp.
+
+    Raises EngineError for what we cannot convert: `unsupported-architecture` if it is packed, else `engine-missing`.
     """
-    if 4 * trial.report.artifact["n_parameters"] > MAX_UNPACKED_BYTES:
-        raise EngineError("engine-out-of-memory", f"unpacked it takes more than {MAX_UNPACKED_BYTES} bytes")
-    scratch = trial.stack.enter_context(tempfile.TemporaryDirectory(prefix="holdfast-unpacked-"))
-    trial.report.artifact["run_as"] = {"artifact": "our own F32 GGUF of its unpacked weights"}
+    if 4 * trial.report.artifact["n_parameters"] > MAX_CONVERTED_BYTES:
+        raise EngineError(
+            "engine-out-of-memory", f"as an F32 GGUF it takes more than {MAX_CONVERTED_BYTES} bytes"
+        )
+    scratch = trial.stack.enter_context(tempfile.TemporaryDirectory(prefix="holdfast-converted-"))
+    what = "its unpacked weights" if trial.look.is_packed else "it"
+    trial.report.artifact["run_as"] = {"artifact": f"our own F32 GGUF of {what}"}
     try:
         path = write_gguf(trial.path, Path(scratch) / "artifact.gguf")
     except (NamingError, QuantError) as error:
+        if not trial.look.is_packed:
+            raise EngineError("engine-missing", f"transformers is not installed here, and for llama.cpp it cannot be "
+                              f"converted: {error}") from error  # fmt: skip
         raise EngineError("unsupported-architecture", f"it cannot be unpacked and run: {error}") from error
     parent = trial.reference.path if trial.reference else None
     return Ways(way_of(path, trial.memory_bytes), Way(parent) if parent else None)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,14 @@ from tests.conversion.inference.ggufs import BASE
 GROUP = 64
 
 
-def write_gptq(folder: Path, bits: int = 4, spoilt: str = "") -> Path:
-    """The base with its layers' matrices in GPTQ, groups of 64 inputs; names beginning with `spoilt` are zeros."""
+def to_zeros(rows: np.ndarray) -> np.ndarray:
+    return rows * 0
+
+
+def write_gptq(
+    folder: Path, bits: int = 4, spoilt: str = "", change: Callable[[np.ndarray], np.ndarray] = to_zeros
+) -> Path:
+    """The base with its layers' matrices in GPTQ, groups of 64 inputs; names beginning with `spoilt` are changed."""
     shutil.copytree(BASE, folder)
     config = json.loads((folder / "config.json").read_text())
     config["quantization_config"] = {
@@ -31,9 +38,8 @@ def write_gptq(folder: Path, bits: int = 4, spoilt: str = "") -> Path:
         for name, entry in weights.entries.items():
             rows = weights.rows(name, 0, int(np.prod(entry.shape[:-1]))).reshape(entry.shape)
             if len(entry.shape) == 2 and ".layers." in name:
-                arrays |= _packed(
-                    name.removesuffix(".weight"), rows * (not spoilt or not name.startswith(spoilt)), bits
-                )
+                rows = change(rows) if spoilt and name.startswith(spoilt) else rows
+                arrays |= _packed(name.removesuffix(".weight"), rows, bits)
             else:
                 arrays[name] = rows
     kinds = {"float32": "F32", "float16": "F16", "int32": "I32"}

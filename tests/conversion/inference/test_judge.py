@@ -1,6 +1,11 @@
 """Verdicts on real weights: the healthy ones pass, every planted fault is found, whatever it does to the engine."""
 
 import dataclasses
+import json
+import re
+import shutil
+import sys
+from contextlib import ExitStack
 from functools import cache
 
 import numpy as np
@@ -9,7 +14,9 @@ import pytest
 from conversion.inference.engine import EngineError
 from conversion.inference.judge import Reference, judge
 from conversion.inference.limits import Yardstick
+from conversion.inference.parents import tensors_at
 from conversion.inference.readings import make_reading
+from conversion.inference.subjects import look_at
 from tests.conversion.inference.ggufs import (
     BASE,
     SAMPLES,
@@ -153,12 +160,48 @@ def test_the_quant_of_a_gentle_fine_tune_is_not_that_of_the_base(converted, hear
 
 
 def test_a_packed_checkpoint_is_judged_by_the_numbers_it_stands_for(heard, tmp_path):
-    report = judge(write_gptq(tmp_path / "gptq"), heard)
-    assert (report.verdict, report.limits_class) == ("verified", "4 bit"), report.reason
-    assert 0.001 < report.figures.mean_kld < 0.05
-    assert report.artifact["run_as"] == {"artifact": "our own F32 GGUF of its unpacked weights"}
-    spoilt = judge(write_gptq(tmp_path / "spoilt", spoilt="model.layers.1."), heard)
-    assert (spoilt.verdict, spoilt.checks["fidelity"].verdict) == ("damaged", "fail"), spoilt.reason
+    """Tensor by tensor, and by what it says."""
+    with ExitStack() as stack:
+        stored = dataclasses.replace(heard, tensors=tensors_at(BASE, stack, of_gguf=False))
+        report = judge(write_gptq(tmp_path / "gptq"), stored)
+        assert (report.verdict, report.limits_class) == ("verified", "4 bit"), report.reason
+        assert 0.001 < report.figures.mean_kld < 0.05
+        assert report.artifact["run_as"] == {"artifact": "our own F32 GGUF of its unpacked weights"}
+        tensors = report.checks["tensors"]
+        assert tensors.verdict == "pass", tensors.summary
+        assert re.search(r"unpacked at a cosine of 0\.99\d\d or more", tensors.summary)
+        assert tensors.value["table"]["n_tensors"] == len(stored.tensors.targets)
+        spoilt = judge(write_gptq(tmp_path / "spoilt", spoilt="model.layers.1."), stored)
+    assert (spoilt.verdict, spoilt.checks["tensors"].code) == ("damaged", "tensor-zero"), spoilt.reason
+    unheard = judge(tmp_path / "spoilt", dataclasses.replace(heard, tensors=None))
+    assert (unheard.verdict, unheard.checks["fidelity"].verdict) == ("damaged", "fail"), unheard.reason
+
+
+def test_exchanged_rows_of_a_packed_matrix_are_found_unless_its_scales_may_have_been_moved(heard, tmp_path):
+    """AWQ moves scales from one tensor to another: then a tensor alone says nothing, but what is said does."""
+    upside_down = {"spoilt": "model.layers.1.mlp.up_proj", "change": lambda rows: rows[::-1]}
+    folder = write_gptq(tmp_path / "gptq", **upside_down)
+    with ExitStack() as stack:
+        stored = dataclasses.replace(heard, tensors=tensors_at(BASE, stack, of_gguf=False))
+        report = judge(folder, stored)
+        assert (report.verdict, report.checks["tensors"].code) == ("damaged", "rows-exchanged"), report.reason
+        look = look_at(folder, stack)
+    assert (look.is_packed, look.is_rescaled) == (True, False)
+    assert dataclasses.replace(look, config={"quantization_config": {"quant_method": "awq"}}).is_rescaled
+
+
+def test_without_transformers_a_checkpoint_runs_as_our_own_f32_gguf_of_it(heard, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)  # as if it were not installed
+    report = judge(BASE, heard)
+    assert (report.verdict, report.limits_class) == ("verified", "lossless"), report.reason
+    assert report.engines["artifact"].name == "llama.cpp"
+    assert report.artifact["run_as"] == {"artifact": "our own F32 GGUF of it"}
+    odd = shutil.copytree(BASE, tmp_path / "odd")
+    config = json.loads((odd / "config.json").read_text()) | {"architectures": ["NobodysForCausalLM"]}
+    (odd / "config.json").write_text(json.dumps(config))
+    found = judge(odd, heard)
+    assert (found.verdict, found.checks["load"].code) == ("untested", "engine-missing"), found.reason
+    assert "transformers is not installed here" in found.reason
 
 
 def test_a_fine_tune_is_not_asked_to_say_what_its_base_says(converted, heard):
