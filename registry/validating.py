@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from django.conf import settings
 
 from registry.models import Artifact, Commit, File, Job, Lineage, Repo, Validation
-from registry.variants import main_file, own_variants
+from registry.variants import Variant, main_file, own_variants
 from registry.work import submit
 
 SAME_MODEL = (Lineage.Relation.QUANTIZED, Lineage.Relation.CONVERSION)
@@ -77,10 +77,11 @@ def _may_judge(parent: Repo, child: Repo) -> bool:
 
 
 def request_mirrored(commit: Commit) -> list[Job]:
-    """Jobs for the GGUF models of a mirrored repo's head that nobody judged yet, as HOLDFAST_VALIDATE_MIRRORED says.
+    """Jobs for the models of a mirrored repo's head that nobody judged yet, as HOLDFAST_VALIDATE_MIRRORED says.
 
-    Quantised safetensors need torch, so they are judged only when somebody asks. Idempotent. A verdict against an
-    earlier commit of the same base is enough. Three queries, and two a job.
+    GGUF files, and beside a base the checkpoint at the top of the repo: without one it would cost a run to say no more
+    than that it loads. Idempotent. A verdict against an earlier commit of the same base is enough. Three queries, and
+    two a job.
     """
     wanted, repo = settings.HOLDFAST_VALIDATE_MIRRORED, commit.repo
     is_head = repo.repo_type == Repo.Type.MODEL and repo.head_id == commit.pk
@@ -89,10 +90,15 @@ def request_mirrored(commit: Commit) -> list[Job]:
     base = base_of(repo)
     if base is None and wanted != "all":
         return []
-    models = [variant for variant in own_variants(repo, commit) if variant.path.endswith(".gguf")]
-    files = [main_file(variant) for variant in models]
+    files = [main_file(variant) for variant in own_variants(repo, commit) if _is_asked_for(variant, base)]
     judged = _judged(files, base)
     return [request_file_validation(file, base) for file in files if file.blob_id not in judged]
+
+
+def _is_asked_for(variant: Variant, base: Commit | None) -> bool:
+    if variant.path.endswith(".gguf"):
+        return True
+    return base is not None and variant.path.endswith(".safetensors") and "/" not in variant.path
 
 
 def request_children(repo: Repo) -> list[Job]:

@@ -1,5 +1,6 @@
 """Files that others published are judged against the base that we hold, once each, and the closest comes first."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,8 +25,9 @@ from registry.validating import (
 )
 from registry.verdicts import verdict_rows
 from registry.work import run_job
-from tests.checkpoints import ensure_repo, record_commit
+from tests.checkpoints import ensure_repo, read_folder, record_commit
 from tests.conversion.artifacts import make_artifact, sample_commit
+from tests.conversion.inference.packing import write_gptq
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -99,6 +101,25 @@ def test_our_own_plain_quant_is_the_yardstick_and_needs_no_second_one(converted:
     assert request_mirrored(quants) == []  # the verdict is on the bytes
     job = request_file_validation(quants.files.get(), base)
     assert job.params["artifact"] == artifact.pk
+
+
+@pytest.mark.one_backend
+def test_a_packed_checkpoint_is_judged_beside_the_base_that_we_hold(tmp_path: Path) -> None:
+    base = sample_commit()
+    quants = mirrored("someone/tiny-GPTQ", read_folder(write_gptq(tmp_path / "gptq")), base)
+    (job,) = map(worked_on, request_mirrored(quants))
+    assert (job.result["path"], job.result["verdict"]) == ("model.safetensors", "verified"), job.result
+    report = Validation.objects.get().report
+    assert "unpacked at a cosine of" in str(report["checks"])
+    assert report["limits"]["class"] == "4 bit"
+    assert request_mirrored(quants) == []
+
+
+def test_of_checkpoints_only_one_at_the_top_beside_a_base_is_asked_for(settings: Any) -> None:
+    settings.HOLDFAST_VALIDATE_MIRRORED = "all"
+    assert request_mirrored(mirrored("someone/alone", {"model.safetensors": b"not opened"})) == []
+    files = {"unet/model.safetensors": b"not opened", "vae/model.safetensors": b"nor this"}
+    assert request_mirrored(mirrored("someone/parts", files, sample_commit())) == []
 
 
 @pytest.mark.one_backend
