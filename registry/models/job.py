@@ -125,6 +125,7 @@ class Job(models.Model):
         indexes = [
             models.Index(fields=["state", "run_after"], name="job_due"),
             models.Index(fields=["-created_at"], name="job_newest"),
+            models.Index(fields=["kind", "key", "-id"], name="job_latest"),
         ]
 
     def __str__(self) -> str:
