@@ -23,6 +23,7 @@ differ in whether they follow a redirect with HEAD or with GET. What an author w
 origin: a few passive types are shown, all else is a download, and everything is sandboxed.
 """
 
+import base64
 import io
 import logging
 from pathlib import Path, PurePosixPath
@@ -91,8 +92,8 @@ class FileRange(io.FileIO):
         return super().read(left if size is None or size < 0 else min(size, left)) or b""
 
 
-def send_file(request: HttpRequest, place: Place, file: File) -> HttpResponseBase:
-    """The answer to a HEAD or GET of a file: 200, 206, 302, 304 or 416. No query."""
+def send_file(request: HttpRequest, place: Place, file: File, *, inline: bool = False) -> HttpResponseBase:
+    """The answer to a HEAD or GET of a file: 200, 206, 302, 304 or 416. No query. `inline`: never by redirect."""
     check_available(place, file.held)
     headers = file_headers(place, file)
     if matches_any(request.headers.get("If-None-Match", ""), headers["ETag"]):
@@ -100,7 +101,7 @@ def send_file(request: HttpRequest, place: Place, file: File) -> HttpResponseBas
     if request.method == "HEAD":
         _check_in_store(place, file.held)
         return HttpResponse(headers=headers | {"Content-Length": str(file.size_bytes)})
-    if elsewhere := _send_elsewhere(place, file, headers):
+    if not inline and (elsewhere := _send_elsewhere(place, file, headers)):
         return elsewhere
     return _send_bytes(request, place, file, headers)
 
@@ -120,7 +121,15 @@ def file_headers(place: Place, file: File) -> dict[str, str]:
         "Content-Security-Policy": SANDBOX,
         "Cache-Control": cache_control(place),
         "Vary": "Authorization, Cookie",
-    }
+    } | _digest_headers(file.sha256)
+
+
+def _digest_headers(sha256: str | None) -> dict[str, str]:
+    """The digest of the whole file, whatever part is sent: RFC 9530, and RFC 3230 for older programs."""
+    if sha256 is None:
+        return {}
+    value = base64.b64encode(bytes.fromhex(sha256)).decode()
+    return {"Repr-Digest": f"sha-256=:{value}:", "Digest": f"sha-256={value}"}
 
 
 def cache_control(place: Place) -> str:

@@ -30,8 +30,12 @@ NOTE_USE_EVERY = timedelta(hours=1)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._=;:-]{1,128}")
 
 
-def door(*methods: str) -> Callable[[View], Callable[..., HttpResponseBase]]:
+def door(
+    *methods: str, who: "Callable[[HttpRequest], Somebody] | None" = None
+) -> Callable[[View], Callable[..., HttpResponseBase]]:
     """Makes a view of `view(request, user, **names)`: other methods get 405, HubError becomes its answer.
+
+    `who` finds the user where that is not by `authenticate`.
 
     Exempt from CSRF checks because nothing behind these doors acts on a cookie: a session only lets its owner
     read. GET includes HEAD.
@@ -42,7 +46,7 @@ def door(*methods: str) -> Callable[[View], Callable[..., HttpResponseBase]]:
         @csrf_exempt
         @wraps(view)
         def answer(request: HttpRequest, **names: Any) -> HttpResponseBase:
-            response = _answer(view, request, names, allowed)
+            response = _answer(view, request, names, allowed, who or authenticate)
             if request_id := _request_id(request):
                 response["X-Request-Id"] = request_id
             return response
@@ -52,12 +56,15 @@ def door(*methods: str) -> Callable[[View], Callable[..., HttpResponseBase]]:
     return wrap
 
 
-def _answer(view: View, request: HttpRequest, names: dict[str, Any], allowed: set[str]) -> HttpResponseBase:
+def _answer(
+    view: View, request: HttpRequest, names: dict[str, Any], allowed: set[str],
+    who: Callable[[HttpRequest], Somebody],
+) -> HttpResponseBase:  # fmt: skip
     try:
         if request.method not in allowed:
             allow = ", ".join(sorted(allowed))
             raise HubError(405, f"{request.method} is not possible here, only {allow}.", Allow=allow)
-        return view(request, authenticate(request), **names)
+        return view(request, who(request), **names)
     except HubError as error:
         return error.answer()
     except StoreError as error:

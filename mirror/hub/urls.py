@@ -6,9 +6,12 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path, register_converter
 from django.urls.converters import StringConverter
 
+from mirror.git.urls import routes as git_routes
 from mirror.hub import account, manage, own, refs, repos, resolve, tree, validations
 from mirror.hub.doors import door
 from mirror.hub.errors import HubError, repo_not_found
+from mirror.oci import tokens as oci_tokens
+from mirror.oci import views as oci
 from registry.access import Somebody
 from registry.models import Repo
 
@@ -39,6 +42,8 @@ def _of_type(repo_type: str) -> list[URLPattern]:
         path(f"{api}/{REPO}/auth-check", account.auth_check, kind),
         path(f"{at}{REPO}/resolve/<rest:rest>", resolve.resolve, kind),
         path(f"{at}{REPO}/raw/<rest:rest>", resolve.raw, kind),
+        *git_routes(repo_type),
+        path(f"{at}{REPO}/sha256sums/<rest:rest>", resolve.sha256sums, kind),
     ]
 
 
@@ -55,6 +60,11 @@ def no_such_repo(request: HttpRequest, user: Somebody, *, repo_id: str, **names:
 
 
 urlpatterns: list[URLPattern] = [
+    path("v2/", oci.ping),
+    path("v2/token", oci_tokens.give_token),
+    path(f"v2/{REPO}/tags/list", oci.list_tags),
+    path(f"v2/{REPO}/manifests/<str:reference>", oci.show_manifest),
+    path(f"v2/{REPO}/blobs/<str:digest>", oci.send_blob),
     path("api/whoami-v2", account.whoami),
     path("api/repos/create", manage.create),
     path(f"api/holdfast/v1/resolve/{REPO}", own.resolve_variant),

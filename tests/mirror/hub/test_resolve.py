@@ -2,6 +2,8 @@
 
 import base64
 import hashlib
+import subprocess
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -388,3 +390,32 @@ def test_a_download_takes_at_most_four_queries(
     for call in (client.get, client.head):
         with django_assert_max_num_queries(4):
             assert status(call(url, RAW_URI=url)) == 200
+
+
+def test_every_answer_carries_the_digest_of_the_whole_file(client: Client, commit: Commit) -> None:
+    value = base64.b64encode(bytes.fromhex(SHA256)).decode()
+    for headers in ({}, {"Range": "bytes=5-9"}):
+        response = client.get(MODEL, headers=headers)
+        assert status(response) in (200, 206)
+        assert response["Repr-Digest"] == f"sha-256=:{value}:"
+        assert response["Digest"] == f"sha-256={value}"
+
+
+def test_the_sums_of_a_commit_are_what_sha256sum_reads(
+    client: Client, organisation: object, tmp_path: Path
+) -> None:
+    files = FILES | {"odd\nname\\here.txt": b"odd"}
+    record_commit("acme/sums", files)
+    for path, content in files.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_bytes(content)
+    response = client.get("/acme/sums/sha256sums/main")
+    assert response["Content-Type"] == "text/plain; charset=utf-8"
+    check = ["sha256sum", "--check", "--strict", "--quiet", "-"]
+    done = subprocess.run(check, input=response.content, cwd=tmp_path, capture_output=True, check=False)
+    assert (done.returncode, done.stdout) == (0, b""), done.stderr
+    assert response.content.count(b"\n") == len(files)
+
+
+def test_sums_of_a_private_repo_are_refused_like_everything_of_it(client: Client, secret: Commit) -> None:
+    assert client.get("/acme/secret/sha256sums/main").status_code == 401
