@@ -5,7 +5,9 @@ Each verb is one transaction and leaves an Event. Whether somebody may is decide
 
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
+from django.db.models.functions import Lower
 
+from registry.access import Somebody, visible_repos
 from registry.models import Event, FormerName, Organisation, Repo
 from registry.namespaces import RULE, BadName, is_sound
 
@@ -59,6 +61,17 @@ def _find(repo_type: str, repo_id: str) -> Repo | None:
     return Repo.objects.by_id(repo_id).filter(repo_type=repo_type).first()
 
 
+def find_moved(user: Somebody, repo_type: str, repo_id: str) -> Repo | None:
+    """The repo that was called so before it was moved, if `user` may know of it. One query."""
+    if "\0" in repo_id:
+        return None
+    former = FormerName.objects.alias(lower=Lower("old_repo_id")).filter(
+        repo_type=repo_type, lower=repo_id.lower()
+    )
+    return visible_repos(user, repo_type).filter(pk__in=former.values("repo")).first()
+
+
 def forget_former_name(repo_type: str, repo_id: str) -> None:
     """No moved repo answers to that name any more: one that is really called so does."""
-    FormerName.objects.filter(repo_type=repo_type, old_repo_id__iexact=repo_id).delete()
+    former = FormerName.objects.alias(lower=Lower("old_repo_id"))
+    former.filter(repo_type=repo_type, lower=repo_id.lower()).delete()

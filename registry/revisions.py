@@ -25,6 +25,8 @@ class RevisionNotFound(Exception):
 def resolve_revision(repo: Repo, revision: str = DEFAULT, *, light: bool = False) -> Commit:
     """The commit that a branch, a tag, a full ref path or a (shortened, at least 7 digits) hash means.
 
+    A pull request is only meant by its full path, `refs/pr/<number>`.
+
     A full hash means that commit and nothing else, as in git: what is served under it may be cached for ever.
     Otherwise a branch wins over a tag, a name over a shortened hash. Raises RevisionNotFound, also when a
     shortened hash is ambiguous. One query for a name or a full hash, two for a shortened one.
@@ -36,7 +38,7 @@ def resolve_revision(repo: Repo, revision: str = DEFAULT, *, light: bool = False
     refs = Ref.objects.filter(repo=repo, name=name).select_related("commit").order_by("kind")
     if light:
         refs = refs.only("commit", *(f"commit__{field}" for field in _LIGHT))
-    if ref := (refs.filter(kind=kind) if kind else refs).first():
+    if ref := (refs.filter(kind=kind) if kind else refs.exclude(kind=Ref.Kind.PULL_REQUEST)).first():
         ref.commit.repo = repo
         return ref.commit
     if _ABBREVIATED.fullmatch(revision):
@@ -56,8 +58,7 @@ def _commit_by_hash(repo: Repo, start: str, light: bool) -> Commit:
 
 
 def _split_ref(revision: str) -> tuple[str | None, str]:
-    if revision.startswith("refs/heads/"):
-        return Ref.Kind.BRANCH, revision.removeprefix("refs/heads/")
-    if revision.startswith("refs/tags/"):
-        return Ref.Kind.TAG, revision.removeprefix("refs/tags/")
+    for kind, folder in Ref.FOLDERS.items():
+        if revision.startswith(folder):
+            return kind, revision.removeprefix(folder)
     return None, revision

@@ -15,6 +15,7 @@ from mirror.hub.asking import sent_path
 from mirror.hub.errors import HubError, entry_not_found, gated, repo_not_found, revision_not_found
 from registry.access import Somebody, may_read_files, visible_repos
 from registry.models import Commit, File, Ref, Repo
+from registry.repos import find_moved
 from registry.revisions import RevisionNotFound, resolve_revision
 
 MOST_SEGMENTS = 12  # of a revision: branch names are rarely deeper than two
@@ -36,12 +37,16 @@ class Place:
 
 
 def find_repo(request: HttpRequest, user: Somebody, repo_type: str, repo_id: str) -> Repo:
-    """The repo, if `user` may know of it. One query. A wrong case of letters answers 307 to the right one."""
+    """The repo, if `user` may know of it. One query, two if it is called otherwise.
+
+    Another case of letters, or the name it had before it was moved, answers 307 to the right one.
+    """
     repo = None if "\0" in repo_id else visible_repos(user, repo_type).by_id(repo_id).first()
+    repo = repo or find_moved(user, repo_type, repo_id)
     if repo is None:
         raise repo_not_found(user, repo_id)
     if repo.repo_id != repo_id:
-        message = f"{repo_id} is spelled {repo.repo_id}."
+        message = f"{repo_id} is called {repo.repo_id}."
         raise HubError(307, message, Location=_respelled(request, repo_id, repo.repo_id))
     return repo
 
@@ -97,13 +102,15 @@ def _guess_place(repo: Repo, rest: str, light: bool) -> Place:
 
 
 def _known_refs(repo: Repo, starts: list[str]) -> set[str]:
-    """Those of the names that are branches or tags, in short or as `refs/heads/…`, `refs/tags/…`. One query."""
-    names = {
-        start.removeprefix("refs/heads/").removeprefix("refs/tags/") for start in starts if "\0" not in start
-    }
-    folders = {Ref.Kind.BRANCH: "refs/heads/", Ref.Kind.TAG: "refs/tags/"}
-    rows = Ref.objects.filter(repo=repo, name__in=names).values_list("kind", "name")
-    return {known for kind, name in rows for known in (name, folders[Ref.Kind(kind)] + name)}
+    """Those of the names that are branches or tags, in short or in full, or pull requests, in full. One query."""
+    names = {_without_folder(start) for start in starts if "\0" not in start}
+    rows = Ref.objects.filter(repo=repo, name__in=names).only("kind", "name")
+    short = {row.name for row in rows if row.kind != Ref.Kind.PULL_REQUEST}
+    return short | {row.full_name for row in rows}
+
+
+def _without_folder(name: str) -> str:
+    return next((name.removeprefix(start) for start in Ref.FOLDERS.values() if name.startswith(start)), name)
 
 
 def _raw_segments(request: HttpRequest, rest: str) -> list[str] | None:
@@ -118,6 +125,7 @@ def _raw_segments(request: HttpRequest, rest: str) -> list[str] | None:
 
 def _respelled(request: HttpRequest, asked: str, right: str) -> str:
     """The same URL with the repo's true name: relative, so that it stays on the host that was asked."""
-    path = sent_path(request) or quote(request.path)
-    query = request.META.get("QUERY_STRING", "")
+    sent, query = sent_path(request) or "", request.META.get("QUERY_STRING", "")
+    # A name that was sent percent-encoded stands only in the decoded path.
+    path = sent if f"/{asked}" in sent else quote(request.path)
     return path.replace(f"/{asked}", f"/{right}", 1) + (f"?{query}" if query else "")

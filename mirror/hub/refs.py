@@ -20,11 +20,14 @@ MOST_PAGE = 1000
 def list_refs(
     request: HttpRequest, user: Somebody, *, repo_type: str, namespace: str, name: str
 ) -> HttpResponse:
-    """Every branch and tag with its commit, `main` first."""
+    """Every branch and tag with its commit, `main` first; pull requests if they are asked for."""
     repo = find_repo(request, user, repo_type, f"{namespace}/{name}")
+    with_pull_requests = read_flag(request, "include_prs")
     rows = Ref.objects.filter(repo=repo).select_related("commit").only("kind", "name", "commit__commit_hash")
+    if not with_pull_requests:
+        rows = rows.exclude(kind=Ref.Kind.PULL_REQUEST)
     ordered = sorted(rows, key=lambda row: (row.name != DEFAULT, row.name))
-    return JsonResponse(wire.refs(ordered, with_pull_requests=read_flag(request, "include_prs")))
+    return JsonResponse(wire.refs(ordered, with_pull_requests=with_pull_requests))
 
 
 @door("GET")

@@ -144,15 +144,14 @@ def _pointer_size(file: File) -> int:
 
 
 def refs(rows: Iterable[Ref], *, with_pull_requests: bool) -> Json:
-    """Every branch and tag. There are no pull requests here, and no conversions by a robot."""
+    """Every ref, by kind. There are no conversions by a robot here."""
     found: Json = {"branches": [], "tags": [], "converts": []}
-    for row in rows:
-        is_branch = row.kind == Ref.Kind.BRANCH
-        full = f"refs/{'heads' if is_branch else 'tags'}/{row.name}"
-        entry = {"name": row.name, "ref": full, "targetCommit": row.commit.commit_hash}
-        found["branches" if is_branch else "tags"].append(entry)
+    lists = {Ref.Kind.BRANCH: "branches", Ref.Kind.TAG: "tags", Ref.Kind.PULL_REQUEST: "pullRequests"}
     if with_pull_requests:
         found["pullRequests"] = []
+    for row in rows:
+        entry = {"name": row.name, "ref": row.full_name, "targetCommit": row.commit.commit_hash}
+        found[lists[Ref.Kind(row.kind)]].append(entry)
     return found
 
 

@@ -91,6 +91,8 @@ class Ref(models.Model):
     commit = models.ForeignKey("registry.Commit", on_delete=models.PROTECT, related_name="refs")
     moved_at = models.DateTimeField(auto_now=True)
 
+    FOLDERS = {Kind.BRANCH: "refs/heads/", Kind.TAG: "refs/tags/", Kind.PULL_REQUEST: "refs/pr/"}
+
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["repo", "kind", "name"], name="ref_once"),
@@ -99,6 +101,11 @@ class Ref(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def full_name(self) -> str:
+        """As git writes it: `refs/heads/main`, `refs/tags/v1.0`, `refs/pr/1`."""
+        return self.FOLDERS[Ref.Kind(self.kind)] + self.name
 
 
 class FormerName(models.Model):

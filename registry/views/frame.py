@@ -158,7 +158,9 @@ def _number(rows: QuerySet[Any, Any], group: str, of: str = "pk") -> Coalesce:
 
 
 def _refs(repo: Repo) -> list[Ref]:
-    return list(Ref.objects.filter(repo=repo).select_related("commit").order_by("kind", "name")[:MOST_REFS])
+    """Branches and tags; a pull request is looked at by its full name."""
+    refs = Ref.objects.filter(repo=repo).exclude(kind=Ref.Kind.PULL_REQUEST)
+    return list(refs.select_related("commit").order_by("kind", "name")[:MOST_REFS])
 
 
 def split_revision(repo: Repo, rest: str) -> tuple[str, str]:
@@ -177,7 +179,7 @@ def split_revision(repo: Repo, rest: str) -> tuple[str, str]:
 
 
 def _prefixes(segments: list[str]) -> dict[int, str]:
-    """How many segments -> the ref name they would be; `refs/heads/` and `refs/tags/` in front are allowed."""
-    qualified = 2 if segments[:2] in (["refs", "heads"], ["refs", "tags"]) else 0
+    """How many segments -> the ref name they would be; `refs/heads/`, `refs/tags/` or `refs/pr/` may stand in front."""
+    qualified = 2 if "/".join([*segments[:2], ""]) in Ref.FOLDERS.values() else 0
     most = min(len(segments), qualified + 8)
     return {length: "/".join(segments[qualified:length]) for length in range(qualified + 1, most + 1)}

@@ -18,6 +18,7 @@ def repo() -> Repo:
     Ref.objects.create(repo=repo, kind="branch", name="feat/x", commit=old)
     Ref.objects.create(repo=repo, kind="tag", name="both", commit=old)
     Ref.objects.create(repo=repo, kind="branch", name="both", commit=new)
+    Ref.objects.create(repo=repo, kind="pr", name="1", commit=old)
     return repo
 
 
@@ -26,6 +27,7 @@ def repo() -> Repo:
     [
         ("main", NEW), ("v1.0", OLD), ("feat/x", OLD), (OLD, OLD), (OLD[:7], OLD), (NEW[:12], NEW),
         ("refs/heads/main", NEW), ("refs/tags/v1.0", OLD), ("both", NEW), ("refs/tags/both", OLD),
+        ("refs/pr/1", OLD),
     ],
 )  # fmt: skip
 def test_a_name_or_a_hash_means_one_commit(repo: Repo, revision: str, expected: str) -> None:
@@ -33,7 +35,20 @@ def test_a_name_or_a_hash_means_one_commit(repo: Repo, revision: str, expected: 
 
 
 @pytest.mark.parametrize(
-    "revision", ["", "nope", "a1", OLD[:6], OLD + "0", "refs/heads/v1.0", "0" * 40, OLD.upper()]
+    "revision",
+    [
+        "",
+        "nope",
+        "a1",
+        OLD[:6],
+        OLD + "0",
+        "refs/heads/v1.0",
+        "0" * 40,
+        OLD.upper(),
+        "1",
+        "refs/pr/2",
+        "refs/heads/1",
+    ],
 )
 def test_anything_else_is_refused_by_name(repo: Repo, revision: str) -> None:
     with pytest.raises(RevisionNotFound) as caught:

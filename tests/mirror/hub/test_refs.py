@@ -6,7 +6,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
-from registry.models import Commit
+from registry.models import Commit, Ref
 from tests.checkpoints import record_commit, record_tag
 from tests.mirror.hub.conftest import Caller
 
@@ -23,6 +23,24 @@ def test_refs_name_every_branch_and_tag(client: Client, commit: Commit) -> None:
         "converts": [],
     }
     assert client.get("/api/models/acme/tiny/refs?include_prs=1").json()["pullRequests"] == []
+
+
+@pytest.mark.parametrize("has_raw", [True, False])
+def test_a_pull_request_is_listed_when_asked_for_and_read_by_its_full_name(
+    client: Client, commit: Commit, has_raw: bool
+) -> None:
+    offered = record_commit("acme/tiny", {"config.json": b"offered"}, branch="side")
+    Ref.objects.create(repo=commit.repo, kind="pr", name="1", commit=offered)
+    refs = client.get("/api/models/acme/tiny/refs").json()
+    assert [ref["name"] for ref in refs["branches"]] == ["main", "side"]
+    assert "pullRequests" not in refs
+    refs = client.get("/api/models/acme/tiny/refs?include_prs=1").json()
+    assert refs["pullRequests"] == [{"name": "1", "ref": "refs/pr/1", "targetCommit": offered.commit_hash}]
+    for revision in ("refs%2Fpr%2F1", "refs/pr/1"):
+        url = f"/acme/tiny/resolve/{revision}/config.json"
+        response = client.get(url, **({"RAW_URI": url} if has_raw else {}))
+        assert b"".join(response) == b"offered"
+    assert client.get("/api/models/acme/tiny/revision/1").status_code == 404
 
 
 def test_commits_come_newest_first_page_by_page(client: Client, db: None) -> None:
