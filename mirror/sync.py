@@ -6,6 +6,7 @@ is visible until all of them are there and `record_commit` writes every row in o
 """
 
 import hashlib
+import random
 import shutil
 import threading
 import time
@@ -23,13 +24,13 @@ from mirror.blobs.directory import DirectoryStore
 from mirror.blobs.store import BlobStore, StagedBusy, StoreError
 from mirror.fetch import Fetched, Halt, Stopped, fetch_file
 from mirror.manifest import ManifestDiffers
+from mirror.opening import open_client
 from mirror.plan import Plan, check_listing, make_plan
 from mirror.record import record_commit, refresh_refs
 from mirror.source import RepoTaken, Source, find_commit, refuse_taken_name
 from mirror.store import blob_store
-from mirror.upstream import RemoteCommit, RemoteFile, UpstreamClient, UpstreamRef, open_upstream
-from mirror.upstream.base import RateLimited, RemoteRef, UpstreamError
-from mirror.upstream.guard import authority_of
+from mirror.upstream import RemoteCommit, RemoteFile, UpstreamClient, UpstreamRef
+from mirror.upstream.base import NotOurTurn, RateLimited, RemoteRef, UpstreamError
 from registry.models import Blob, Job
 from registry.work import Again, JobFailed, Lease, stopping, submit
 
@@ -71,26 +72,6 @@ def source_of(params: dict[str, Any]) -> Source:
     return Source(ref, params["repo_id"])
 
 
-def open_client(ref: UpstreamRef) -> UpstreamClient:
-    """The client of the upstream, with the token that the operator keeps for its host."""
-    return open_upstream(
-        ref.kind, ref.endpoint, token=_token_for(ref), allow=frozenset(settings.HOLDFAST_UPSTREAM_ALLOW),
-        repo_type=ref.repo_type,
-    )  # fmt: skip
-
-
-def _token_for(ref: UpstreamRef) -> str | None:
-    if ref.kind == "directory":
-        return None
-    authority = authority_of(ref.endpoint)
-    for entry in settings.HOLDFAST_UPSTREAM_TOKENS:
-        host, _, token = entry.partition("=")
-        if authority in (host.lower(), f"{host.lower()}:443"):
-            return str(token)
-    is_hub = authority == authority_of(settings.HOLDFAST_HUB_ENDPOINT)
-    return settings.HF_TOKEN or None if is_hub else None
-
-
 # --- mirroring it -----------------------------------------------------------------------------------------
 
 
@@ -119,10 +100,12 @@ def sync_repo(lease: Lease) -> dict[str, Any] | Again:
 
 
 def _patience(lease: Lease, limit: RateLimited) -> float:
-    """Seconds to wait: what upstream asks for, but longer each time that it says so again."""
+    """Seconds to wait: until our turn, or what upstream asks for, but longer each time that it says so again."""
+    if isinstance(limit, NotOurTurn):
+        return limit.retry_after_seconds * random.uniform(1.0, 1.2)  # noqa: S311  # jitter: not all at once
     times = int(lease.saved.get("rate_limited", 0))
     lease.checkpoint({**lease.saved, "rate_limited": times + 1})
-    return max(limit.retry_after_seconds or 0, float(min(2**times, LONGEST_PATIENCE_SECONDS)))
+    return max(limit.retry_after_seconds, float(min(2**times, LONGEST_PATIENCE_SECONDS)))
 
 
 @dataclass

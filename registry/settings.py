@@ -10,6 +10,7 @@ from registry.environment import (
     read_float,
     read_int,
     read_list,
+    read_rates,
     read_secret,
     read_text,
 )
@@ -47,6 +48,12 @@ HOLDFAST_UPSTREAM_TOKENS = read_list("HOLDFAST_UPSTREAM_TOKENS")  # host[:port]=
 HF_TOKEN = read_text("HF_TOKEN", "")  # the token for HOLDFAST_HUB_ENDPOINT's host only
 HOLDFAST_PULL_THROUGH = read_list("HOLDFAST_PULL_THROUGH")  # hf://, hf+https://host[:port]; in this order
 HOLDFAST_PULL_THROUGH_ALLOW = read_list("HOLDFAST_PULL_THROUGH_ALLOW", "*")  # patterns of repo ids
+HOLDFAST_PULL_THROUGH_FRESH_SECONDS = read_float("HOLDFAST_PULL_THROUGH_FRESH_SECONDS", 60)
+HOLDFAST_PULL_THROUGH_WHOLE = read_bool("HOLDFAST_PULL_THROUGH_WHOLE", False)  # one file asked for: bring all
+HOLDFAST_PULL_THROUGH_FETCHES = read_int("HOLDFAST_PULL_THROUGH_FETCHES", 4)  # files at once, per web process
+HOLDFAST_PULL_THROUGH_WAITING = read_int(
+    "HOLDFAST_PULL_THROUGH_WAITING", 28, least=1
+)  # requests, per web process
 HOLDFAST_FILES_IN_PARALLEL = read_int("HOLDFAST_FILES_IN_PARALLEL", 4, least=1)
 
 # --- work -------------------------------------------------------------------------------------------------
@@ -114,6 +121,7 @@ CELERY = {
 
 DEBUG = read_bool("HOLDFAST_DEBUG", False)
 SECRET_KEY = read_secret("HOLDFAST_SECRET_KEY", DATA / "secret-key")
+SECRET_KEY_FALLBACKS = read_list("HOLDFAST_SECRET_KEY_FALLBACKS")  # older keys: they open, they do not seal
 ALLOWED_HOSTS = read_list("HOLDFAST_ALLOWED_HOSTS", "*")
 CSRF_TRUSTED_ORIGINS = read_list("HOLDFAST_TRUSTED_ORIGINS")
 HTTPS = read_bool("HOLDFAST_HTTPS", False)
@@ -124,6 +132,20 @@ if HTTPS:
     SECURE_HSTS_INCLUDE_SUBDOMAINS = True
     SECURE_HSTS_PRELOAD = True
     SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
+HOLDFAST_PROXIES = read_int("HOLDFAST_PROXIES", 0)  # in front of us, each adding to X-Forwarded-For
+HOLDFAST_RATE_LIMITS = read_rates(
+    "HOLDFAST_RATE_LIMITS",
+    {
+        "api": (6000, 300),
+        "resolvers": (60000, 300),
+        "pages": (3000, 300),
+        "sign_in": (20, 300),
+        "tokens": (100, 300),
+    },
+)
+HOLDFAST_RATE_LIMIT_STORE = read_text(
+    "HOLDFAST_RATE_LIMIT_STORE", BROKER_URL if BROKER_URL.startswith("redis") else "memory://"
+)
 SECURE_CONTENT_TYPE_NOSNIFF = True
 # Strangers learn nothing, but "no-referrer" would make browsers send `Origin: null`, and every form be refused.
 SECURE_REFERRER_POLICY = "same-origin"
@@ -148,6 +170,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "registry.middleware.content_security_policy",
+    "registry.rate_limits.limit_rates",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",

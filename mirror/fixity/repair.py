@@ -9,8 +9,8 @@ from mirror.blobs.store import BlobStore, StoreError, blob_key, manifest_key
 from mirror.fixity.blobs import AGENT, hash_blob
 from mirror.fixity.report import Finding
 from mirror.manifest import ManifestFile, manifest_bytes, write_manifest
+from mirror.opening import open_client
 from mirror.quarantine import set_aside
-from mirror.sync import open_client
 from mirror.upstream import RemoteFile, UpstreamError, UpstreamRef
 from registry.models import Blob, Commit, Event, File, Lineage
 

@@ -9,6 +9,7 @@ from mirror.upstream.base import RemoteCommit, RemoteFile, RemoteRef, UpstreamCl
 from mirror.upstream.directory import Directory, default_repo_id
 from mirror.upstream.errors import BadUpstreamRef, UpstreamError
 from mirror.upstream.huggingface import HuggingFace
+from mirror.upstream.pace import Pace
 
 __all__ = [
     "DEFAULT_REVISION", "KINDS", "RemoteCommit", "RemoteFile", "RemoteRef", "UpstreamClient", "UpstreamError",
@@ -20,15 +21,26 @@ DEFAULT_REVISION = "main"
 _REPO_ID = re.compile(r"(?:[A-Za-z0-9][A-Za-z0-9._-]{0,95}/)?[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 
 
-def _huggingface(endpoint: str, token: str | None, allow: frozenset[str], repo_type: str) -> UpstreamClient:
-    return HuggingFace(endpoint, token=token, allow=allow, repo_type=repo_type)
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """On what terms an upstream is asked: with which token, how fast, and where it may lead us (host:port)."""
+
+    token: str | None = None
+    allow: frozenset[str] = frozenset()
+    pace: Pace | None = None
 
 
-def _directory(endpoint: str, token: str | None, allow: frozenset[str], repo_type: str) -> UpstreamClient:
+def _huggingface(endpoint: str, terms: Terms, repo_type: str) -> UpstreamClient:
+    return HuggingFace(
+        endpoint, token=terms.token, allow=terms.allow, repo_type=repo_type, pace=terms.pace
+    )  # fmt: skip
+
+
+def _directory(endpoint: str, terms: Terms, repo_type: str) -> UpstreamClient:
     return Directory(endpoint)
 
 
-KINDS: dict[str, Callable[[str, str | None, frozenset[str], str], UpstreamClient]] = {
+KINDS: dict[str, Callable[[str, Terms, str], UpstreamClient]] = {
     "huggingface": _huggingface,
     "directory": _directory,
 }
@@ -56,10 +68,13 @@ class UpstreamRef:
 
 def open_upstream(
     kind: str, endpoint: str, *, token: str | None = None, allow: frozenset[str] = frozenset(),
-    repo_type: str = "model",
+    repo_type: str = "model", pace: Pace | None = None,
 ) -> UpstreamClient:  # fmt: skip
-    """The client of that upstream. `endpoint` is trusted, as is every host:port in `allow`; nothing else is."""
-    return KINDS[kind](endpoint, token, allow, repo_type)
+    """The client of that upstream. `endpoint` is trusted, as is every host:port in `allow`; nothing else is.
+
+    Every request to it takes its turn in `pace`; without one it is sent at once.
+    """
+    return KINDS[kind](endpoint, Terms(token, allow, pace), repo_type)
 
 
 def parse_upstream_ref(text: str, *, hub_endpoint: str = HUB_ENDPOINT) -> UpstreamRef:

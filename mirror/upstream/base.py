@@ -18,6 +18,7 @@ from mirror.upstream.errors import (
     BadListing,
     BadUpstreamRef,
     EntryNotFound,
+    NotOurTurn,
     RateLimited,
     RepoNotFound,
     RevisionNotFound,
@@ -27,8 +28,8 @@ from mirror.upstream.errors import (
 )
 
 __all__ = [
-    "AccessDenied", "AddressRefused", "BadAnswer", "BadListing", "BadUpstreamRef", "EntryNotFound", "RateLimited",
-    "RemoteCommit", "RemoteFile", "RemoteRef", "RepoNotFound", "RevisionNotFound", "UpstreamClient",
+    "AccessDenied", "AddressRefused", "BadAnswer", "BadListing", "BadUpstreamRef", "EntryNotFound", "NotOurTurn",
+    "RateLimited", "RemoteCommit", "RemoteFile", "RemoteRef", "RepoNotFound", "RevisionNotFound", "UpstreamClient",
     "UpstreamError", "UpstreamUnavailable", "WrongBytes",
 ]  # fmt: skip
 

@@ -99,6 +99,7 @@ class RateLimited(UpstreamError):
 
     code = "rate-limited"
     retryable = True
+    retry_after_seconds: float
 
     def __init__(self, where: str, retry_after_seconds: float) -> None:
         super().__init__(
@@ -107,6 +108,23 @@ class RateLimited(UpstreamError):
             retry_after_seconds=retry_after_seconds,
         )
         self.where, self.retry_after_seconds = where, retry_after_seconds
+
+
+class NotOurTurn(RateLimited):
+    """Others ask this upstream too, or it asked us to wait: our next request would be sent only after that time.
+
+    Nothing was sent. The pace is ours, so that coming back in time is all that it takes.
+    """
+
+    code = "not-our-turn"
+
+    def __init__(self, where: str, retry_after_seconds: float) -> None:
+        super().__init__(where, retry_after_seconds)
+        self.message = (
+            f"{where} is asked no faster than it bears; our turn is in {retry_after_seconds:.1f} seconds. "
+            "The job goes on by itself then."
+        )
+        self.args = (self.message,)
 
 
 class UpstreamUnavailable(UpstreamError):

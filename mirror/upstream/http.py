@@ -1,7 +1,8 @@
 """HTTP to an upstream: every hop checked, the token only to upstream's own host, failures named.
 
 Redirects are followed by hand. Each hop goes through `guard.check_url` and to the very address it checked;
-Authorization is sent only while scheme, host and port are those of the endpoint.
+Authorization is sent only while scheme, host and port are those of the endpoint. Each request to the endpoint takes
+its turn in the `Pace` first. What failed is named without its query, in which presigned URLs carry a signature.
 """
 
 import json
@@ -21,6 +22,7 @@ from urllib3.exceptions import HTTPError
 
 from mirror.upstream.errors import AddressRefused, BadAnswer, RateLimited, UpstreamUnavailable
 from mirror.upstream.guard import Target, authority_of, check_url
+from mirror.upstream.pace import Pace, Unpaced, allowance_of
 
 USER_AGENT = "holdfast/0.1"
 MAX_REDIRECTS = 5
@@ -48,11 +50,13 @@ class Http:
     """Connections to one upstream and to where it redirects. Shared by threads."""
 
     def __init__(
-        self, endpoint: str, *, token: str | None, allow: frozenset[str], timeouts: Timeouts | None = None
-    ) -> None:
+        self, endpoint: str, *, token: str | None, allow: frozenset[str], timeouts: Timeouts | None = None,
+        pace: Pace | None = None,
+    ) -> None:  # fmt: skip
         self.where = authority_of(endpoint)
         self._scheme = urlsplit(endpoint).scheme
         self._token = token
+        self._pace = pace or Unpaced()
         self._trusted = frozenset({self.where, *(name.lower() for name in allow)})
         timeouts = timeouts or Timeouts()
         self._timeout = urllib3.Timeout(connect=timeouts.connect_seconds, read=timeouts.read_seconds)
@@ -63,15 +67,25 @@ class Http:
     def get(self, url: str, headers: Mapping[str, str] | None = None) -> Iterator[Response]:
         """The answer after all redirects, its body unread; closed at the end. One try.
 
-        Raises RateLimited for 429, UpstreamUnavailable for 5xx and for anything that goes wrong with the
-        connection, AddressRefused. Any other status is the caller's to judge.
+        Raises RateLimited for 429, and before anything is sent when it is not our turn soon; UpstreamUnavailable for
+        5xx and for anything that goes wrong with the connection; AddressRefused. Any other status is the caller's to
+        judge.
         """
-        response = self._follow(url, dict(headers or {}))
+        try:
+            with self._answer(url, dict(headers or {})) as response:
+                yield response
+        except UpstreamUnavailable as error:
+            self._pace.failed(error.reason)
+            raise
+
+    @contextmanager
+    def _answer(self, url: str, headers: dict[str, str]) -> Iterator[Response]:
+        response = self._follow(url, headers)
         try:
             self._refuse_trouble(response, url)
             yield response
         except HTTPError as error:
-            raise UpstreamUnavailable(self.where, url, _reason(error)) from error
+            raise UpstreamUnavailable(self.where, _shown(url), _reason(error)) from error
         finally:
             response.close()
 
@@ -93,12 +107,12 @@ class Http:
         with self.get(url, {"Accept": "application/json"}) as response:
             body = response.read(MAX_JSON_BYTES + 1)
             if len(body) > MAX_JSON_BYTES:
-                raise BadAnswer(self.where, url, f"more than {MAX_JSON_BYTES} bytes")
+                raise BadAnswer(self.where, _shown(url), f"more than {MAX_JSON_BYTES} bytes")
             try:
                 return response.status, response.headers, json.loads(body)
             except (ValueError, RecursionError):
                 if response.status == 200:
-                    raise BadAnswer(self.where, url, f"not JSON but {bytes(body[:40])!r}") from None
+                    raise BadAnswer(self.where, _shown(url), f"not JSON but {bytes(body[:40])!r}") from None
                 return response.status, response.headers, None
 
     # --- one hop after the other --------------------------------------------------------------------------
@@ -113,20 +127,33 @@ class Http:
             following = urljoin(url, location)
             self._refuse_downgrade(url, following)
             url = following
-        raise UpstreamUnavailable(self.where, url, f"more than {MAX_REDIRECTS} redirects")
+        raise UpstreamUnavailable(self.where, _shown(url), f"more than {MAX_REDIRECTS} redirects")
 
     def _refuse_downgrade(self, url: str, following: str) -> None:
         before, after = urlsplit(url).scheme, urlsplit(following).scheme
         if before == "https" and after == "http" and authority_of(following) not in self._trusted:
-            raise AddressRefused(following, f"{url} redirects from https to http", authority_of(following))
+            raise AddressRefused(
+                _shown(following), f"{_shown(url)} redirects from https to http", authority_of(following)
+            )
 
     def _send(self, url: str, headers: dict[str, str]) -> Response:
+        """One request. To upstream itself it is sent in its turn and with the token; to other hosts, with neither."""
         target, pools = self._pools_for(url)
+        if (target.scheme, target.authority) != (self._scheme, self.where):
+            return self._urlopen(url, headers, target, pools)
+        self._pace.take_turn()
+        token = {"Authorization": f"Bearer {self._token}"} if self._token else {}
+        response = self._urlopen(url, headers | token, target, pools)
+        if response.status < 500 and response.status not in (408, 429):
+            self._pace.answered(allowance_of(response.headers))
+        return response
+
+    def _urlopen(
+        self, url: str, headers: dict[str, str], target: Target, pools: list[urllib3.HTTPConnectionPool]
+    ) -> Response:
         parts = urlsplit(url)
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         sent = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity", "Host": parts.netloc, **headers}
-        if self._token and (parts.scheme, target.authority) == (self._scheme, self.where):
-            sent["Authorization"] = f"Bearer {self._token}"
         failure: Exception | None = None
         for pool in pools:
             try:
@@ -136,24 +163,24 @@ class Http:
                 )  # fmt: skip
             except HTTPError as error:
                 failure = error
-        raise UpstreamUnavailable(target.authority, url, _reason(failure)) from failure
+        raise UpstreamUnavailable(target.authority, _shown(url), _reason(failure)) from failure
 
     def _pools_for(self, url: str) -> tuple[Target, list[urllib3.HTTPConnectionPool]]:
         """Connections to each checked address of the URL's host, looked up once for the life of this object."""
         origin = f"{urlsplit(url).scheme}://{authority_of(url)}"
         with self._lock:
             if origin not in self._pools:
-                target = check_url(url, self._trusted)
+                target = check_url(_shown(url), self._trusted)
                 self._pools[origin] = target, [_pool(target, address) for address in target.addresses]
             return self._pools[origin]
 
     def _refuse_trouble(self, response: Response, url: str) -> None:
-        if response.status == 429:
-            raise RateLimited(self.where, seconds_to_wait(response.headers))
-        if response.status in TROUBLE and "Retry-After" in response.headers:
-            raise RateLimited(self.where, seconds_to_wait(response.headers))
+        if response.status == 429 or (response.status in TROUBLE and "Retry-After" in response.headers):
+            seconds = seconds_to_wait(response.headers)
+            self._pace.refused(seconds)
+            raise RateLimited(self.where, seconds)
         if response.status >= 500 or response.status in TROUBLE:
-            raise UpstreamUnavailable(self.where, url, f"status {response.status}")
+            raise UpstreamUnavailable(self.where, _shown(url), f"status {response.status}")
 
 
 def _pool(target: Target, address: str) -> urllib3.HTTPConnectionPool:
@@ -184,7 +211,8 @@ def wait_before(attempt: int) -> float:
 
 def seconds_to_wait(headers: Mapping[str, str]) -> float:
     """How long a 429 or 503 asks us to wait: seconds or a date; nonsense is a minute, and an hour the longest."""
-    wanted = _retry_after(headers.get("Retry-After", "")) or _rate_limit(headers.get("RateLimit", ""))
+    allowance = allowance_of(headers)
+    wanted = _retry_after(headers.get("Retry-After", "")) or (allowance.seconds if allowance else None)
     return min(max(wanted or USUAL_WAIT_SECONDS, 1.0), LONGEST_WAIT_SECONDS)
 
 
@@ -197,13 +225,9 @@ def _retry_after(value: str) -> float | None:
         return None
 
 
-def _rate_limit(value: str) -> float | None:
-    """The `t` of `RateLimit: "api";r=0;t=55`, as the public hub sends it."""
-    for part in value.split(";"):
-        name, _, number = part.strip().partition("=")
-        if name == "t" and number.isdecimal():
-            return float(number[:12])
-    return None
+def _shown(url: str) -> str:
+    """The URL as errors name it."""
+    return url.partition("?")[0]
 
 
 def _reason(error: Exception | None) -> str:

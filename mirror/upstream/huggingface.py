@@ -24,6 +24,7 @@ from mirror.upstream.errors import (
     UpstreamError,
 )
 from mirror.upstream.http import Http, Response, Timeouts
+from mirror.upstream.pace import Pace
 from mirror.upstream.stream import read_range
 
 MAX_FILES = 250_000  # the public hub advises 100,000; a list that never ends must not fill our memory
@@ -37,10 +38,10 @@ class HuggingFace:
 
     def __init__(
         self, endpoint: str, *, token: str | None = None, allow: frozenset[str] = frozenset(),
-        repo_type: str = "model", timeouts: Timeouts | None = None,
+        repo_type: str = "model", timeouts: Timeouts | None = None, pace: Pace | None = None,
     ) -> None:  # fmt: skip
         self.endpoint = endpoint.rstrip("/")
-        self._http = Http(self.endpoint, token=token, allow=allow, timeouts=timeouts)
+        self._http = Http(self.endpoint, token=token, allow=allow, timeouts=timeouts, pace=pace)
         self._kind = "datasets" if repo_type == "dataset" else "models"
 
     def resolve(self, repo_id: str, revision: str) -> RemoteCommit:

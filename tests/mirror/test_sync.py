@@ -16,9 +16,10 @@ from django.utils import timezone
 
 from mirror.blobs.directory import DirectoryStore
 from mirror.blobs.store import blob_key
+from mirror.opening import open_client
 from mirror.plan import make_plan
 from mirror.store import blob_store
-from mirror.sync import open_client, refuse_when_full, stage_name, submit_mirror
+from mirror.sync import refuse_when_full, stage_name, submit_mirror
 from mirror.upstream import UpstreamRef, parse_upstream_ref
 from mirror.upstream.base import RemoteFile
 from registry import work
@@ -318,6 +319,7 @@ def test_a_rate_limit_parks_the_job_and_loses_nothing(hub: Hub) -> None:
     assert job.attempts == 0
     assert job.error_code == "rate-limited"
     assert "asks us to wait 120 seconds" in job.error_message
+    Upstream.objects.update(paused_until=timezone.now())
     Job.objects.filter(pk=job.pk).update(run_after=timezone.now())
     sweep_jobs()
     work.run_job(job.pk)
@@ -332,6 +334,7 @@ def test_an_upstream_that_never_stops_refusing_is_asked_ever_less_often(hub: Hub
     for _ in range(5):
         job.refresh_from_db()
         waits.append(round((job.run_after - timezone.now()).total_seconds()))
+        Upstream.objects.update(paused_until=timezone.now(), learned_per_second=None)
         Job.objects.filter(pk=job.pk).update(run_after=timezone.now() - timedelta(seconds=1))
         work.run_job(job.pk)
     assert waits == sorted(waits)

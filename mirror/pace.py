@@ -1,0 +1,255 @@
+"""The pace of each upstream, shared through its row by every worker and web process.
+
+Two things slow us down, and one lets us go on:
+
+- **A pause.** A 429 (or a good answer that says that nothing is left) sets `paused_until`; nobody asks before.
+- **A rate.** What an operator set, or what was learned from 429s, whichever is less. Each request then reserves the
+  next free moment by one UPDATE that moves `next_request_at` on (the generic cell rate algorithm without a burst:
+  requests are spaced evenly, however many processes ask).
+- **Growth.** What was learned grows with every request: quickly while we know no better, slowly once it is near the
+  rate at which upstream last refused, and it is forgotten after an hour without a refusal. A refusal costs a fifth,
+  so that less than one request in a hundred is refused (additive increase, multiplicative decrease, as in TCP).
+
+While there is neither, a request costs no query: what the row said is believed for a second. All times are the
+database's, so that the clocks of machines need not agree. When the database does not answer, we go on as we last knew.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import DatabaseError, close_old_connections, connection, transaction
+from django.db.models import Case, F, FloatField, Q, QuerySet, When
+from django.db.models.functions import Coalesce, Greatest, Now
+
+from mirror.upstream.base import NotOurTurn
+from mirror.upstream.http import LONGEST_WAIT_SECONDS
+from mirror.upstream.pace import Allowance
+from registry.models import Upstream
+from registry.work import stopping
+
+logger = logging.getLogger(__name__)
+
+PATIENCE_SECONDS = 10.0  # a request that must wait longer is not worth the worker that waits
+KNOWN_SECONDS = 1.0  # how old may be what we know of the row
+HEALTH_SECONDS = 5.0  # how often a process notes that upstream answers, or does not
+# Where learning starts when upstream says 429 for the first time, and how it goes on.
+FIRST_PER_SECOND = 2.0
+LEAST_PER_SECOND = 0.02
+SLOWER = 0.8
+FASTER, FASTER_NEAR_CEILING = 1.05, 1.0005
+FORGOTTEN_AFTER = timedelta(hours=1)
+# With so few requests left in a hub's window, those who ask at full speed spread them over the rest of it.
+FEW_REQUESTS = 10
+UNNOTICEABLE_SECONDS = 0.1
+
+
+@dataclass
+class _Known:
+    """What this process knows of the pace of one upstream, in terms of its own steady clock."""
+
+    read_at: float = float("-inf")
+    paused_until: float = float("-inf")
+    rate: float | None = None
+    noted_at: dict[str, float] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+_known: dict[tuple[str, str], _Known] = {}
+
+
+class SharedPace:
+    """The pace of one upstream, as its row has it (`mirror.upstream.pace.Pace`). Shared by threads; cheap to make."""
+
+    def __init__(
+        self, kind: str, endpoint: str, where: str, *, patience_seconds: float = PATIENCE_SECONDS
+    ) -> None:
+        self.kind, self.endpoint, self.where = kind, endpoint, where
+        self.patience_seconds = patience_seconds
+        self._known = _known.setdefault((kind, endpoint), _Known())
+
+    @property
+    def _rows(self) -> QuerySet[Upstream]:
+        return Upstream.objects.filter(kind=self.kind, endpoint=self.endpoint)
+
+    # --- before a request ---------------------------------------------------------------------------------
+
+    def take_turn(self) -> None:
+        """It is our turn to ask when this returns. Raises NotOurTurn when that is further off than our patience."""
+        known, give_up_at = self._known, time.monotonic() + self.patience_seconds
+        while True:
+            self._refresh(0.0 if known.paused_until > time.monotonic() else KNOWN_SECONDS)
+            if (pause := known.paused_until - time.monotonic()) > 0:
+                self._wait(pause, give_up_at)
+                continue
+            if known.rate is None:
+                return
+            turn_at = self._reserve(known.rate, give_up_at - time.monotonic())
+            if turn_at <= time.monotonic():
+                return
+            self._wait(turn_at - time.monotonic(), give_up_at)
+            self._refresh(0.0)  # somebody may have been refused while we waited
+            if known.paused_until <= time.monotonic():
+                return
+
+    def _wait(self, seconds: float, give_up_at: float) -> None:
+        if time.monotonic() + seconds > give_up_at or stopping.wait(seconds):
+            raise NotOurTurn(self.where, seconds)
+
+    def _reserve(self, rate: float, patience_seconds: float) -> float:
+        """When our turn is, by the steady clock; nobody else has it. Raises NotOurTurn, and then reserves nothing."""
+        step, soon = timedelta(seconds=1 / rate), Now() + timedelta(seconds=max(patience_seconds, 0))
+        free_at = Greatest(Coalesce("next_request_at", Now()), Coalesce("paused_until", Now()), Now())
+        reserving = self._rows.exclude(next_request_at__gt=soon).exclude(paused_until__gt=soon)
+        with _database():
+            with transaction.atomic():
+                is_ours = reserving.update(next_request_at=free_at + step, learned_per_second=_grown())
+                row = self._read()
+            if row and is_ours:
+                return time.monotonic() + _seconds(row.next_request_at, row.now) - 1 / rate
+            if row:
+                raise NotOurTurn(self.where, row.free_in)
+        return time.monotonic() + 1 / rate  # nobody to share with: no row, or no database
+
+    def _refresh(self, oldest_seconds: float) -> None:
+        """What we know of the row is at most so old."""
+        known, now = self._known, time.monotonic()
+        with known.lock:
+            if now - known.read_at < oldest_seconds:
+                return
+            known.read_at = now
+        with _database():
+            row = self._read()
+            if (
+                row
+                and row.learned_per_second
+                and row.paused_until
+                and row.now - row.paused_until > FORGOTTEN_AFTER
+            ):
+                stale = self._rows.filter(paused_until=row.paused_until)
+                stale.update(learned_per_second=None, ceiling_per_second=None)
+
+    def _read(self) -> "_Row | None":
+        """The row, and with it what we know. One query."""
+        found = self._rows.annotate(now=Now()).values_list(*_Row.__slots__).first()
+        row = _Row(*found) if found else None
+        known, now = self._known, time.monotonic()
+        known.read_at, known.rate = now, row.rate if row else None
+        known.paused_until = now + _seconds(row.paused_until, row.now) if row else now
+        return row
+
+    # --- after it -----------------------------------------------------------------------------------------
+
+    def answered(self, allowance: Allowance | None) -> None:
+        """Upstream is well; when it says that little or nothing is left, everybody waits before it has to say 429."""
+        self._note("answered_at")
+        if allowance is None or allowance.n_requests > FEW_REQUESTS:
+            return
+        if allowance.n_requests == 0 or self._known.rate is None:
+            self._pause(min(allowance.seconds / (allowance.n_requests + 1), LONGEST_WAIT_SECONDS))
+
+    def refused(self, seconds: float) -> None:
+        """Nobody asks for so long, and then more slowly than now. Several refusals in one pause slow us down once."""
+        with _database():
+            with transaction.atomic():
+                self._make_row()
+                row = self._rows.select_for_update().annotate(now=Now()).get()
+                if row.paused_until is None or row.paused_until <= row.now:
+                    row.ceiling_per_second = _rate(row.requests_per_second, row.learned_per_second)
+                    slower = (row.ceiling_per_second or FIRST_PER_SECOND / SLOWER) * SLOWER
+                    row.learned_per_second = max(slower, LEAST_PER_SECOND)
+                row.paused_until = max(row.paused_until or row.now, row.now + timedelta(seconds=seconds))
+                row.trouble_at, row.trouble = row.now, f"asked us to wait {seconds:.0f} seconds"
+                row.save(
+                    update_fields=[
+                        "ceiling_per_second",
+                        "learned_per_second",
+                        "paused_until",
+                        "trouble_at",
+                        "trouble",
+                    ]
+                )
+            self._read()
+
+    def failed(self, reason: str) -> None:
+        """Upstream is in trouble; the row says when and why."""
+        self._note("trouble_at", trouble=reason[:500])
+
+    def _pause(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        if until - self._known.paused_until < UNNOTICEABLE_SECONDS:
+            return
+        self._known.paused_until = until
+        with _database():
+            self._make_row()
+            later = Greatest(Coalesce("paused_until", Now()), Now() + timedelta(seconds=seconds))
+            self._rows.update(paused_until=later)
+
+    def _note(self, name: str, **values: Any) -> None:
+        """The column says "just now"; written at most every few seconds by each process."""
+        known, now = self._known, time.monotonic()
+        with known.lock:
+            if now - known.noted_at.get(name, float("-inf")) < HEALTH_SECONDS:
+                return
+            known.noted_at[name] = now
+        with _database():
+            self._make_row()
+            self._rows.update(**{name: Now()}, **values)
+
+    def _make_row(self) -> None:
+        Upstream.objects.get_or_create(kind=self.kind, endpoint=self.endpoint)
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """The pace as the row has it, and the database's clock."""
+
+    now: datetime
+    next_request_at: datetime | None
+    paused_until: datetime | None
+    requests_per_second: float | None
+    learned_per_second: float | None
+
+    @property
+    def rate(self) -> float | None:
+        return _rate(self.requests_per_second, self.learned_per_second)
+
+    @property
+    def free_in(self) -> float:
+        """Seconds until the next moment that nobody has reserved."""
+        return max(_seconds(self.next_request_at, self.now), _seconds(self.paused_until, self.now))
+
+
+def _rate(*rates: float | None) -> float | None:
+    """The least of those that are set."""
+    return min((max(rate, LEAST_PER_SECOND) for rate in rates if rate is not None), default=None)
+
+
+def _seconds(when: datetime | None, now: datetime) -> float:
+    return max((when - now).total_seconds(), 0.0) if when else 0.0
+
+
+def _grown() -> Any:
+    """What was learned, grown by one request; NULL stays NULL."""
+    is_far = Q(ceiling_per_second=None) | Q(learned_per_second__lt=F("ceiling_per_second") * SLOWER)
+    factor = Case(When(is_far, then=FASTER), default=FASTER_NEAR_CEILING, output_field=FloatField())
+    return F("learned_per_second") * factor
+
+
+@contextmanager
+def _database() -> Iterator[None]:
+    """A connection for the moment: a thread that had none keeps none. That the database fails is no reason to stop."""
+    had_one = connection.connection is not None
+    try:
+        yield
+    except DatabaseError as error:
+        logger.warning("the shared pace of upstreams is not known: %s", error)
+        close_old_connections()
+    finally:
+        if not had_one:
+            connection.close()
