@@ -52,14 +52,14 @@ def validate(lease: Lease) -> dict[str, Any] | Again:
         return {"artifact": lease.params.get("artifact"), "reason": f"the {what} is gone"}
     try:
         report = _judge(lease, case)
+        lease.progress(case.size_bytes, case.size_bytes, "recording")
+        return _conclude(lease, case, report)
     except SliceOver:
         return _come_again(case)
     except StoreError as error:
         raise JobFailed(error.code, f"{case.name}: {error}", retryable=error.retryable) from error
     except ReferenceUnavailable as error:
         raise JobFailed(error.code, f"the parent of {case.name} cannot be run: {error.message}") from error
-    lease.progress(case.size_bytes, case.size_bytes, "recording")
-    return _conclude(lease, case, report)
 
 
 def _judge(lease: Lease, case: Case) -> Report:

@@ -7,16 +7,18 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 from django.core.management import CommandError, call_command
+from django.utils import timezone
 
 from mirror.blobs.keys import blob_key
 from mirror.store import blob_store
 from registry import work
-from registry.models import Artifact, Commit, Event, Job, Lineage, Ref, Repo, Validation
+from registry.models import Artifact, Commit, Event, Job, Lineage, Reading, Ref, Repo, Validation
 from registry.validating import request_validation
 from registry.work import run_job
 from tests.checkpoints import read_folder, record_commit
 from tests.conversion.artifacts import make_artifact, part_files, sample_commit
 from tests.conversion.inference.ggufs import SAMPLES, with_metadata, with_zeros
+from tests.services.disks import tiny_disk
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -73,6 +75,27 @@ def test_the_reference_is_named_and_is_the_exact_parent(converted):
         "our F32 GGUF of the same commit, in llama.cpp", "the checkpoint itself, in transformers",
     )  # fmt: skip
     assert report["limits"]["class"] == "cast"
+
+
+@pytest.mark.one_backend
+@pytest.mark.parametrize("full_at", ["the file", "its parent"])
+def test_a_full_disk_is_told_leaves_nothing_and_is_tried_again(converted, tmp_path, settings, full_at):
+    """Promise: no verdict is made up, and no half of a file stays, when there is no room to judge."""
+    artifact = make_artifact(sample_commit(), "Q8_0", converted("Q8_0"))
+    data = settings.DATA
+    with tiny_disk(tmp_path / "tiny", 1 if full_at == "the file" else 6) as settings.DATA:
+        job = validate(artifact)
+        assert (job.state, job.attempts, job.error_code) == ("queued", 1, "out-of-space"), job.error_message
+        assert f"{settings.DATA}/work" in job.error_message
+        assert "Make room and run it again" in job.error_message
+        assert part_files(settings.DATA) == []
+    assert not Validation.objects.exists()
+    assert not Reading.objects.exists()
+    assert artifact.state == "unvalidated"
+    settings.DATA = data
+    if full_at == "its parent":
+        Job.objects.update(run_after=timezone.now())
+        assert validate(artifact).result["verdict"] == "verified"
 
 
 @pytest.mark.one_backend
