@@ -1,6 +1,7 @@
 """Typed readers of the environment. A bad value fails loudly, naming the variable and what it accepts."""
 
 import os
+import re
 import secrets
 from pathlib import Path
 
@@ -57,6 +58,18 @@ def read_choice(name: str, default: str, choices: set[str]) -> str:
     if value not in choices:
         raise BadSetting(name, value, "one of " + ", ".join(sorted(choices)))
     return value
+
+
+def read_rates(name: str, default: dict[str, tuple[int, int]]) -> dict[str, tuple[int, int]]:
+    """`api=3000/300,pages=0`: requests per seconds of each name, 0: no limit. What is not named keeps its default."""
+    rates = dict(default)
+    for item in read_list(name):
+        found = re.fullmatch(r"(\w+)=(\d{1,9})(?:/([1-9]\d{0,6}))?", item)
+        if found is None or found[1] not in default or (int(found[2]) and not found[3]):
+            accepted = f"a list like api=3000/300 (requests/seconds, 0: no limit) of {', '.join(default)}"
+            raise BadSetting(name, item, accepted)
+        rates[found[1]] = (int(found[2]), int(found[3] or 1))
+    return rates
 
 
 def read_secret(name: str, file: Path) -> str:

@@ -19,6 +19,8 @@ atexit.register(shutil.rmtree, _data, ignore_errors=True)
 os.environ["HOLDFAST_DATA"] = _data
 os.environ["DJANGO_SETTINGS_MODULE"] = "registry.settings"
 os.environ.setdefault("HOLDFAST_LOG_LEVEL", "WARNING")
+# Test clients share one address. The tests of the limits set their own.
+os.environ["HOLDFAST_RATE_LIMITS"] = "api=0,resolvers=0,pages=0,sign_in=0,tokens=0"
 os.environ.setdefault("NO_PROXY", "127.0.0.1,localhost")
 for name in ("HF_TOKEN", "HOLDFAST_TOKEN", "HF_ENDPOINT", "HF_HOME", "HF_HUB_CACHE"):
     os.environ.pop(name, None)
