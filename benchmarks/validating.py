@@ -4,13 +4,15 @@
 
 The sample family's base (2.3 million parameters) is converted to F32, Q8_0 and Q4_0, unless files are named. Every side
 is a process of its own, alternated; the best round of each counts. CPU seconds include the sandboxed children; memory
-is that of the controller alone, which is what a worker holds.
+is that of the controller alone, which is what a worker holds. What starting engines took, self-tests included, is told
+as a share of the judgement by the clock; beside busy neighbours it says more of them.
 
 | side | what it does |
 |---|---|
 | parent run | all checks on the second quant, its parent run beside it |
 | first quant | the same on the first quant, with the parent's reading made and kept on the way |
 | second quant | the same on the second quant, from that reading |
+| in a worker | both quants one after the other in a process that has judged before, as the service does |
 | peer | the KL divergence alone by llama-perplexity's method in llama-cpp-python, on two texts, without a sandbox |
 
 The peer needs `python -m benchmarks.requantizing --build-peers` once; without it the ratio is against the parent run.
@@ -38,11 +40,44 @@ out = io.StringIO()
 with contextlib.redirect_stdout(out):
     code = main()
 found = json.loads(out.getvalue())
+cost = next(check["value"] for check in found["checks"] if check["id"] == "cost")
 print(json.dumps({
+    "n_children": cost["starts"]["n_children"], "starting": cost["starts"]["seconds"] / found["seconds"],
     "kld": found["figures"]["mean_kld"], "verdict": found["verdict"], "seconds": found["seconds"],
     "controller_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000,
 }))
 """
+
+WORKER = """
+import json, os, resource, sys, time
+from contextlib import ExitStack
+from pathlib import Path
+from conversion.inference.judge import judge
+from conversion.inference.local import open_local, with_reading
+from conversion.inference.starting import counting_starts
+
+parent, reading, first, second = map(Path, sys.argv[1:])
+
+def cpu_seconds():
+    return sum(os.times()[:4])
+
+def told(quant):
+    began, cpu = time.perf_counter(), cpu_seconds()
+    with counting_starts() as starts, ExitStack() as stack:
+        reference = with_reading(open_local(parent, stack), reading, lambda phase, share: None, of_gguf=True)
+        report = judge(quant, reference)
+    seconds = time.perf_counter() - began
+    return {"kld": report.figures.mean_kld, "seconds": seconds, "cpu_seconds": cpu_seconds() - cpu,
+            "n_children": starts.n_children, "starting": starts.seconds / seconds,
+            "controller_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000}
+
+told(second)
+reading.unlink()
+print(json.dumps([told(first), told(second)]))
+"""
+
+
+IN_A_WORKER = ("first quant, in a worker", "second quant, in a worker")
 
 
 @dataclass(frozen=True)
@@ -80,6 +115,15 @@ def ours(artifact: Path, parent: Path, reading: Path | None = None) -> list[str]
     return [sys.executable, "-c", OURS, str(artifact), "--parent", str(parent), "--json", *kept]
 
 
+def in_a_worker(parent: Path, first: Path, second: Path, reading: Path) -> list[Side]:
+    """The first quant and the second, judged by one process."""
+    command = [sys.executable, "-c", WORKER, *map(str, (parent, reading, first, second))]
+    found = json.loads(
+        subprocess.run(command, cwd=HERE.parent, capture_output=True, text=True, check=True).stdout
+    )
+    return [Side(one["seconds"], one["cpu_seconds"], one) for one in found]
+
+
 def peer_command(artifact: Path, parent: Path) -> list[str] | None:
     """The peer, where it is built."""
     peers = find_peers()
@@ -87,6 +131,12 @@ def peer_command(artifact: Path, parent: Path) -> list[str] | None:
         return None
     texts = [str(FOLDER / name) for name in PROSE]
     return [str(peers.python), str(HERE / "_perplexity.py"), str(parent), str(artifact), *texts]
+
+
+def _starting(side: Side) -> str:
+    if "starting" not in side.said:
+        return ""
+    return f"  {side.said['n_children']} engines started in {float(side.said['starting']):.0%}"
 
 
 def best(sides: list[Side]) -> Side:
@@ -106,13 +156,19 @@ def measure(parent: Path, first: Path, second: Path, rounds: int, folder: Path, 
             sides["parent run"].append(run(ours(second, parent)))
         if peer:
             sides["peer"].append(run(peer))
-    chosen = {name: best(found) for name, found in sides.items() if found}
+    reading.unlink(missing_ok=True)
+    worker = [] if is_smoke else in_a_worker(parent, first, second, reading)
+    chosen = {name: best(found) for name, found in sides.items() if found} | dict(
+        zip(IN_A_WORKER, worker, strict=False)
+    )
     for name, side in chosen.items():
         memory = f"{side.said['controller_mb']:5.0f} MB" if "controller_mb" in side.said else " " * 8
         times = f"{side.seconds:7.2f} s  {side.cpu_seconds:7.2f} s CPU"
-        print(f"  {name:14} {times}  {memory}  mean KLD {side.said['kld']:.4g}")
-    second_of_first = chosen["second quant"].cpu_seconds / chosen["first quant"].cpu_seconds
-    print(f"second quant of a parent: {second_of_first:.2f} of the first, by CPU time")
+        print(f"  {name:24} {times}  {memory}  mean KLD {side.said['kld']:.4g}{_starting(side)}")
+    for where in ("", ", in a worker"):
+        if f"second quant{where}" in chosen:
+            share = chosen[f"second quant{where}"].cpu_seconds / chosen[f"first quant{where}"].cpu_seconds
+            print(f"second quant of a parent{where}: {share:.2f} of the first, by CPU time")
     against = "peer" if "peer" in chosen else "parent run" if "parent run" in chosen else "first quant"
     ratio = chosen[against].cpu_seconds / chosen["second quant"].cpu_seconds
     words = "llama-perplexity's method in llama-cpp-python" if against == "peer" else f"the {against}"
