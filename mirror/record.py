@@ -8,14 +8,15 @@ from django.db import transaction
 from django.utils import timezone
 
 from mirror.blobs.store import BlobStore
+from mirror.completing import complete
 from mirror.fetch import Fetched
 from mirror.manifest import ManifestFile, manifest_bytes, write_manifest
 from mirror.plan import QUERY_SIZE, Plan, sizes_by_digest
-from mirror.source import Source, find_repo, refuse_taken_name
+from mirror.source import Source, find_repo
 from mirror.upstream import RemoteCommit, RemoteFile
 from mirror.upstream.base import RemoteRef
 from registry.models import Blob, Commit, Event, File, Job, Ref, Repo, Upstream
-from registry.work import Lease, submit
+from registry.work import JobFailed, Lease, submit
 
 AGENT = "holdfast mirror"
 DEFAULT_BRANCH = "main"
@@ -32,7 +33,7 @@ def record_commit(
     One transaction under the lease's guard; the refs move last. Idempotent. Returns the job's result.
     """
     digests = plan.held | {digest: fetched.sha256 for digest, fetched in done.items()}
-    manifest = _manifest(source, commit, plan.files, digests)
+    manifest = manifest_for(source, commit, plan.files, digests)
     manifest_sha256 = write_manifest(store, source.repo_id, commit.commit_hash, manifest)
     with transaction.atomic():
         lease.guard()
@@ -41,16 +42,51 @@ def record_commit(
             repo=repo, commit_hash=commit.commit_hash,
             defaults={**_commit_facts(commit, plan), "manifest_sha256": manifest_sha256},
         )  # fmt: skip
-        blobs = _blobs(store, plan, done, earlier)
+        blobs = blob_rows(store, plan, done, earlier)
         if is_new:
             _add_files(row, plan.files, digests, blobs)
+        by_digest = {digest: blobs[sha256] for digest, sha256 in digests.items()}
+        is_news = is_new or complete(row, by_digest, manifest_sha256)
+        if not is_news:
+            _refuse_other_listing(row, source)
         moved = _move_refs(repo, row, source, refs)
         result = _result(source, commit, plan, set(done) | set(earlier)) | moved
-        if is_new:
-            _note(row, source, result)
-            _ask_for_inspection(row)
+        if is_news:
+            note_ingestion(row, source, result)
+            ask_for_inspection(row)
         Job.objects.filter(pk=lease.job.pk).update(repo=repo)
     return result
+
+
+def _refuse_other_listing(row: Commit, source: Source) -> None:
+    """Raises JobFailed when files of a commit that was pulled through are still missing after all of it came."""
+    if path := row.files.filter(blob=None).values_list("path", flat=True).first():
+        raise JobFailed(
+            "listing-differs",
+            f"{source} lists other files for {row.commit_hash[:8]} than when it was first asked for: {path} is not "
+            "among them. What was recorded then stays; upstream may have lied once.",
+        )
+
+
+def record_listing(
+    lease: Lease, source: Source, commit: RemoteCommit, *, store: BlobStore, plan: Plan, refs: list[RemoteRef]
+) -> dict[str, Any]:  # fmt: skip
+    """The commit is known with all its files, and those of them that are held have their blob; it is not complete.
+
+    One transaction under the lease's guard; the refs move last. Idempotent. Returns the job's result.
+    """
+    with transaction.atomic():
+        lease.guard()
+        repo = _repo(source, commit)
+        row, is_new = Commit.objects.get_or_create(
+            repo=repo, commit_hash=commit.commit_hash,
+            defaults={**_commit_facts(commit, plan), "is_complete": False},
+        )  # fmt: skip
+        if is_new:
+            _add_files(row, plan.files, plan.held, blob_rows(store, plan, {}, {}))
+        moved = _move_refs(repo, row, source, refs)
+        Job.objects.filter(pk=lease.job.pk).update(repo=repo)
+    return _result(source, commit, plan, set()) | moved
 
 
 def refresh_refs(lease: Lease, source: Source, commit: Commit, refs: list[RemoteRef]) -> dict[str, Any]:
@@ -67,7 +103,7 @@ def refresh_refs(lease: Lease, source: Source, commit: Commit, refs: list[Remote
     } | moved  # fmt: skip
 
 
-def _manifest(
+def manifest_for(
     source: Source, commit: RemoteCommit, files: list[RemoteFile], digests: dict[str, str]
 ) -> bytes:
     card = commit.info.get("cardData")
@@ -106,7 +142,6 @@ def _text(value: Any) -> str:
 
 def _repo(source: Source, commit: RemoteCommit) -> Repo:
     """The row of the repo, locked where the database can; made when this is its first commit."""
-    refuse_taken_name(source)
     upstream, _ = Upstream.objects.get_or_create(kind=source.ref.kind, endpoint=source.ref.endpoint)
     repo = find_repo(source)
     if repo is None:
@@ -137,7 +172,7 @@ def _commit_facts(commit: RemoteCommit, plan: Plan) -> dict[str, Any]:
     }
 
 
-def _blobs(
+def blob_rows(
     store: BlobStore, plan: Plan, done: dict[str, Fetched], earlier: dict[str, str]
 ) -> dict[str, Blob]:
     """The row of every blob of the commit by sha256; new ones, and those that came back, are marked as verified."""
@@ -181,10 +216,11 @@ def _in_batches(values: list[str]) -> Iterable[list[str]]:
 def _add_files(
     commit: Commit, files: list[RemoteFile], digests: dict[str, str], blobs: dict[str, Blob]
 ) -> None:
+    """`digests` (digest -> sha256) lacks those whose bytes only upstream has."""
     File.objects.bulk_create(
         [
             File(
-                commit=commit, path=file.path, blob=blobs[digests[file.digest]], size_bytes=file.size_bytes,
+                commit=commit, path=file.path, blob=blobs.get(digests.get(file.digest, "")), size_bytes=file.size_bytes,
                 git_oid=file.git_oid or "", is_lfs=bool(file.lfs_sha256), lfs_sha256=file.lfs_sha256,
             )
             for file in files
@@ -216,6 +252,10 @@ def _asked_ref(
     revision: str, commit_hash: str, refs: list[RemoteRef]
 ) -> tuple[set[tuple[str, str]], str | None]:
     """The ref that was asked for, and where upstream has moved it since the commit was pinned."""
+    if number := re.fullmatch(r"refs/pr/(\d+)", revision):
+        return {("pr", number[1])}, None
+    if revision.startswith("refs/convert/"):  # no branch of anybody's, but what a client calls it by
+        return {("branch", revision)}, None
     if _HASH.fullmatch(revision) or revision.startswith("refs/"):
         return set(), None
     now = next((ref for ref in refs if ref.name == revision), None)
@@ -238,7 +278,7 @@ def _result(source: Source, commit: RemoteCommit, plan: Plan, fetched: set[str])
     }
 
 
-def _note(commit: Commit, source: Source, result: dict[str, Any]) -> None:
+def note_ingestion(commit: Commit, source: Source, result: dict[str, Any]) -> None:
     summary = (
         f"mirrored {commit.repo.repo_id}@{commit.commit_hash[:8]} from {source}: {commit.n_files} files, "
     )
@@ -249,6 +289,6 @@ def _note(commit: Commit, source: Source, result: dict[str, Any]) -> None:
     )  # fmt: skip
 
 
-def _ask_for_inspection(commit: Commit) -> None:
+def ask_for_inspection(commit: Commit) -> None:
     label = f"inspect {commit.repo.repo_id}@{commit.commit_hash[:8]}"
     submit("inspect", key=str(commit.pk), label=label, params={"commit": commit.pk}, repo=commit.repo)
