@@ -38,6 +38,7 @@ from conversion.quants.kernels.strips import (  # fmt: skip
     make_strip,
     mean_square,
     put,
+    transposed_importance,
     two_of,
 )
 from conversion.quants.q2_k import BLOCK_SIZE, FOUR_BITS, GROUP, N_GROUPS, N_MAX, TRIES, TYPE_SIZE
@@ -51,13 +52,14 @@ _search_by_squared_error = scales_and_minima_search(GROUP, absolute=False)
 @kernel
 def quantize(rows: np.ndarray, weights: np.ndarray, out: np.ndarray) -> int:
     values, packed = rows.reshape(-1), out.reshape(-1)
-    n_blocks = values.size // BLOCK_SIZE
-    strip = make_strip()
+    n_blocks, n_columns = values.size // BLOCK_SIZE, rows.shape[1] // BLOCK_SIZE
+    strip, table = make_strip(), transposed_importance(weights, n_blocks)
     for first in range(0, n_blocks, WIDTH):
         blocks = out.reshape(-1, TYPE_SIZE)[first : first + WIDTH]
-        fill_strip(strip, values, weights, first, n_blocks)
+        fill_strip(strip, values, first, n_blocks)
+        importance = table[:, first % n_columns :]
         if weights.size:
-            _find_weighted_groups(strip)
+            _find_weighted_groups(strip, importance)
         else:
             _find_groups(strip)
         _code_groups(strip, weights.size > 0)
@@ -83,10 +85,10 @@ def _find_groups(strip: Any) -> None:
 
 
 @inner
-def _find_weighted_groups(strip: Any) -> None:
+def _find_weighted_groups(strip: Any, importance: Any) -> None:
     power = mean_square(strip, f32(1))
     for group in range(N_GROUPS):
-        weigh_by_importance(strip, group * GROUP, GROUP, power)
+        weigh_by_importance(strip, group * GROUP, GROUP, power, importance)
         _search_by_squared_error(strip, group, N_MAX, WEIGHTED)
 
 

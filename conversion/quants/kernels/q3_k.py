@@ -45,6 +45,7 @@ from conversion.quants.kernels.strips import (  # fmt: skip
     make_strip,
     mean_square,
     put,
+    transposed_importance,
     two_of,
 )
 from conversion.quants.q3_k import BLOCK_SIZE, N_MAX, TYPE_SIZE
@@ -57,12 +58,16 @@ _search_scales_of_scales = scale_search(nearest_as_float)
 @kernel
 def quantize(rows: np.ndarray, weights: np.ndarray, out: np.ndarray) -> int:
     values, packed = rows.reshape(-1), out.reshape(-1)
-    n_blocks = values.size // BLOCK_SIZE
-    strip = make_strip()
+    n_blocks, n_columns = values.size // BLOCK_SIZE, rows.shape[1] // BLOCK_SIZE
+    strip, table = make_strip(), transposed_importance(weights, n_blocks)
     for first in range(0, n_blocks, WIDTH):
         blocks = out.reshape(-1, TYPE_SIZE)[first : first + WIDTH]
-        fill_strip(strip, values, weights, first, n_blocks)
-        put(strip, D, _find_weighted_scales(strip) if weights.size else _find_scales(strip))
+        fill_strip(strip, values, first, n_blocks)
+        importance = table[:, first % n_columns :]
+        if weights.size:
+            put(strip, D, _find_weighted_scales(strip, importance))
+        else:
+            put(strip, D, _find_scales(strip))
         _put_scales(strip, blocks)
         for lane in range(len(blocks)):
             _put_quants(strip, lane, values, packed, first + lane)
@@ -84,12 +89,12 @@ def _find_scales(strip: Any) -> Any:
 
 
 @inner
-def _find_weighted_scales(strip: Any) -> Any:
+def _find_weighted_scales(strip: Any, importance: Any) -> Any:
     """As `_find_scales`, with an importance matrix."""
     power = mean_square(strip, f32(2))
     for group in range(N_GROUPS):
         at = group * GROUP
-        weigh_by_importance(strip, at, GROUP, power)
+        weigh_by_importance(strip, at, GROUP, power, importance)
         total = splat(0.0)
         for e in range(GROUP):
             weight = get(strip, WEIGHT + e)

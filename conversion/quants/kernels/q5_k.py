@@ -12,7 +12,7 @@ from conversion.quants.kernels.scales_and_minima import (
     quants_of,
     step_at,
 )
-from conversion.quants.kernels.strips import fill_strip, make_strip
+from conversion.quants.kernels.strips import fill_strip, make_strip, transposed_importance
 from conversion.quants.q5_k import BLOCK_SIZE, N_MAX, TRIES, TYPE_SIZE
 from conversion.quants.scales_and_minima import GROUP, N_GROUPS
 
@@ -20,14 +20,15 @@ from conversion.quants.scales_and_minima import GROUP, N_GROUPS
 @kernel
 def quantize(rows: np.ndarray, weights: np.ndarray, out: np.ndarray) -> int:
     values, packed = rows.reshape(-1), out.reshape(-1)
-    n_blocks = values.size // BLOCK_SIZE
-    strip, has_importance = make_strip(), weights.size > 0
+    n_blocks, n_columns = values.size // BLOCK_SIZE, rows.shape[1] // BLOCK_SIZE
+    strip, table = make_strip(), transposed_importance(weights, n_blocks)
     nibble, four = splat_int(15), splat_int(4)
     for first in range(0, n_blocks, WIDTH):
         blocks = out.reshape(-1, TYPE_SIZE)[first : first + WIDTH]
-        fill_strip(strip, values, weights, first, n_blocks)
-        find_groups(strip, N_MAX, TRIES, has_importance)
-        code_groups(strip, blocks, has_importance)
+        fill_strip(strip, values, first, n_blocks)
+        importance = table[:, first % n_columns :]
+        find_groups(strip, N_MAX, TRIES, importance)
+        code_groups(strip, blocks, weights.size > 0)
         for lane in range(len(blocks)):
             x, q = (first + lane) * BLOCK_SIZE, (first + lane) * TYPE_SIZE
             fifth_bits = splat_int(0)

@@ -32,7 +32,6 @@ from conversion.quants.kernels.scales_and_minima import put_halves
 from conversion.quants.kernels.search import limited, rounded
 from conversion.quants.kernels.strips import (  # fmt: skip
     CODE,
-    IMPORTANCE,
     INVERSE,
     SCALE,
     SCRATCH,
@@ -43,6 +42,7 @@ from conversion.quants.kernels.strips import (  # fmt: skip
     get,
     make_strip,
     put,
+    transposed_importance,
     two_of,
 )
 from conversion.quants.q6_k import BLOCK_SIZE, TYPE_SIZE
@@ -56,13 +56,14 @@ _search = scale_search(rounded)
 @kernel
 def quantize(rows: np.ndarray, weights: np.ndarray, out: np.ndarray) -> int:
     values, packed = rows.reshape(-1), out.reshape(-1)
-    n_blocks = values.size // BLOCK_SIZE
-    strip = make_strip()
+    n_blocks, n_columns = values.size // BLOCK_SIZE, rows.shape[1] // BLOCK_SIZE
+    strip, table = make_strip(), transposed_importance(weights, n_blocks)
     for first in range(0, n_blocks, WIDTH):
         blocks = out.reshape(-1, TYPE_SIZE)[first : first + WIDTH]
-        fill_strip(strip, values, weights, first, n_blocks)
+        fill_strip(strip, values, first, n_blocks)
+        importance = table[:, first % n_columns :]
         for group in range(N_GROUPS):
-            _find_scale(strip, group, weights.size > 0)
+            _find_scale(strip, group, importance)
         largest = largest_scale(strip)
         _put_scales(strip, blocks, largest)
         put(strip, SCRATCH, largest)
@@ -75,11 +76,11 @@ def quantize(rows: np.ndarray, weights: np.ndarray, out: np.ndarray) -> int:
 
 
 @inner
-def _find_scale(strip: Any, group: int, has_importance: bool) -> None:
+def _find_scale(strip: Any, group: int, importance: Any) -> None:
     at = group * GROUP
     for e in range(GROUP):
         x = get(strip, X + at + e)
-        weight = get(strip, IMPORTANCE + at + e) if has_importance else x * x
+        weight = load(importance[at + e], 0) if importance.size else x * x
         put(strip, WEIGHT + e, weight)
         put(strip, PRODUCT + e, weight * x)
     scale, inverse = _search(strip, X + at, N_MAX)

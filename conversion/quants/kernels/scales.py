@@ -17,7 +17,7 @@ from conversion.quants.kernels.lanes import (
     to_float,
 )
 from conversion.quants.kernels.search import Part, limited
-from conversion.quants.kernels.strips import LEVEL, SCALE, WEIGHT, X, get, put
+from conversion.quants.kernels.strips import LEVEL, SCALE, SCRATCH, WEIGHT, X, get, put
 from conversion.quants.search import GROUP_MAX_EPS
 
 GROUP, N_GROUPS = 16, 16
@@ -89,6 +89,8 @@ def scale_search(to_nearest: Part) -> Part:
             if step == 0:
                 continue
             inverse = splat(-(f32(n_max) + f32(0.1) * f32(step))) / largest
+            # For LLVM this may change `row`: else it would keep 16 rows on a stack that begins at no cache line (5 %).
+            put(strip, SCRATCH, inverse)
             if step <= -6:
                 sum_lx, sum_l2 = free(strip, row, inverse, n_max)
             elif step <= 4:

@@ -9,6 +9,7 @@ from conversion.quants.kernels.compiling import inner
 from conversion.quants.kernels.lanes import (
     WIDTH,
     larger,
+    load,
     magnitude,
     nearest,
     root,
@@ -21,7 +22,6 @@ from conversion.quants.kernels.lanes import (
 from conversion.quants.kernels.search import limited, scales_and_minima_search, search_positive_scales
 from conversion.quants.kernels.strips import (  # fmt: skip
     CODE,
-    IMPORTANCE,
     INVERSE,
     INVERSE_LOW,
     MAX_GROUPS,
@@ -43,22 +43,23 @@ _search = scales_and_minima_search(GROUP, absolute=False)
 
 
 @inner
-def find_groups(strip: Any, n_max: int, tries: Any, has_importance: bool) -> None:
+def find_groups(strip: Any, n_max: int, tries: Any, importance: Any) -> None:
     """Scales and minima of every group, by these tries or by those that an importance matrix asks for."""
+    has_importance = importance.size > 0
     power = mean_square(strip, f32(2)) if has_importance else splat(0.0)
     for group in range(N_GROUPS):
         if has_importance:
-            weigh_by_importance(strip, group * GROUP, GROUP, power)
+            weigh_by_importance(strip, group * GROUP, GROUP, power, importance)
         else:
             _weigh_by_size(strip, group * GROUP)
         _search(strip, group, n_max, WEIGHTED if has_importance else tries)
 
 
 @inner
-def weigh_by_importance(strip: Any, at: int, size: int, power: Any) -> None:
+def weigh_by_importance(strip: Any, at: int, size: int, power: Any, importance: Any) -> None:
     for e in range(size):
         x = get(strip, X + at + e)
-        put(strip, WEIGHT + e, get(strip, IMPORTANCE + at + e) * root(power + x * x))
+        put(strip, WEIGHT + e, load(importance[at + e], 0) * root(power + x * x))
 
 
 @inner

@@ -62,6 +62,15 @@ def test_the_naive_twin_makes_the_same_bytes(type_name: str, values: np.ndarray,
 
 
 @pytest.mark.parametrize("type_name", TYPES)
+@pytest.mark.parametrize(("n_rows", "blocks_per_row"), [(40, 1), (21, 5), (3, 31), (4, 33), (1, 70)])
+def test_every_block_is_weighed_by_its_own_columns(type_name: str, n_rows: int, blocks_per_row: int) -> None:
+    """Kernels take 32 blocks at once, which begin and end anywhere in a row, and may be of many rows."""
+    values = make_rows(5, n_rows, 3, {}, 256 * blocks_per_row)
+    by_numpy, by_kernel = in_both_ways(values, type_name, importance(6, values.shape[1]))
+    assert (by_numpy == by_kernel).all()
+
+
+@pytest.mark.parametrize("type_name", TYPES)
 @pytest.mark.parametrize("weights", [None, importance(1, 768)], ids=["plain", "imatrix"])
 def test_lanes_know_nothing_of_each_other(type_name: str, weights: np.ndarray | None) -> None:
     """Kernels take 32 blocks at once: 15 rows of 3 blocks leave lanes empty, and one extreme block is in the midst."""
