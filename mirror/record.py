@@ -12,10 +12,11 @@ from mirror.completing import complete
 from mirror.fetch import Fetched
 from mirror.manifest import ManifestFile, manifest_bytes, write_manifest
 from mirror.plan import QUERY_SIZE, Plan, sizes_by_digest
+from mirror.routing import bind_as
 from mirror.source import Source, find_repo
 from mirror.upstream import RemoteCommit, RemoteFile
 from mirror.upstream.base import RemoteRef
-from registry.models import Blob, Commit, Event, File, Job, Ref, Repo, Upstream
+from registry.models import Blob, Commit, Event, File, Job, Ref, Repo
 from registry.work import JobFailed, Lease, submit
 
 AGENT = "holdfast mirror"
@@ -45,6 +46,8 @@ def record_commit(
         blobs = blob_rows(store, plan, done, earlier)
         if is_new:
             _add_files(row, plan.files, digests, blobs)
+        elif commit.git_object:
+            Commit.objects.filter(pk=row.pk, git_object=None).update(git_object=commit.git_object)
         by_digest = {digest: blobs[sha256] for digest, sha256 in digests.items()}
         is_news = is_new or complete(row, by_digest, manifest_sha256)
         if not is_news:
@@ -141,8 +144,8 @@ def _text(value: Any) -> str:
 
 
 def _repo(source: Source, commit: RemoteCommit) -> Repo:
-    """The row of the repo, locked where the database can; made when this is its first commit."""
-    upstream, _ = Upstream.objects.get_or_create(kind=source.ref.kind, endpoint=source.ref.endpoint)
+    """The row of the repo, locked where the database can; made when this is its first commit. Its name is bound."""
+    upstream = bind_as(source.repo_id, source.ref, commit).upstream
     repo = find_repo(source)
     if repo is None:
         namespace, _, name = source.repo_id.partition("/")
@@ -167,6 +170,7 @@ def _commit_facts(commit: RemoteCommit, plan: Plan) -> dict[str, Any]:
         "author": commit.author[:200],
         "committed_at": commit.committed_at,
         "upstream_info": commit.info,
+        "git_object": commit.git_object,
         "n_files": len(plan.files),
         "size_bytes": sum(file.size_bytes for file in plan.files),
     }

@@ -23,6 +23,7 @@ from django.conf import settings
 from mirror.blobs.directory import DirectoryStore
 from mirror.blobs.store import BlobStore, StagedBusy, StoreError
 from mirror.fetch import Fetched, Halt, Stopped, fetch_file
+from mirror.git.commits import with_object
 from mirror.manifest import ManifestDiffers
 from mirror.opening import open_client
 from mirror.plan import Plan, check_listing, make_plan
@@ -141,7 +142,7 @@ class _Sync:
             return Again(0, "the slice is over")
         self.lease.progress(plan.bytes_total, plan.bytes_total, "recording")
         result = record_commit(
-            self.lease, self.source, commit,
+            self.lease, self.source, with_object(self.client, commit, files),
             store=self.store, plan=plan, done=self.done, earlier=self.earlier, refs=self._refs(commit),
         )  # fmt: skip
         discard_leftovers(self.store, self.source.repo_id, [file.digest for file in files])

@@ -136,7 +136,8 @@ def _commit_row(repo: Repo, oids: Mapping[str, str], branch: str, message: str, 
     parents = [parent.commit_hash] if parent else []
     when = FIRST_DAY + timedelta(hours=Commit.objects.filter(repo=repo).count())
     author = git.Signature("Alice", "alice@example.org", when)
-    commit_hash = git.commit_oid(git.tree_oid(oids), parents=parents, author=author, message=message)
+    body = git.commit_object(git.tree_oid(oids), parents=parents, author=author, message=message)
     title = message.splitlines()[0]
     row = {"parents": parents, "title": title, "message": message, "author": "Alice", "committed_at": when}
-    return Commit.objects.create(repo=repo, commit_hash=commit_hash, **(row | facts))
+    row |= {"commit_hash": git.commit_object_oid(body), "git_object": body}
+    return Commit.objects.create(repo=repo, **(row | facts))

@@ -7,6 +7,7 @@ from django.urls import URLPattern, path, register_converter
 from django.urls.converters import StringConverter
 
 from mirror.git.urls import routes as git_routes
+from mirror.git.urls import routes as git_routes
 from mirror.hub import account, manage, own, refs, repos, resolve, tree, validations
 from mirror.hub.doors import door
 from mirror.hub.errors import HubError, repo_not_found
@@ -42,6 +43,7 @@ def _of_type(repo_type: str) -> list[URLPattern]:
         path(f"{api}/{REPO}/auth-check", account.auth_check, kind),
         path(f"{at}{REPO}/resolve/<rest:rest>", resolve.resolve, kind),
         path(f"{at}{REPO}/raw/<rest:rest>", resolve.raw, kind),
+        *git_routes(repo_type),
         *git_routes(repo_type),
         path(f"{at}{REPO}/sha256sums/<rest:rest>", resolve.sha256sums, kind),
     ]

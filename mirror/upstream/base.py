@@ -54,7 +54,10 @@ class RemoteFile:
 
 @dataclass(frozen=True, slots=True)
 class RemoteCommit:
-    """What a revision means at this moment. `repo_id` is spelled as upstream spells it."""
+    """What a revision means at this moment. `repo_id` is spelled as upstream spells it.
+
+    `git_object` is git's own object of the commit, once somebody asked for it and proved it.
+    """
 
     repo_id: str
     commit_hash: str
@@ -64,6 +67,7 @@ class RemoteCommit:
     committed_at: datetime | None = None
     parents: tuple[str, ...] = ()
     info: dict[str, Any] = field(default_factory=dict)
+    git_object: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +90,9 @@ class UpstreamClient(Protocol):
 
     def list_refs(self, repo_id: str) -> list[RemoteRef]:
         """Every branch and tag."""
+
+    def commit_object(self, repo_id: str, commit_hash: str) -> bytes | None:
+        """Git's own object of the commit, not proven; None where upstream has no way of giving it."""
 
     def open(
         self, repo_id: str, commit_hash: str, file: RemoteFile, start: int = 0

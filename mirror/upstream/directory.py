@@ -28,7 +28,14 @@ from mirror.upstream.errors import (
     RevisionNotFound,
     UpstreamUnavailable,
 )
-from registry.git import Signature, commit_oid, lfs_pointer_oid, start_git_hash, tree_oid
+from registry.git import (
+    Signature,
+    commit_object,
+    commit_object_oid,
+    lfs_pointer_oid,
+    start_git_hash,
+    tree_oid,
+)
 
 PIECE_BYTES = 1 << 20
 LFS_ABOVE_BYTES = 10_000_000
@@ -102,6 +109,12 @@ class Directory:
             if _SHA1.fullmatch(commit_hash) and not name.startswith("refs/")
         ]
 
+    def commit_object(self, repo_id: str, commit_hash: str) -> bytes | None:
+        """What git would make of the folder; a cache does not keep the objects of its commits."""
+        if self._is_cache() and self._listed(commit_hash) is not None:
+            return None
+        return self._object(repo_id, self._folder_of(repo_id, commit_hash))
+
     @contextmanager
     def open(
         self, repo_id: str, commit_hash: str, file: RemoteFile, start: int = 0
@@ -126,14 +139,17 @@ class Directory:
     def _made_commit(
         self, repo_id: str, folder: Path, revision: str, info: dict[str, Any] | None = None
     ) -> RemoteCommit:
-        oids = {file.path: file.git_oid or "" for file in _scan(repo_id, folder)}
-        made = commit_oid(tree_oid(oids), author=AUTHOR, message=TITLE)
+        made = commit_object_oid(self._object(repo_id, folder))
         if revision not in ("main", made):
             raise RevisionNotFound(repo_id, revision, str(folder))
         return RemoteCommit(
             repo_id, made, title=TITLE, author=AUTHOR.name, committed_at=AUTHOR.when,
             info={"folder": str(self._root), **(info or {})},
         )  # fmt: skip
+
+    def _object(self, repo_id: str, folder: Path) -> bytes:
+        oids = {file.path: file.git_oid or "" for file in _scan(repo_id, folder)}
+        return commit_object(tree_oid(oids), author=AUTHOR, message=TITLE)
 
     def _folder_of(self, repo_id: str, commit_hash: str, *, check: bool = True) -> Path:
         """Where the files of the commit lie."""

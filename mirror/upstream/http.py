@@ -79,8 +79,18 @@ class Http:
             raise
 
     @contextmanager
-    def _answer(self, url: str, headers: dict[str, str]) -> Iterator[Response]:
-        response = self._follow(url, headers)
+    def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Iterator[Response]:
+        """The answer to these bytes, as `get` gives it; a redirect is not followed, but the caller's to judge."""
+        try:
+            with self._answer(url, dict(headers), body) as response:
+                yield response
+        except UpstreamUnavailable as error:
+            self._pace.failed(error.reason)
+            raise
+
+    @contextmanager
+    def _answer(self, url: str, headers: dict[str, str], body: bytes | None = None) -> Iterator[Response]:
+        response = self._follow(url, headers) if body is None else self._send(url, headers, body)
         try:
             self._refuse_trouble(response, url)
             yield response
@@ -136,21 +146,25 @@ class Http:
                 _shown(following), f"{_shown(url)} redirects from https to http", authority_of(following)
             )
 
-    def _send(self, url: str, headers: dict[str, str]) -> Response:
-        """One request. To upstream itself it is sent in its turn and with the token; to other hosts, with neither."""
+    def _send(self, url: str, headers: dict[str, str], body: bytes | None = None) -> Response:
+        """One request, a POST if it has a body.
+
+        To upstream itself it is sent in its turn and with the token; to other hosts, with neither.
+        """
         target, pools = self._pools_for(url)
         if (target.scheme, target.authority) != (self._scheme, self.where):
-            return self._urlopen(url, headers, target, pools)
+            return self._urlopen(url, headers, body, target, pools)
         self._pace.take_turn()
         token = {"Authorization": f"Bearer {self._token}"} if self._token else {}
-        response = self._urlopen(url, headers | token, target, pools)
+        response = self._urlopen(url, headers | token, body, target, pools)
         if response.status < 500 and response.status not in (408, 429):
             self._pace.answered(allowance_of(response.headers))
         return response
 
     def _urlopen(
-        self, url: str, headers: dict[str, str], target: Target, pools: list[urllib3.HTTPConnectionPool]
-    ) -> Response:
+        self, url: str, headers: dict[str, str], body: bytes | None, target: Target,
+        pools: list[urllib3.HTTPConnectionPool],
+    ) -> Response:  # fmt: skip
         parts = urlsplit(url)
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         sent = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity", "Host": parts.netloc, **headers}
@@ -158,8 +172,8 @@ class Http:
         for pool in pools:
             try:
                 return pool.urlopen(
-                    "GET", path, headers=sent, retries=False, redirect=False, preload_content=False,
-                    decode_content=False, timeout=self._timeout,
+                    "GET" if body is None else "POST", path, body=body, headers=sent, retries=False, redirect=False,
+                    preload_content=False, decode_content=False, timeout=self._timeout,
                 )  # fmt: skip
             except HTTPError as error:
                 failure = error

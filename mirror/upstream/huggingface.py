@@ -23,6 +23,7 @@ from mirror.upstream.errors import (
     RevisionNotFound,
     UpstreamError,
 )
+from mirror.upstream.git import fetch_commit
 from mirror.upstream.http import Http, Response, Timeouts
 from mirror.upstream.pace import Pace
 from mirror.upstream.stream import read_range
@@ -80,12 +81,15 @@ class HuggingFace:
             raise BadAnswer(self._http.where, f"the refs of {repo_id}", "not an object")
         return [*_refs("branch", refs.get("branches")), *_refs("tag", refs.get("tags"))]
 
+    def commit_object(self, repo_id: str, commit_hash: str) -> bytes | None:
+        """Git's own object of the commit, where the endpoint also speaks git. Two requests."""
+        return fetch_commit(self._http, f"{self._pages(repo_id)}.git", commit_hash)
+
     def open(
         self, repo_id: str, commit_hash: str, file: RemoteFile, start: int = 0
     ) -> AbstractContextManager[Iterator[bytes]]:
         """The bytes of the file from `start`; see the contract."""
-        prefix = f"{self.endpoint}/datasets" if self._kind == "datasets" else self.endpoint
-        url = f"{prefix}/{quote(repo_id)}/resolve/{commit_hash}/{quote(file.path)}"
+        url = f"{self._pages(repo_id)}/resolve/{commit_hash}/{quote(file.path)}"
 
         @contextmanager
         def ask(headers: Mapping[str, str]) -> Iterator[Response]:
@@ -100,6 +104,10 @@ class HuggingFace:
 
     def _api(self, repo_id: str) -> str:
         return f"{self.endpoint}/api/{self._kind}/{quote(repo_id)}"
+
+    def _pages(self, repo_id: str) -> str:
+        prefix = f"{self.endpoint}/datasets" if self._kind == "datasets" else self.endpoint
+        return f"{prefix}/{quote(repo_id)}"
 
     def _ask(self, url: str, repo_id: str, revision: str) -> Any:
         status, headers, answer = self._http.get_json(url)

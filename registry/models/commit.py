@@ -34,7 +34,7 @@ class Commit(models.Model):
     git_object = models.BinaryField(
         null=True,
         blank=True,
-        help_text="git's commit object, whose sha1 is the commit hash, where we know it",
+        help_text="the commit as git gets it; its sha1 is the commit hash, unless only upstream knows that object",
     )
     n_files = models.IntegerField(default=0)
     size_bytes = models.BigIntegerField(default=0)
