@@ -1,4 +1,4 @@
-"""Where a mirrored repo comes from and what it is called here; a name keeps its upstream."""
+"""Where a mirrored repo comes from and what it is called here."""
 
 import re
 from dataclasses import dataclass, replace
@@ -9,19 +9,6 @@ from registry.models.repo import RESERVED_NAMESPACES
 from registry.work import JobFailed
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
-
-
-class RepoTaken(Exception):
-    """A repo of that name is here and comes from somewhere else."""
-
-    code = "repo-taken"
-
-    def __init__(self, repo_id: str, present: str, wanted: str) -> None:
-        super().__init__(
-            f"{repo_id} is here already and comes from {present}, not from {wanted}. "
-            "A name keeps its upstream, so that nobody's pull changes its meaning; mirror it --as another name."
-        )
-        self.repo_id, self.present, self.wanted = repo_id, present, wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +35,6 @@ class Source:
         return str(self.ref)
 
 
-def refuse_taken_name(source: Source) -> None:
-    """Raises RepoTaken when the name belongs to a repo of another upstream. One query."""
-    repo = find_repo(source)
-    if repo and not _is_from(repo, source):
-        present = "here" if repo.upstream is None else f"{repo.upstream} ({repo.upstream_repo_id})"
-        raise RepoTaken(repo.repo_id, present, str(source))
-
-
 def find_commit(source: Source, commit_hash: str) -> Commit | None:
     """The commit, if the repo holds it already. At most two queries."""
     repo = find_repo(source)
@@ -68,11 +47,3 @@ def find_repo(source: Source) -> Repo | None:
     """The repo of that name, whatever the case of its letters. One query."""
     found = Repo.objects.by_id(source.repo_id).filter(repo_type=source.ref.repo_type)
     return found.select_related("upstream").first()
-
-
-def _is_from(repo: Repo, source: Source) -> bool:
-    upstream, ref = repo.upstream, source.ref
-    if upstream is None:
-        return False
-    same_place = (upstream.kind, upstream.endpoint) == (ref.kind, ref.endpoint)
-    return same_place and repo.upstream_repo_id.lower() == ref.repo_id.lower()

@@ -28,7 +28,8 @@ from mirror.manifest import ManifestDiffers
 from mirror.opening import open_client
 from mirror.plan import Plan, check_listing, make_plan
 from mirror.record import record_commit, refresh_refs
-from mirror.source import RepoTaken, Source, find_commit, refuse_taken_name
+from mirror.routing import BoundElsewhere, HeldForReview, check_name
+from mirror.source import Source, find_commit
 from mirror.store import blob_store
 from mirror.upstream import RemoteCommit, RemoteFile, UpstreamClient, UpstreamRef
 from mirror.upstream.base import NotOurTurn, RateLimited, RemoteRef, UpstreamError
@@ -92,7 +93,7 @@ def sync_repo(lease: Lease) -> dict[str, Any] | Again:
         return Again(BUSY_SECONDS, str(busy), busy.code)
     except UpstreamError as error:
         raise JobFailed(error.code, error.message, retryable=error.retryable) from error
-    except (RepoTaken, ManifestDiffers) as error:
+    except (BoundElsewhere, HeldForReview, ManifestDiffers) as error:
         raise JobFailed(error.code, str(error)) from error
     except StoreError as error:
         code = "no-space" if error.code == "out-of-space" else error.code
@@ -128,7 +129,7 @@ class _Sync:
         self.lease.progress(0, None, "asking upstream")
         commit = self._pinned_commit()
         self.source = self.source.named(commit.repo_id)
-        refuse_taken_name(self.source)
+        check_name(self.source.repo_id, self.source.ref, commit)
         held = find_commit(self.source, commit.commit_hash)
         if held and not held.files.exclude(blob__state=Blob.State.PRESENT).exists():
             digests = [file.etag for file in held.files.select_related("blob")]

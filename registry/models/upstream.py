@@ -28,7 +28,9 @@ class Upstream(models.Model):
         null=True, blank=True, help_text="set by an operator; null: as fast as it goes"
     )
     learned_per_second = models.FloatField(
-        null=True, blank=True, help_text="what it seems to bear since it last said 429; null: never asked to wait"
+        null=True,
+        blank=True,
+        help_text="what it seems to bear since it last said 429; null: never asked to wait",
     )
     ceiling_per_second = models.FloatField(
         null=True, blank=True, help_text="how fast we asked when it said 429: approached slowly from then on"

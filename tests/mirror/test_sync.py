@@ -500,7 +500,7 @@ def test_a_name_keeps_its_upstream(hub: Hub) -> None:
     with Hub() as other:
         other.add("org/model", NEXT)
         job = mirror(ref(other))
-    assert job.error_code == "repo-taken"
+    assert job.error_code == "bound-elsewhere"
     assert hub.address in job.error_message
     assert stored(Commit.objects.get()) == FILES
 
