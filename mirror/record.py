@@ -46,6 +46,8 @@ def record_commit(
         blobs = blob_rows(store, plan, done, earlier)
         if is_new:
             _add_files(row, plan.files, digests, blobs)
+        elif commit.git_object:
+            Commit.objects.filter(pk=row.pk, git_object=None).update(git_object=commit.git_object)
         by_digest = {digest: blobs[sha256] for digest, sha256 in digests.items()}
         is_news = is_new or complete(row, by_digest, manifest_sha256)
         if not is_news:
@@ -168,6 +170,7 @@ def _commit_facts(commit: RemoteCommit, plan: Plan) -> dict[str, Any]:
         "author": commit.author[:200],
         "committed_at": commit.committed_at,
         "upstream_info": commit.info,
+        "git_object": commit.git_object,
         "n_files": len(plan.files),
         "size_bytes": sum(file.size_bytes for file in plan.files),
     }
