@@ -8,7 +8,7 @@ from django.urls.converters import StringConverter
 
 from mirror.git.urls import routes as git_routes
 from mirror.git.urls import routes as git_routes
-from mirror.hub import account, manage, own, refs, repos, resolve, tree, validations
+from mirror.hub import account, branches, manage, own, refs, repos, resolve, tree, validations
 from mirror.hub.doors import door
 from mirror.hub.errors import HubError, repo_not_found
 from mirror.oci import tokens as oci_tokens
@@ -40,6 +40,8 @@ def _of_type(repo_type: str) -> list[URLPattern]:
         path(f"{api}/{REPO}/paths-info/<rest:rest>", tree.paths_info, kind),
         path(f"{api}/{REPO}/refs", refs.list_refs, kind),
         path(f"{api}/{REPO}/commits/<rest:rest>", refs.list_commits, kind),
+        path(f"{api}/{REPO}/branch/<rest:rest>", branches.branch, kind),
+        path(f"{api}/{REPO}/tag/<rest:rest>", branches.tag, kind),
         path(f"{api}/{REPO}/auth-check", account.auth_check, kind),
         path(f"{at}{REPO}/resolve/<rest:rest>", resolve.resolve, kind),
         path(f"{at}{REPO}/raw/<rest:rest>", resolve.raw, kind),

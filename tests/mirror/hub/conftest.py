@@ -54,6 +54,17 @@ def sign_in() -> Caller:
 
 
 @pytest.fixture
+def sign_in_to_write() -> Caller:
+    """A client that sends a fresh token which may write, of that user."""
+
+    def signed_in(user: User) -> Client:
+        _, value = AccessToken.issue(user, name="test", write=True)
+        return Client(headers={"Authorization": f"Bearer {value}"})
+
+    return signed_in
+
+
+@pytest.fixture
 def alice_client(alice: User, sign_in: Caller) -> Client:
     return sign_in(alice)
 
