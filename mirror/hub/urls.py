@@ -7,8 +7,19 @@ from django.urls import URLPattern, path, register_converter
 from django.urls.converters import StringConverter
 
 from mirror.git.urls import routes as git_routes
-from mirror.git.urls import routes as git_routes
-from mirror.hub import account, branches, manage, own, refs, repos, resolve, tree, validations
+from mirror.hub import (
+    account,
+    branches,
+    knowledge,
+    manage,
+    openapi,
+    own,
+    refs,
+    repos,
+    resolve,
+    tree,
+    validations,
+)
 from mirror.hub.doors import door
 from mirror.hub.errors import HubError, repo_not_found
 from mirror.oci import tokens as oci_tokens
@@ -46,7 +57,6 @@ def _of_type(repo_type: str) -> list[URLPattern]:
         path(f"{at}{REPO}/resolve/<rest:rest>", resolve.resolve, kind),
         path(f"{at}{REPO}/raw/<rest:rest>", resolve.raw, kind),
         *git_routes(repo_type),
-        *git_routes(repo_type),
         path(f"{at}{REPO}/sha256sums/<rest:rest>", resolve.sha256sums, kind),
     ]
 
@@ -72,6 +82,10 @@ urlpatterns: list[URLPattern] = [
     path("api/whoami-v2", account.whoami),
     path("api/repos/create", manage.create),
     path(f"api/holdfast/v1/resolve/{REPO}", own.resolve_variant),
+    path(f"api/holdfast/v1/lineage/{REPO}", knowledge.show_lineage),
+    path(f"api/holdfast/v1/copies/{REPO}", knowledge.show_copies),
+    path("api/holdfast/v1/files/<str:digest>", knowledge.find_bytes),
+    path("api/holdfast/v1/openapi.json", openapi.openapi),
     path("api/holdfast/v1/jobs", own.list_jobs),
     path("api/holdfast/v1/jobs/<int:number>", own.show_job),
     path("api/holdfast/v1/validate", validations.validate),

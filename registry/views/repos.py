@@ -1,16 +1,14 @@
 """The page of a repo: what it is, whether to trust it, where it came from, how to get it."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from datetime import datetime, timedelta
 from typing import Any, cast
 
-from django.db.models import Count, Max, Min, Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
 from registry.access import Somebody, may_operate, visible_parents, visible_repos
-from registry.models import Blob, Commit, Job, Lineage, Repo, Upstream
+from registry.keeping import kept_state
+from registry.models import Commit, Job, Lineage, Repo, Upstream
 from registry.templatetags.humane import grouped
 from registry.views.card import LONGEST_CARD, render_card
 from registry.views.commands import pull_commands
@@ -19,29 +17,6 @@ from registry.views.variants import VariantRow, variant_rows, weight_files
 
 MOST_EDGES = 200  # of each direction on one page
 HANDY_BITS = 9.0  # a weight: Q8_0 is hardly worse than the original at half its size
-
-
-@dataclass(frozen=True)
-class Kept:
-    """How the bytes of a commit are kept."""
-
-    n_blobs: int
-    n_present: int
-    oldest_check: datetime | None
-    newest_check: datetime | None
-    n_unchecked: int
-    stores: list[str]
-
-    @property
-    def is_spread(self) -> bool:
-        """Whether the oldest and the newest check are far enough apart to be told one by one."""
-        if self.oldest_check is None or self.newest_check is None:
-            return False
-        return self.newest_check - self.oldest_check > timedelta(days=1)
-
-    @property
-    def is_whole(self) -> bool:
-        return self.n_blobs == self.n_present
 
 
 def repo_page(request: HttpRequest, namespace: str, name: str) -> HttpResponse:
@@ -81,20 +56,6 @@ def choose(rows: list[VariantRow], wanted: str) -> VariantRow | None:
 def card_of(frame: Frame) -> str:
     commit = cast(Commit, frame.commit)
     return render_card(commit.card, frame.base, frame.blob) if commit.card else ""
-
-
-def kept_state(commit: Commit) -> Kept:
-    """When each of the commit's blobs was last verified, and whether all are there. One query."""
-    blobs = Blob.objects.filter(files__commit=commit)
-    found = blobs.aggregate(
-        n_blobs=Count("pk", distinct=True),
-        n_present=Count("pk", distinct=True, filter=Q(state=Blob.State.PRESENT)),
-        oldest_check=Min("verified_at"), newest_check=Max("verified_at"),
-        n_unchecked=Count("pk", distinct=True, filter=Q(verified_at=None)),
-        first_store=Min("store"), last_store=Max("store"),
-    )  # fmt: skip
-    stores = sorted({found.pop("first_store"), found.pop("last_store")} - {None})
-    return Kept(**found, stores=stores)
 
 
 def upstream_words(repo: Repo, full: bool) -> dict[str, str]:
