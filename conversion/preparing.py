@@ -77,12 +77,11 @@ class Preparation:
 
     def _speaking(self, parent: Parent, look: Look) -> Reference:
         is_decoder = subject_of(look).kind == DECODER
-        is_slow = (
-            is_decoder and seconds_to_run(look.weights, settings.HOLDFAST_ENGINE_THREADS) > most_seconds()
-        )
+        is_slow = is_decoder and _seconds_to_run(look) > most_seconds()
         if is_decoder and (reading := self._reading(parent, may_make=not is_slow)):
             return replace(parent.unbuilt(), reading=reading)
-        # What a slice leaves no time for is judged by its first layers, which are cut from the parent's tensors.
+        # What a slice leaves no time for is judged by its first layers, which are cut from the parent's tensors, or, in
+        # another container than GGUF, by its tensors alone.
         return parent.unbuilt() if is_slow else parent.build(self.on_bytes)
 
     def _reading(self, parent: Parent, *, may_make: bool = True) -> Reading | None:
@@ -127,6 +126,14 @@ class Preparation:
         with transaction.atomic():
             self.lease.guard()
             keep_yardstick(row)
+
+
+def _seconds_to_run(look: Look) -> float:
+    try:
+        weights = look.plain
+    except HeaderError:  # the judge will say so
+        return 0.0
+    return seconds_to_run(weights, settings.HOLDFAST_ENGINE_THREADS)
 
 
 def _look(path: Path, stack: ExitStack) -> Look | None:

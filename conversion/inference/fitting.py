@@ -207,6 +207,6 @@ def _number(weights: GgufWeights, key: str) -> int:
 
 
 def seconds_to_run(weights: Weights | None, threads: int) -> float:
-    """About, for a GGUF to read all windows: two operations for each weight and token. 0 for anything else."""
-    entries = weights.entries.values() if isinstance(weights, GgufWeights) else ()
+    """About, to read all windows: two operations for each weight and token. 0 without weights."""
+    entries = weights.entries.values() if weights is not None else ()
     return 2.0 * N_TOKENS * sum(entry.n_elements for entry in entries) / (FLOPS_PER_SECOND * threads)

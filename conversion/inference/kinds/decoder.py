@@ -15,7 +15,7 @@ import numpy as np
 from conversion.inference.checks.trial import Reference, Trial, parents_fault
 from conversion.inference.engine import EngineError, Facts
 from conversion.inference.fidelity import Logits, are_all_alike, log_softmax, measure
-from conversion.inference.fitting import Way, Ways, blaming_the_cut, way_of, ways_of
+from conversion.inference.fitting import Way, Ways, blaming_the_cut, seconds_to_run, way_of, ways_of
 from conversion.inference.greedy import compare_texts
 from conversion.inference.installed import has_transformers
 from conversion.inference.kinds.base import Kind
@@ -39,6 +39,8 @@ SAYS_THE_SAME = ("quantized", "conversion")
 
 
 def load(trial: Trial, check: Check) -> None:
+    if trial.header is None:
+        _check_time(trial)
     is_converted = _is_converted(trial)
     engine = "llama.cpp" if is_converted else ENGINE_OF[trial.subject.container]
     trial.report.engines["artifact"] = check_engine(engine, trial.threads)
@@ -52,6 +54,16 @@ def load(trial: Trial, check: Check) -> None:
     check.pass_(f"loads{ways.manner}: {name}, {facts.n_vocab} tokens, context {facts.n_context}")
     if trial.reference is not None:
         _open_parent(trial, trial.reference, ways)
+
+
+def _check_time(trial: Trial) -> None:
+    """EngineError `engine-timeout` for a checkpoint that would not end in time; only a GGUF is cut to its first layers."""
+    seconds = seconds_to_run(trial.look.plain, trial.threads)
+    if seconds > trial.max_seconds:
+        raise EngineError(
+            "engine-timeout",
+            f"to run it takes about {seconds / 60:,.0f} minutes, and a run may take {trial.max_seconds / 60:,.0f} here",
+        )
 
 
 def _is_converted(trial: Trial) -> bool:

@@ -171,6 +171,8 @@ def test_a_packed_checkpoint_is_judged_by_the_numbers_it_stands_for(heard, tmp_p
         assert tensors.verdict == "pass", tensors.summary
         assert re.search(r"unpacked at a cosine of 0\.99\d\d or more", tensors.summary)
         assert tensors.value["table"]["n_tensors"] == len(stored.tensors.targets)
+        hurried = judge(tmp_path / "gptq", stored, max_seconds=0.01)
+        assert (hurried.verdict, hurried.checks["load"].code) == ("partial", "engine-timeout")
         spoilt = judge(write_gptq(tmp_path / "spoilt", spoilt="model.layers.1."), stored)
     assert (spoilt.verdict, spoilt.checks["tensors"].code) == ("damaged", "tensor-zero"), spoilt.reason
     unheard = judge(tmp_path / "spoilt", dataclasses.replace(heard, tensors=None))
