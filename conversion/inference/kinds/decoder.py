@@ -57,7 +57,7 @@ def load(trial: Trial, check: Check) -> None:
 
 
 def _check_time(trial: Trial) -> None:
-    """EngineError `engine-timeout` for a checkpoint that would not end in time; only a GGUF is cut to its first layers."""
+    """EngineError `engine-timeout` for a checkpoint that would not end in time; only a GGUF can be cut to layers."""
     seconds = seconds_to_run(trial.look.plain, trial.threads)
     if seconds > trial.max_seconds:
         raise EngineError(
