@@ -71,6 +71,18 @@ def manifest_bytes(
         "size_bytes": sum(file["size_bytes"] for file in listed),
         "files": listed,
     }
+    return _as_text(manifest)
+
+
+def renamed(manifest: bytes, repo_id: str) -> bytes | None:
+    """The manifest of the same commit in a repo that is called otherwise now; None if it cannot be read."""
+    try:
+        return _as_text(json.loads(manifest) | {"repo_id": repo_id})
+    except (ValueError, TypeError):
+        return None
+
+
+def _as_text(manifest: dict[str, Any]) -> bytes:
     return json.dumps(manifest, indent=1, ensure_ascii=False).encode() + b"\n"
 
 

@@ -4,7 +4,8 @@ A blob is deleted only if all of this is so, and it is looked at again right bef
 
 * no row needs it, such as a File, an Artifact or a report (the database itself refuses to drop what is referred to);
 * it was stored longer ago than the grace period;
-* no manifest in the bucket names it: a lost row is no reason to lose bytes;
+* no manifest in the bucket names it: a lost row is no reason to lose bytes. Those of repos that were deleted do not
+  count, and go first, where a crash left any;
 * no job that moves bytes is unfinished: one may have found the blob in the store and be about to record it.
 
 Order: the row first, then the object. A crash between the two leaves an orphan, which the next sweep deletes.
@@ -20,6 +21,7 @@ from django.utils import timezone
 
 from mirror.blobs.keys import BLOBS, COMMITS
 from mirror.blobs.store import BlobStore, Stat, sha256_of
+from mirror.deleting import forget_manifests, left_behind
 from registry.models import Blob, Event, Job
 
 AGENT = "holdfast sweep"
@@ -33,6 +35,7 @@ class Swept:
     """What a sweep did, or with `dry_run` would do. `waits_for_jobs`: blobs were spared because jobs are unfinished."""
 
     staged: list[Stat] = field(default_factory=list)
+    manifests: list[str] = field(default_factory=list)
     blobs: list[Stat] = field(default_factory=list)
     kept_by_manifest: list[str] = field(default_factory=list)
     waits_for_jobs: bool = False
@@ -55,6 +58,8 @@ def sweep_store(
         swept.staged = [stat for stat in store.staged_names() if stat.modified_at < before]
     else:
         swept.staged = list(store.discard_abandoned(before))
+    orphans = left_behind(store)
+    swept.manifests = orphans if dry_run else forget_manifests(store, orphans)
     candidates = {sha256_of(stat.key) or "": stat for stat in _unreferenced(store, before)}
     if candidates:
         swept.kept_by_manifest = sorted(candidates.keys() & _named_by_manifests(store, candidates.keys()))

@@ -8,6 +8,7 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.http import HttpRequest
 
+from mirror.deleting import StillNeeded
 from mirror.hub.doors import writer_of
 from mirror.hub.errors import HubError, bad_request, revision_not_found
 from mirror.hub.finding import find_repo
@@ -15,13 +16,15 @@ from registry.access import Somebody, may_own, may_write
 from registry.branches import BadRefName, RefExists, RefMissing, RefProtected
 from registry.models import Repo
 from registry.namespaces import BadName, NamespaceRefused
+from registry.repos import RepoExists
 from registry.revisions import RevisionNotFound
 
 MOST_BYTES = 64 * 1024
 """Of a body here: names and switches. What is longer is no honest question."""
 
 STATUSES: dict[type[Exception], int] = {
-    BadName: 400, NamespaceRefused: 403, BadRefName: 400, RefExists: 409, RefProtected: 403,
+    BadName: 400, NamespaceRefused: 403, RepoExists: 409, StillNeeded: 409,
+    BadRefName: 400, RefExists: 409, RefProtected: 403,
 }  # fmt: skip
 
 
@@ -61,10 +64,15 @@ def find_owned(request: HttpRequest, user: Somebody, repo_type: str, repo_id: st
     """The repo and one of its owners, by a token that may write. 401 and 403 otherwise; 404 for what is not seen."""
     owner = writer_of(request)
     repo = find_repo(request, user, repo_type, repo_id)
-    if not may_own(owner, repo):
-        message = f"Only an owner of {repo.namespace} may do that to {repo.repo_id}."
-        raise HubError(403, f"{message} {owner.get_username()} is none.")
+    check_may_own(owner, repo)
     return owner, repo
+
+
+def check_may_own(user: User, repo: Repo) -> None:
+    """Raises the 403 that says who may."""
+    if not may_own(user, repo):
+        message = f"Only an owner of {repo.namespace} may do that to {repo.repo_id}."
+        raise HubError(403, f"{message} {user.get_username()} is none.")
 
 
 def read_object(request: HttpRequest) -> dict[str, Any]:

@@ -43,6 +43,8 @@ class Command(BaseCommand):
 def _closing_line(swept: Swept, dry_run: bool) -> str:
     verb = "would delete" if dry_run else "deleted"
     line = f"{verb} {len(swept.staged)} staged leftovers and {len(swept.blobs)} blobs, {decimal(swept.size_bytes)}"
+    if swept.manifests:
+        line += f", and {len(swept.manifests)} manifests that deleted or moved repos left"
     if swept.kept_by_manifest:
         line += f"; kept {len(swept.kept_by_manifest)} blobs that only a manifest names"
     if swept.waits_for_jobs:
