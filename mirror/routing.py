@@ -23,7 +23,6 @@ A caller asks in this manner, and stops at the first that has it:
 import re
 from dataclasses import replace
 from fnmatch import fnmatchcase
-from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.models import User
@@ -31,12 +30,12 @@ from django.db import IntegrityError, transaction
 from django.db.models.functions import Lower
 from django.utils import timezone
 
+from mirror.owners import check_owner, identity_of, note
 from mirror.upstream import DEFAULT_REVISION, UpstreamRef, parse_hub
 from mirror.upstream.base import RemoteCommit
 from registry.models import Binding, Event, Organisation, Repo, Upstream
 from registry.models.repo import RESERVED_NAMESPACES
 
-AGENT = "holdfast routing"
 _NAME = re.compile(r"(?:[A-Za-z0-9][A-Za-z0-9._-]{0,95}/)?[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 
 
@@ -51,19 +50,6 @@ class BoundElsewhere(Exception):
             "that nobody's pull changes its meaning; `manage.py mirror` it --as another name."
         )
         self.repo_id, self.home, self.wanted = repo_id, home, wanted
-
-
-class HeldForReview(Exception):
-    """Upstream's repo of that name is another one, or somebody else's, than the one we know."""
-
-    code = "held-for-review"
-
-    def __init__(self, binding: Binding) -> None:
-        super().__init__(
-            f"{binding.repo_id} is held for review: {binding.reason}. What is held here is still served, nothing new "
-            f"is taken. If that is right, run `manage.py upstreams release {binding.repo_id}`."
-        )
-        self.repo_id, self.reason = binding.repo_id, binding.reason
 
 
 # --- whom to ask ------------------------------------------------------------------------------------------
@@ -158,18 +144,49 @@ def bind_as(repo_id: str, ref: UpstreamRef, commit: RemoteCommit) -> Binding:
     return binding
 
 
+def bind_by_hand(repo_id: str, ref: UpstreamRef, *, by: str, instead: bool = False) -> Binding:
+    """An operator says where the name belongs before anybody asks for it; an event says who.
+
+    `instead` of where it belonged before, as long as nothing of that is here. Raises BoundElsewhere.
+    """
+    repo, binding = _repo_of(ref.repo_type, repo_id), binding_of(ref.repo_type, repo_id)
+    if repo or (binding and not instead):
+        _refuse_other_home(repo_id, *_home(binding, repo), ref)
+    upstream, _ = Upstream.objects.get_or_create(kind=ref.kind, endpoint=ref.endpoint)
+    if binding and binding.upstream == upstream:
+        return binding
+    told = {"instead_of": str(binding.upstream)} if binding else {}
+    binding = binding or Binding(repo_type=ref.repo_type, repo_id=repo_id)
+    binding.upstream, binding.state, binding.reason = upstream, Binding.State.BOUND, ""
+    binding.upstream_repo_id = "" if ref.repo_id.lower() == repo_id.lower() else ref.repo_id
+    for name in ("upstream_object_id", "owner", "seen_object_id", "seen_owner"):
+        setattr(binding, name, "")
+    with transaction.atomic():
+        binding.save()
+        note(binding, f"{repo_id} is bound to {upstream}", told, agent=by, outcome=Event.Outcome.SUCCESS)
+    return binding
+
+
 def check_name(repo_id: str, ref: UpstreamRef, commit: RemoteCommit) -> Binding | None:
     """The binding of the name, if it has one. Binds nothing. At most three queries.
 
     Raises BoundElsewhere when the name belongs to anything but this repo of this upstream, and HeldForReview when that
     repo is not the one, or not the same owner's, that it was.
     """
-    if binding := binding_of(ref.repo_type, repo_id):
-        _refuse_other_home(repo_id, binding.upstream, binding.upstream_repo_id or binding.repo_id, ref)
+    binding = binding_of(ref.repo_type, repo_id)
+    repo = None if binding else _repo_of(ref.repo_type, repo_id)
+    if binding or repo:
+        _refuse_other_home(repo_id, *_home(binding, repo), ref)
+    if binding:
         check_owner(binding, commit)
-    elif repo := _repo_of(ref.repo_type, repo_id):
-        _refuse_other_home(repo_id, repo.upstream, repo.upstream_repo_id, ref)
     return binding
+
+
+def _home(binding: Binding | None, repo: Repo | None) -> tuple[Upstream | None, str]:
+    """Where a name belongs, and what it is called there: its binding says so, else the repo that has it."""
+    if binding:
+        return binding.upstream, binding.upstream_repo_id or binding.repo_id
+    return (repo.upstream, repo.upstream_repo_id) if repo else (None, "")
 
 
 def _refuse_other_home(repo_id: str, home: Upstream | None, name: str, ref: UpstreamRef) -> None:
@@ -200,91 +217,3 @@ def _spelled(repo_id: str, commit: RemoteCommit) -> str:
 def _repo_of(repo_type: str, repo_id: str) -> Repo | None:
     """The repo that has the name here. One query."""
     return Repo.objects.by_id(repo_id).filter(repo_type=repo_type).select_related("upstream").first()
-
-
-# --- owners -----------------------------------------------------------------------------------------------
-
-
-def identity_of(commit: RemoteCommit) -> dict[str, str]:
-    """Upstream's own id of the repo and its owner, as it spells them; empty where it says nothing."""
-    object_id, author = commit.info.get("_id"), commit.info.get("author")
-    owner = author if isinstance(author, str) else commit.repo_id.rpartition("/")[0]
-    return {"upstream_object_id": str(object_id or "")[:100], "owner": owner[:200]}
-
-
-def check_owner(binding: Binding, commit: RemoteCommit) -> None:
-    """The repo is still the one that was bound, and has still the same owner; that we asked is noted. One query.
-
-    Raises HeldForReview when it is not, and while nobody has released it. Do not call it in a transaction: that the
-    name is held must be in the database when this raises.
-    """
-    if binding.state == Binding.State.HELD:
-        raise HeldForReview(binding)
-    seen = identity_of(commit)
-    changed = [name for name, value in seen.items() if _differs(getattr(binding, name), value)]
-    if changed:
-        _hold(binding, seen, changed)
-        raise HeldForReview(binding)
-    known: dict[str, Any] = {name: getattr(binding, name) or value for name, value in seen.items()}
-    known["asked_at"] = timezone.now()
-    for name, value in known.items():
-        setattr(binding, name, value)
-    binding.save(update_fields=list(known))
-
-
-def _differs(known: str, seen: str) -> bool:
-    return bool(known and seen) and known.lower() != seen.lower()
-
-
-def _hold(binding: Binding, seen: dict[str, str], changed: list[str]) -> None:
-    """The name is held, and an event says why; once, however many notice it."""
-    words = {"upstream_object_id": "upstream's id of the repo", "owner": "its owner"}
-    told = [f"{words[name]} was {getattr(binding, name)} and is now {seen[name]}" for name in changed]
-    values = {
-        "state": Binding.State.HELD, "reason": "; ".join(told)[:500],
-        "seen_object_id": seen["upstream_object_id"], "seen_owner": seen["owner"],
-    }  # fmt: skip
-    rows = Binding.objects.filter(pk=binding.pk, state=Binding.State.BOUND)
-    with transaction.atomic():
-        if rows.update(**values):
-            note(binding, f"{binding.repo_id} is held for review: {values['reason']}", values)
-    for name, value in values.items():
-        setattr(binding, name, value)
-
-
-def release(binding: Binding, *, by: str) -> None:
-    """The name is bound again, to the repo and owner that were seen when it was held; an event says who decided so."""
-    accepted = {"upstream_object_id": binding.seen_object_id, "owner": binding.seen_owner}
-    values = {name: value or getattr(binding, name) for name, value in accepted.items()}
-    told = {"upstream": str(binding.upstream), "was_held_for": binding.reason, **values}
-    for name, value in {
-        **values,
-        "state": Binding.State.BOUND,
-        "reason": "",
-        "seen_object_id": "",
-        "seen_owner": "",
-    }.items():
-        setattr(binding, name, value)
-    with transaction.atomic():
-        binding.save(update_fields=[*values, "state", "reason", "seen_object_id", "seen_owner"])
-        note(binding, f"{binding.repo_id} is released", told, agent=by, outcome=Event.Outcome.SUCCESS)
-
-
-def note(
-    binding: Binding, summary: str, detail: dict[str, Any], *, agent: str = AGENT,
-    outcome: str = Event.Outcome.WARNING,
-) -> None:  # fmt: skip
-    """An event about where a name belongs, on the page of its repo if that is here."""
-    repo = _repo_of(binding.repo_type, binding.repo_id)
-    Event.objects.create(
-        type=Event.Type.INGESTION, outcome=outcome, agent=agent, repo=repo, summary=summary[:500],
-        detail={"upstream": str(binding.upstream)} | detail,
-    )  # fmt: skip
-
-
-def warning_of(binding: Binding | None) -> str:
-    """What a client is told with what we still serve (`X-HF-Warning: topic; message`); empty when all is well."""
-    if binding is None or binding.state != Binding.State.HELD:
-        return ""
-    told = f"held-for-review; {binding.repo_id} is served as it was, and not brought up to date: {binding.reason}"
-    return told.encode("ascii", "replace").decode()

@@ -26,9 +26,10 @@ from mirror.fetch import Fetched, Halt, Stopped, fetch_file
 from mirror.git.commits import with_object
 from mirror.manifest import ManifestDiffers
 from mirror.opening import open_client
+from mirror.owners import HeldForReview
 from mirror.plan import Plan, check_listing, make_plan
 from mirror.record import record_commit, refresh_refs
-from mirror.routing import BoundElsewhere, HeldForReview, check_name
+from mirror.routing import BoundElsewhere, check_name
 from mirror.source import Source, find_commit
 from mirror.store import blob_store
 from mirror.upstream import RemoteCommit, RemoteFile, UpstreamClient, UpstreamRef

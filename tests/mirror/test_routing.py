@@ -9,7 +9,8 @@ from django.contrib.auth.models import User
 from django.db import connection
 
 from mirror.opening import open_client
-from mirror.routing import BoundElsewhere, HeldForReview, bind, binding_of, candidates, release, warning_of
+from mirror.owners import HeldForReview, release, warning_of
+from mirror.routing import BoundElsewhere, bind, binding_of, candidates
 from mirror.sync import submit_mirror
 from mirror.upstream import RemoteCommit, UpstreamRef, parse_upstream_ref
 from registry import work
