@@ -24,7 +24,8 @@ def statuses(client: Client, path: str, n_times: int, **how: Any) -> list[int]:
     found = []
     for _ in range(n_times):
         response = client.get(path, **how)
-        response.close()
+        if response.streaming:
+            response.getvalue()  # read to the end, as a client would: that closes the file
         found.append(response.status_code)
     return found
 
