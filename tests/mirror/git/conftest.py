@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,18 +16,23 @@ from tests.services.deployment import Deployment
 
 PRELUDE = """
 import json
-from pathlib import Path
 from django.contrib.auth.models import User
+from mirror.sync import submit_mirror
+from mirror.upstream import parse_upstream_ref
+from mirror.blobs.store import blob_key
+from mirror.store import blob_store
 from registry.models import *
-from tests.checkpoints import record_commit, record_tag
+from registry.work import run_job
+from tests.checkpoints import record_commit, record_tag, store_blob
+from tests.mirror.mirrored import overwrite
 found = None
-"""
-CAST = """
-acme = Organisation.objects.create(name="acme")
-alice = User.objects.create_user("alice", "alice@example.org", "alice-password")
-Member.objects.create(organisation=acme, user=alice, role=Member.Role.OWNER)
-charlie = User.objects.create_user("charlie", "charlie@example.org", "charlie-password")
-found = {who.username: AccessToken.issue(who, name="test")[1] for who in (alice, charlie)}
+
+def mirror(url, repo_id):
+    job = submit_mirror(parse_upstream_ref("hf+" + url), repo_id=repo_id, send_nudge=False)
+    run_job(job.pk)
+    job.refresh_from_db()
+    assert job.state == "succeeded", job.error_message
+    return job.result["commit"]
 """
 
 
@@ -36,16 +42,16 @@ class Service:
 
     deployment: Deployment
     url: str
-    tokens: dict[str, str]
 
     def run(self, code: str) -> Any:
-        done = self.deployment.manage("shell", "-c", f"{PRELUDE}\n{code}\nprint('FOUND', json.dumps(found))")
+        lines = [PRELUDE, f"url = {self.url!r}", code, "print('FOUND', json.dumps(found))"]
+        done = self.deployment.manage("shell", "-c", "\n".join(lines))
         return json.loads(done.stdout.rpartition("FOUND ")[2])
 
-    def with_token(self, name: str) -> str:
+    def with_token(self, name: str, token: str) -> str:
         """The URL with a user and a token in it, as people put it into git's configuration."""
         parts = urlsplit(self.url)
-        return f"{parts.scheme}://{name}:{self.tokens.get(name, 'hf_wrong')}@{parts.netloc}"
+        return f"{parts.scheme}://{name}:{token}@{parts.netloc}"
 
 
 @dataclass(frozen=True)
@@ -54,20 +60,38 @@ class Git:
 
     home: Path
 
-    def __call__(self, *arguments: str, at: Path | None = None, check: bool = True, **more: str) -> str:
-        done = self.run(*arguments, at=at, **more)
-        assert not check or done.returncode == 0, done.stderr
+    def __call__(self, *arguments: str, at: Path | None = None, stdin: Path | None = None) -> str:
+        """What it printed; it must succeed."""
+        done = self.run(*arguments, at=at, stdin=stdin)
+        assert done.returncode == 0, done.stderr
         return done.stdout.strip()
 
-    def run(self, *arguments: str, at: Path | None = None, **more: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *arguments: str, at: Path | None = None, stdin: Path | None = None
+    ) -> subprocess.CompletedProcess[str]:
         environment = {
             "PATH": os.environ["PATH"], "HOME": str(self.home), "GIT_CONFIG_NOSYSTEM": "1", "NO_PROXY": "127.0.0.1",
-            "GIT_TERMINAL_PROMPT": "0", "GIT_LFS_SKIP_SMUDGE": "1", **more,
+            "GIT_TERMINAL_PROMPT": "0", "GIT_LFS_SKIP_SMUDGE": "1",
         }  # fmt: skip
-        return subprocess.run(
-            ["git", *arguments], cwd=at or self.home, env=environment, capture_output=True, text=True, timeout=120,
-            check=False,
-        )  # fmt: skip
+        with (stdin or Path(os.devnull)).open("rb") as source:
+            return subprocess.run(
+                ["git", *arguments], cwd=at or self.home, env=environment, stdin=source, capture_output=True, text=True,
+                timeout=120, check=False,
+            )  # fmt: skip
+
+    def clone(self, url: str, *how: str) -> Path:
+        """Where the clone of that URL is, which is a new folder."""
+        folder = Path(tempfile.mkdtemp(dir=self.home))
+        self("clone", *how, url, str(folder))
+        return folder
+
+    def is_sound(self, clone: Path) -> bool:
+        """Whether git finds every object there, with the id that its bytes have."""
+        return self.run("fsck", "--strict", "--full", at=clone).returncode == 0
+
+    def n_loose(self, clone: Path) -> int:
+        """How many objects came in packs too small to be kept as such."""
+        return int(self("count-objects", at=clone).split()[0])
 
     def files(self, clone: Path) -> dict[str, bytes]:
         """{path: bytes} of what was checked out."""
@@ -78,8 +102,7 @@ class Git:
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     with Deployment(tmp_path_factory.mktemp("git") / "deployment") as deployment:
-        tokens = Service(deployment, "", {}).run(CAST)
-        yield Service(deployment, deployment.start_web(), tokens)
+        yield Service(deployment, deployment.start_web())
 
 
 @pytest.fixture
