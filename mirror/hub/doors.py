@@ -13,7 +13,9 @@ from datetime import timedelta
 from functools import wraps
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth.models import AnonymousUser, User
+from django.core.exceptions import RequestDataTooBig
 from django.http import HttpRequest, HttpResponseBase
 from django.utils import timezone
 from django.views.decorators.csrf import csrf_exempt
@@ -67,6 +69,9 @@ def _answer(
         return view(request, who(request), **names)
     except HubError as error:
         return error.answer()
+    except RequestDataTooBig:
+        most = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+        return HubError(413, f"The body of a request to {request.path} has at most {most} bytes.").answer()
     except StoreError as error:
         logger.exception("%s %s: the blob store failed", request.method, request.path)
         why = (

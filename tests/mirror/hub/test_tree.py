@@ -182,3 +182,11 @@ def test_listings_take_the_same_few_queries_for_any_size(
     with django_assert_max_num_queries(6):
         asked = [f"d{number % 7}/{number}" for number in range(n_files)]
         client.post("/api/models/acme/many/paths-info/main", **form(paths=asked, expand="true"))
+
+
+def test_a_body_beyond_the_limit_is_refused_as_such(client: Client, commit: Commit, settings: Any) -> None:
+    settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 1000
+    question = {"paths": ["a" * 1000]}
+    response = client.post("/api/models/acme/tiny/paths-info/main", question, content_type="application/json")
+    assert response.status_code == 413
+    assert "at most 1000 bytes" in response.json()["error"]
