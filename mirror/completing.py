@@ -1,4 +1,4 @@
-"""When the bytes of a pulled-through commit are here: files get their blobs, and a commit that lacks none is complete."""
+"""When bytes of a pulled-through commit are here: files get their blobs, and a commit that lacks none is complete."""
 
 from django.db.models import QuerySet
 

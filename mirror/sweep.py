@@ -8,7 +8,11 @@ A blob is deleted only if all of this is so, and it is looked at again right bef
   count, and go first, where a crash left any;
 * no job that moves bytes is unfinished: one may have found the blob in the store and be about to record it.
 
-Order: the row first, then the object. A crash between the two leaves an orphan, which the next sweep deletes.
+Row and object go under the lock of the row, which `mirror/holding.py` takes too: a commit that finds the bytes in that
+moment waits, and then sees that they are gone. A crash leaves a row that nothing needs, and whose bytes the next who
+brings them puts back.
+
+Uploads that no commit named within the grace period are forgotten first; their bytes go like all others.
 """
 
 import json
@@ -22,11 +26,11 @@ from django.utils import timezone
 from mirror.blobs.keys import BLOBS, COMMITS
 from mirror.blobs.store import BlobStore, Stat, sha256_of
 from mirror.deleting import forget_manifests, left_behind
-from registry.models import Blob, Event, Job
+from registry.models import Blob, Event, Job, Upload
 
 AGENT = "holdfast sweep"
 GRACE = timedelta(days=7)
-MOVING_KINDS = ("mirror", "convert", "validate", "rebuild")
+MOVING_KINDS = ("mirror", "fetch", "verify", "convert", "validate", "rebuild")
 BATCH = 500
 
 
@@ -37,6 +41,7 @@ class Swept:
     staged: list[Stat] = field(default_factory=list)
     manifests: list[str] = field(default_factory=list)
     blobs: list[Stat] = field(default_factory=list)
+    n_uploads: int = 0
     kept_by_manifest: list[str] = field(default_factory=list)
     waits_for_jobs: bool = False
 
@@ -58,6 +63,7 @@ def sweep_store(
         swept.staged = [stat for stat in store.staged_names() if stat.modified_at < before]
     else:
         swept.staged = list(store.discard_abandoned(before))
+    swept.n_uploads = _forget_uploads(before, dry_run)
     orphans = left_behind(store)
     swept.manifests = orphans if dry_run else forget_manifests(store, orphans)
     candidates = {sha256_of(stat.key) or "": stat for stat in _unreferenced(store, before)}
@@ -69,6 +75,12 @@ def sweep_store(
 
 
 # --- what could go ---------------------------------------------------------------------------------------------
+
+
+def _forget_uploads(before: datetime, dry_run: bool) -> int:
+    """How many uploads were brought before then, named by no commit, and not touched since; they are gone."""
+    old = Upload.objects.filter(touched_at__lt=before)
+    return old.count() if dry_run else old.delete()[0]
 
 
 def _unreferenced(store: BlobStore, before: datetime) -> Iterator[Stat]:
@@ -123,21 +135,16 @@ def _delete_blob(store: BlobStore, stat: Stat) -> bool:
     """True when row and object are gone; False when somebody began to need them."""
     sha256 = stat.key[-64:]
     with transaction.atomic():
-        row = Blob.objects.select_for_update().filter(sha256=sha256).first()
-        if row and Blob.objects.needed().filter(pk=row.pk).exists():
+        # Without a row there is nothing to lock, and who makes one meanwhile would not wait for us.
+        lock = Blob(sha256=sha256, size_bytes=stat.size_bytes, store=store.name)
+        Blob.objects.bulk_create([lock], ignore_conflicts=True)
+        row = Blob.objects.select_for_update().get(sha256=sha256)
+        if Blob.objects.needed().filter(pk=row.pk).exists():
             return False
         Event.objects.create(
             type=Event.Type.DELETION, agent=AGENT, detail={"sha256": sha256, "size_bytes": stat.size_bytes},
             summary=f"blob {sha256[:12]}… ({stat.size_bytes} bytes) deleted: nothing refers to it",
         )  # fmt: skip
-        if row:
-            row.delete()
-    store.delete(stat.key)
-    _own_up(store, stat.key)
+        store.delete(stat.key)
+        row.delete()
     return True
-
-
-def _own_up(store: BlobStore, key: str) -> None:
-    """A job that began in the very moment may have recorded the blob again: then the row says that it is missing."""
-    if store.stat(key) is None:
-        Blob.objects.filter(sha256=key[-64:]).update(state=Blob.State.MISSING)

@@ -103,6 +103,33 @@ class StagedBusy(StoreError):
         self.name = name
 
 
+class StagedGone(StoreError):
+    """What is staged under this name is no longer what was read before: thrown away, begun anew, or promoted."""
+
+    code = "staged-gone"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"incoming/{name} is not what it was when reading began: its bytes were wrong and thrown away, or have "
+            "their final name by now. Look for the blob; if there is none, begin again."
+        )
+        self.name = name
+
+
+class StagedIncomplete(StoreError):
+    """A part of what is staged is not there, or not whole; what is there stays."""
+
+    code = "staged-incomplete"
+
+    def __init__(self, name: str, number: int, expected_bytes: int, actual_bytes: int | None) -> None:
+        have = "is not there" if actual_bytes is None else f"has {actual_bytes} bytes"
+        super().__init__(
+            f"part {number} of incoming/{name} should have {expected_bytes} bytes and {have}. Send it again."
+        )
+        self.name, self.number = name, number
+        self.expected_bytes, self.actual_bytes = expected_bytes, actual_bytes
+
+
 class StoreUnavailable(StoreError):
     """The store did not answer, or answered with an error of its own, more often than we retry."""
 

@@ -18,7 +18,7 @@ or compressed without any reader changing; `local_path` and `presign` are short 
 A store is one object per process, safe to share between threads. A `Staged` belongs to one thread at a time.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -32,6 +32,8 @@ from mirror.blobs.errors import (
     OutOfSpace,
     RangeError,
     StagedBusy,
+    StagedGone,
+    StagedIncomplete,
     StoredDiffers,
     StoreError,
     StoreRefused,
@@ -49,11 +51,15 @@ __all__ = [
     "RangeError",
     "Staged",
     "StagedBusy",
+    "StagedGone",
+    "StagedIncomplete",
+    "StagedPart",
     "Stat",
     "StoreError",
     "StoreRefused",
     "StoreUnavailable",
     "StoredDiffers",
+    "Tail",
     "blob_key",
     "manifest_key",
     "sha256_of",
@@ -67,6 +73,15 @@ class Stat:
     key: str
     size_bytes: int
     modified_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class StagedPart:
+    """A part of staged bytes: its number, from 1, where it begins, and its size."""
+
+    number: int
+    start: int
+    size_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +129,22 @@ class Staged(Protocol):
     ) -> None: ...
 
 
+class Tail(Protocol):
+    """Staged bytes read behind their writer, by anybody, while they grow. Nothing of them is proven: whoever hands
+    them on keeps something back until the blob is there. Belongs to one thread at a time."""
+
+    def size_bytes(self) -> int:
+        """How many bytes can be read by now; 0 while nothing is staged. Never less than before: raises StagedGone
+        when what was seen was thrown away, or, where the store cannot tell that apart, has its final name."""
+
+    def read(self, start: int, length: int) -> bytes:
+        """Bytes from `start`, at least one and at most `length`, all of which `size_bytes` has told of.
+        Raises StagedGone."""
+
+    def close(self) -> None:
+        """Handles are gone. Idempotent."""
+
+
 class BlobStore(Protocol):
     """Where bytes live. Every implementation passes `tests/mirror/blobs/test_store.py`."""
 
@@ -123,6 +154,22 @@ class BlobStore(Protocol):
     def stage(self, name: str, *, git_size: int | None = None) -> Staged:
         """Opens, or resumes, the bytes staged under the name. With `git_size` (the size the bytes will have)
         their git blob id is computed too. Raises StagedBusy where the store can tell that another writer has it."""
+
+    def tail(self, name: str) -> Tail:
+        """A reader of what is, or will be, staged under the name. Opens nothing that a writer could notice."""
+
+    def presign_part(self, name: str, part: StagedPart, *, seconds: int) -> str | None:
+        """A URL to which anybody may PUT the bytes of that part of what is staged under the name, for that long.
+        None: this store has no URLs of its own, and `write_part` takes the bytes."""
+
+    def write_part(self, name: str, part: StagedPart, pieces: Iterable[bytes]) -> None:
+        """The pieces, which are as long as the part, are staged at its place, durable. Parts may come in any order,
+        side by side, and again. What is staged in parts is not staged front to back. Raises StagedBusy while
+        somebody gathers the parts, and OutOfSpace."""
+
+    def gather(self, name: str, parts: Sequence[StagedPart]) -> Staged:
+        """What was put in these parts, as one stage to finish and promote; it takes no writes. Nothing is believed of
+        who put them: finish() reads all bytes from the store. Raises StagedIncomplete, StagedBusy."""
 
     def promote(self, staged: Staged, key: str, *, sha256: str, size_bytes: int) -> bool:
         """The staged bytes are stored under the key and staged no more. True if they are new, False if the key

@@ -30,9 +30,10 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import quote
 
 from django.conf import settings
-from django.http import FileResponse, HttpRequest, HttpResponse, HttpResponseBase
+from django.http import FileResponse, HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 
 from mirror.blobs.store import KeyMissing, blob_key
+from mirror.hub.arriving import follow, is_doubtful
 from mirror.hub.errors import HubError, being_rebuilt, bytes_unavailable
 from mirror.hub.finding import Place
 from mirror.hub.ranges import ByteRange, RangeNotSatisfiable, is_same_version, matches_any, read_range
@@ -93,14 +94,22 @@ class FileRange(io.FileIO):
 
 
 def send_file(request: HttpRequest, place: Place, file: File, *, inline: bool = False) -> HttpResponseBase:
-    """The answer to a HEAD or GET of a file: 200, 206, 302, 304 or 416. No query. `inline`: never by redirect."""
-    check_available(place, file.held)
+    """The answer to a HEAD or GET of a file: 200, 206, 302, 304 or 416. No query. `inline`: never by redirect.
+
+    A file whose bytes only upstream has is fetched by the first GET, and sent through us while it arrives.
+    """
+    file.commit, place.commit.repo = place.commit, place.repo
+    if file.blob:
+        check_available(place, file.blob)
     headers = file_headers(place, file)
     if matches_any(request.headers.get("If-None-Match", ""), headers["ETag"]):
         return HttpResponse(status=304, headers=headers)
     if request.method == "HEAD":
-        _check_in_store(place, file.held)
+        if file.blob:
+            _check_in_store(place, file.blob)
         return HttpResponse(headers=headers | {"Content-Length": str(file.size_bytes)})
+    if file.blob is None and (arriving := _send_arriving(request, place, file, headers)):
+        return arriving
     if not inline and (elsewhere := _send_elsewhere(place, file, headers)):
         return elsewhere
     return _send_bytes(request, place, file, headers)
@@ -186,13 +195,34 @@ def _send_elsewhere(place: Place, file: File, headers: dict[str, str]) -> HttpRe
     return HttpResponse(status=302, headers=headers | {"Location": url, "Cache-Control": "no-store"})
 
 
-def _send_bytes(request: HttpRequest, place: Place, file: File, headers: dict[str, str]) -> HttpResponseBase:
+def _send_arriving(
+    request: HttpRequest, place: Place, file: File, headers: dict[str, str]
+) -> HttpResponseBase | None:
+    """The bytes as they come from upstream; None if all of them are here by now: then `file` has its blob."""
+    part = _part(request, place, file, headers)
+    body = follow(file, part)
+    if isinstance(body, Blob):
+        file.blob = body
+        return None
+    headers["Content-Length"] = str(part.length if part else file.size_bytes)
+    if part:
+        headers["Content-Range"] = str(part)
+    return StreamingHttpResponse(body, status=206 if part else 200, headers=headers)
+
+
+def _part(request: HttpRequest, place: Place, file: File, headers: dict[str, str]) -> ByteRange | None:
+    """The range that was asked for; None: the whole file. Raises the answer 416."""
     try:
         part = _wanted(request, file.size_bytes, headers["ETag"])
     except RangeNotSatisfiable:
         message = f"{place.path} has {file.size_bytes} bytes; the range begins beyond its end."
         refusal = HubError(416, message, Content_Range=f"bytes */{file.size_bytes}", Accept_Ranges="bytes")
         raise refusal from None
+    return None if part and is_doubtful(file, part) else part
+
+
+def _send_bytes(request: HttpRequest, place: Place, file: File, headers: dict[str, str]) -> HttpResponseBase:
+    part = _part(request, place, file, headers)
     reader = open_reader(place, file.held, part or ByteRange(0, file.size_bytes, file.size_bytes))
     headers["Content-Length"] = str(part.length if part else file.size_bytes)
     if part:

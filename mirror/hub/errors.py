@@ -4,12 +4,20 @@ Clients decide by the header, people read the sentence. The order of checks is r
 repo and a missing one give the very same answer.
 """
 
+import math
+
 from django.http import HttpResponse, JsonResponse
 
+from mirror.through.asking import UpstreamTrouble
 from registry.access import Somebody
 from registry.models import Job
 
 LONGEST_MESSAGE = 500
+FINAL_TROUBLE = frozenset({
+    "access-denied", "address-refused", "bad-answer", "bad-listing", "entry-not-found", "held-for-review",
+    "html-instead-of-file", "listing-differs", "manifest-differs", "pointer-instead-of-file", "repo-not-found",
+    "revision-not-found", "wrong-commit", "wrong-digest", "wrong-size",
+})  # fmt: skip
 
 
 class HubError(Exception):
@@ -93,6 +101,20 @@ def being_rebuilt(repo_id: str, commit_hash: str, path: str, job: Job | None) ->
     return HubError(
         503, message, code="BytesRebuilding", X_Repo_Commit=commit_hash, Retry_After=str(REBUILD_SECONDS)
     )
+
+
+def upstream_trouble(trouble: UpstreamTrouble, commit_hash: str = "") -> HubError:
+    """Upstream cannot or will not give what we do not hold. Never 401 or 404: clients would take it for absent.
+
+    502: upstream answers wrongly, and asking again soon does not help; 503: it may help, after Retry-After seconds.
+    """
+    about = {"X_Repo_Commit": commit_hash} if commit_hash else {}
+    if trouble.code == "gated-repo":
+        return HubError(403, trouble.message, code="GatedRepo", **about)
+    if trouble.code in FINAL_TROUBLE:
+        return HubError(502, trouble.message, code="UpstreamTrouble", **about)
+    seconds = math.ceil(max(trouble.retry_after_seconds or 1.0, 1.0))
+    return HubError(503, trouble.message, code="UpstreamTrouble", Retry_After=str(seconds), **about)
 
 
 def bad_request(message: str) -> HubError:

@@ -6,6 +6,7 @@ it (gunicorn: RAW_URI; uWSGI, mod_wsgi: REQUEST_URI); elsewhere the longest know
 with is the revision.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import quote, unquote
 
@@ -13,6 +14,7 @@ from django.http import HttpRequest
 
 from mirror.hub.asking import sent_path
 from mirror.hub.errors import HubError, entry_not_found, gated, repo_not_found, revision_not_found
+from mirror.hub.pulling import bring, newer
 from registry.access import Somebody, may_read_files, visible_repos
 from registry.models import Commit, File, Ref, Repo
 from registry.repos import find_moved
@@ -36,13 +38,19 @@ class Place:
         return self.revision == self.commit.commit_hash
 
 
-def find_repo(request: HttpRequest, user: Somebody, repo_type: str, repo_id: str) -> Repo:
+def find_repo(
+    request: HttpRequest, user: Somebody, repo_type: str, repo_id: str, *, is_reading: bool = False
+) -> Repo:
     """The repo, if `user` may know of it. One query, two if it is called otherwise.
 
     Another case of letters, or the name it had before it was moved, answers 307 to the right one.
+    GET and HEAD, and whoever says that it `is_reading`, bring a repo from upstream that is not here.
     """
-    repo = None if "\0" in repo_id else visible_repos(user, repo_type).by_id(repo_id).first()
+    repos = visible_repos(user, repo_type)
+    repo = None if "\0" in repo_id else repos.by_id(repo_id).first()
     repo = repo or find_moved(user, repo_type, repo_id)
+    if repo is None and "\0" not in repo_id and (is_reading or request.method in ("GET", "HEAD")):
+        repo = repos.by_id(bring(request, repo_type, repo_id, _segments(request))).first()
     if repo is None:
         raise repo_not_found(user, repo_id)
     if repo.repo_id != repo_id:
@@ -52,13 +60,13 @@ def find_repo(request: HttpRequest, user: Somebody, repo_type: str, repo_id: str
 
 
 def find_commit(repo: Repo, revision: str, *, light: bool = False) -> Commit:
-    """The commit of a revision. One query for a name or a full hash."""
-    try:
-        if "\0" in revision:
-            raise RevisionNotFound(repo.repo_id, revision)
-        return resolve_revision(repo, revision, light=light)
-    except RevisionNotFound:
-        raise revision_not_found(repo.repo_id, revision) from None
+    """The commit of a revision. One query for a name or a full hash; of a pulled-through repo, as upstream has it."""
+    held = None
+    with suppress(RevisionNotFound):
+        held = None if "\0" in revision else resolve_revision(repo, revision, light=light)
+    if commit := newer(repo, revision, held) or held:
+        return commit
+    raise revision_not_found(repo.repo_id, revision)
 
 
 def find_place(request: HttpRequest, repo: Repo, rest: str, *, light: bool = False) -> Place:
@@ -69,8 +77,8 @@ def find_place(request: HttpRequest, repo: Repo, rest: str, *, light: bool = Fal
     revision, path = exact[0], "/".join(exact[1:]).rstrip("/")
     try:
         return Place(repo, revision, find_commit(repo, revision, light=light), path)
-    except HubError:
-        if not path:
+    except HubError as error:
+        if not path or error.status != 404:
             raise
         return _guess_place(repo, rest, light)  # people type resolve/refs/pr/1/… with plain slashes
 
@@ -111,6 +119,12 @@ def _known_refs(repo: Repo, starts: list[str]) -> set[str]:
 
 def _without_folder(name: str) -> str:
     return next((name.removeprefix(start) for start in Ref.FOLDERS.values() if name.startswith(start)), name)
+
+
+def _segments(request: HttpRequest) -> list[str]:
+    """What the URL says behind the endpoint's name: a revision, and perhaps a path."""
+    rest = request.resolver_match.kwargs.get("rest", "") if request.resolver_match else ""
+    return (_raw_segments(request, rest) or rest.split("/")) if rest else []
 
 
 def _raw_segments(request: HttpRequest, rest: str) -> list[str] | None:

@@ -13,6 +13,7 @@ from mirror.hub.asking import cursor, link_next, read_cursor, read_flag, read_li
 from mirror.hub.doors import door
 from mirror.hub.errors import bad_request
 from mirror.hub.finding import find_commit, find_place, find_repo
+from mirror.hub.pulling import refresh_head
 from registry.access import Somebody, visible_repos
 from registry.models import Commit, File, Repo
 from registry.revisions import DEFAULT
@@ -61,7 +62,7 @@ def list_repos(request: HttpRequest, user: Somebody, *, repo_type: str) -> HttpR
 
 def _head(repo: Repo) -> Commit:
     """What a repo is without further words: `main`, or, where only another branch or tag is held, that."""
-    return repo.head or find_commit(repo, DEFAULT)
+    return refresh_head(repo) or find_commit(repo, DEFAULT)
 
 
 def _siblings(commit: Commit, *, with_blobs: bool) -> list[wire.Json]:

@@ -55,7 +55,7 @@ def paths_info(
     request: HttpRequest, user: Somebody, *, repo_type: str, namespace: str, name: str, rest: str
 ) -> HttpResponse:
     """The named files and folders, in the order asked; those that do not exist are left out."""
-    repo = find_repo(request, user, repo_type, f"{namespace}/{name}")
+    repo = find_repo(request, user, repo_type, f"{namespace}/{name}", is_reading=True)
     paths, expand = _read_paths(request)
     place = find_place(request, repo, rest, light=True)
     wanted = list(dict.fromkeys(path.strip("/") for path in paths))

@@ -9,7 +9,8 @@
 
 Files are given as {path: bytes | Path} or as a folder. A Path is served by sendfile, so a sparse file is a cheap
 way to many gigabytes. `Hub(cdn=True)` redirects a GET of an LFS file to a second port, as the public hub does;
-`xet=True` advertises Xet data that is not there; `token="…"` hides every repo from those who do not send it.
+`xet=True` advertises Xet data that is not there; `token="…"` hides every repo from those who do not send it;
+`hub.limit = Limit(10, seconds=1)` answers 429 to the eleventh request of a second.
 `python -m tests.services.hub FOLDER` serves FOLDER/org/name as a process of its own and prints its URL.
 
 Faults, each `fault(kind, path="*", times=None, **how)`; `times=None` means always, `after=N` spares the first N:
@@ -36,10 +37,12 @@ Faults, each `fault(kind, path="*", times=None, **how)`; `times=None` means alwa
 
 import fnmatch
 import hashlib
+import math
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.server import ThreadingHTTPServer
@@ -86,10 +89,36 @@ class Repo:
     tags: dict[str, str] = field(default_factory=dict)
     card: dict[str, Any] = field(default_factory=dict)
     gated: bool | str = False
+    object_id: str = ""  # the hub's own id of the repo, and its owner, if not those that follow from the name
+    author: str = ""
 
     def find(self, revision: str) -> Commit | None:
         commit_id = self.branches.get(revision) or self.tags.get(revision) or revision
         return self.commits.get(commit_id)
+
+
+@dataclass
+class Limit:
+    """So many requests in each window of so many seconds; where `is_announced`, RateLimit headers say what is left."""
+
+    n_requests: int
+    seconds: float
+    is_announced: bool = False
+    n_allowed: int = 0
+    n_refused: int = 0
+    _left: int = 0
+    _until: float = 0.0
+
+    def take(self) -> tuple[bool, int, float]:
+        """Whether this request is answered, how many more would be, and when the next window begins."""
+        now = time.monotonic()
+        if now >= self._until:
+            self._left, self._until = self.n_requests, now + self.seconds
+        is_allowed = self._left > 0
+        self._left -= is_allowed
+        self.n_allowed += is_allowed
+        self.n_refused += not is_allowed
+        return is_allowed, self._left, self._until - now
 
 
 @dataclass
@@ -140,8 +169,10 @@ class Hub:
         self.token, self.xet, self.page_size = token, xet, page_size
         self.repos: dict[str, Repo] = {}
         self.requests: list[Seen] = []
+        self.limit: Limit | None = None
         self.url_of_next_page = ""  # pages of a listing are said to go on at this other place
-        self.stopping = threading.Event()
+        self.stopping, self.answering = threading.Event(), threading.Event()
+        self.answering.set()
         self._faults: list[Fault] = []
         self._lock = threading.Lock()
         self._servers = [self._listen(port)] + ([self._listen(0)] if cdn else [])
@@ -177,9 +208,19 @@ class Hub:
     def stop(self) -> None:
         """Nothing listens any more; a stalled response ends."""
         self.stopping.set()
+        self.answering.set()
         for server in self._servers:
             server.shutdown()
             server.server_close()
+
+    @contextmanager
+    def held_up(self) -> Iterator[None]:
+        """Requests arrive and are noted, but nothing is answered before the block ends."""
+        self.answering.clear()
+        try:
+            yield
+        finally:
+            self.answering.set()
 
     # --- what is served --------------------------------------------------------------------------------
 
@@ -226,6 +267,15 @@ class Hub:
         with self._lock:
             struck = next((fault for fault in self._faults if fault.take(kind, path, on)), None)
             return {"kind": kind, **struck.how} if struck else None
+
+    def count(self) -> tuple[bool, dict[str, str]]:
+        """Whether one more request keeps within the limit, and what to say about that."""
+        with self._lock:
+            if self.limit is None:
+                return True, {}
+            is_allowed, left, seconds = self.limit.take()
+            told = {"RateLimit": f'"api";r={left};t={math.ceil(seconds)}'} if self.limit.is_announced else {}
+            return is_allowed, told | ({} if is_allowed else {"Retry-After": str(math.ceil(seconds))})
 
     # --- what arrived ----------------------------------------------------------------------------------
 

@@ -1,5 +1,6 @@
 """How the hub of `tests.services.hub` answers one HTTP request."""
 
+import hashlib
 import json
 import re
 import sys
@@ -45,6 +46,7 @@ def serve_on(hub: Hub, port: int) -> ThreadingHTTPServer:
 class Requests(BaseHTTPRequestHandler):
     hub: Hub
     protocol_version = "HTTP/1.1"
+    about_limit: dict[str, str] = {}
 
     def log_message(self, *_: object) -> None:
         pass
@@ -61,8 +63,12 @@ class Requests(BaseHTTPRequestHandler):
         port = self.server.server_address[1]
         headers = {key.lower(): value for key, value in self.headers.items()}
         self.hub.note(Seen(self.command, on, path, self.path, port, headers))
+        self.hub.answering.wait()
+        is_allowed, self.about_limit = self.hub.count()
         try:
-            if fault := self.hub.strikes("status", path, on):
+            if not is_allowed:
+                self._fail(429)
+            elif fault := self.hub.strikes("status", path, on):
                 self._fail(fault["status"], fault.get("error_code", ""), retry_after=fault.get("retry_after"))
             elif self.hub.strikes("not-json", path, on):
                 self._send(200, PAGE, {"Content-Type": "text/html"})
@@ -70,6 +76,11 @@ class Requests(BaseHTTPRequestHandler):
                 answer(**{key: value for key, value in names.items() if key != "on"})
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True
+
+    def end_headers(self) -> None:
+        for name, value in self.about_limit.items():
+            self.send_header(name, value)
+        super().end_headers()
 
     def _route(self, path: str) -> tuple[str, re.Match[str] | None, Callable[..., None]]:
         if match := CDN.match(path):
@@ -121,9 +132,11 @@ class Requests(BaseHTTPRequestHandler):
         siblings = [{"rfilename": path} for path in commit.files]
         date = commit.date.strftime("%Y-%m-%dT%H:%M:%S.000Z")
         self._json({
-            "_id": commit.id[:24], "id": repo, "modelId": repo, "sha": commit.id, "lastModified": date,
+            "_id": about.object_id or _object_id(repo), "id": repo, "modelId": repo, "sha": commit.id,
+            "lastModified": date,
             "createdAt": date, "private": bool(self.hub.token), "gated": about.gated, "disabled": False, "tags": [],
-            "downloads": 0, "likes": 0, "author": repo.split("/", maxsplit=1)[0], "siblings": siblings, "spaces": [],
+            "downloads": 0, "likes": 0, "author": about.author or repo.split("/", maxsplit=1)[0],
+            "siblings": siblings, "spaces": [],
             "cardData": about.card, "xetEnabled": self.hub.xet,
         })  # fmt: skip
         if move := self.hub.strikes("move", on="info"):
@@ -285,3 +298,8 @@ class Requests(BaseHTTPRequestHandler):
         with entry.content.open("rb") as opened:
             opened.seek(position)
             return opened.read(length)
+
+
+def _object_id(repo_id: str) -> str:
+    """The hub's own id of a repo, which stays when its commits change."""
+    return hashlib.sha256(repo_id.encode()).hexdigest()[:24]

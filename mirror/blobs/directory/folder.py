@@ -4,14 +4,16 @@ import contextlib
 import os
 import secrets
 import stat as modes
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
 from mirror.blobs import reading
 from mirror.blobs.directory.files import FileRange, entries_of, make_folders, named_errors, sync_folder
+from mirror.blobs.directory.parts import write_part
 from mirror.blobs.directory.staging import StagedFile, open_locked
+from mirror.blobs.directory.tail import FileTail
 from mirror.blobs.hashing import CHUNK_BYTES, Digester
 from mirror.blobs.keys import INCOMING, check_key, check_name, check_prefix, check_target, is_staged
 from mirror.blobs.store import (
@@ -19,6 +21,8 @@ from mirror.blobs.store import (
     RangeError,
     Staged,
     StagedBusy,
+    StagedIncomplete,
+    StagedPart,
     Stat,
     StoredDiffers,
     check_copy_target,
@@ -45,6 +49,23 @@ class DirectoryStore:
         with named_errors(path):
             self.incoming.mkdir(parents=True, exist_ok=True)
             return StagedFile(name, path, open_locked(name, path), git_size)
+
+    def tail(self, name: str) -> FileTail:
+        return FileTail(name, self.incoming / check_name(name))
+
+    def presign_part(self, name: str, part: StagedPart, *, seconds: int) -> str | None:
+        return None
+
+    def write_part(self, name: str, part: StagedPart, pieces: Iterable[bytes]) -> None:
+        write_part(name, self.incoming / check_name(name), part, pieces)
+
+    def gather(self, name: str, parts: Sequence[StagedPart]) -> "StagedFile":
+        staged = self.stage(name)
+        for part in parts:
+            if (size_bytes := min(staged.size_bytes - part.start, part.size_bytes)) < part.size_bytes:
+                staged.close()
+                raise StagedIncomplete(name, part.number, part.size_bytes, max(size_bytes, 0))
+        return staged
 
     def promote(self, staged: Staged, key: str, *, sha256: str, size_bytes: int) -> bool:
         if not isinstance(staged, StagedFile):

@@ -1,8 +1,9 @@
 """The blob store contract on a bucket."""
 
 import contextlib
+import hashlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
@@ -24,11 +25,14 @@ from mirror.blobs.keys import INCOMING, check_key, check_name, check_prefix, che
 from mirror.blobs.s3.assembly import Piece, assemble, base64_of
 from mirror.blobs.s3.connection import MISSING, RACED, TAKEN, Connection, code_of, named_errors
 from mirror.blobs.s3.listing import delete_all, list_objects, unfinished_uploads
+from mirror.blobs.s3.parts import GatheredParts, part_key
 from mirror.blobs.s3.reader import OutsideObject, RangeStream
 from mirror.blobs.s3.settings import S3Settings
 from mirror.blobs.s3.staging import StagedParts
+from mirror.blobs.s3.tail import PartsTail
 from mirror.blobs.store import (
     Staged,
+    StagedPart,
     Stat,
     check_copy_target,
     check_digests,
@@ -56,8 +60,29 @@ class S3Store:
         found = list_objects(self.connection, f"{INCOMING}{check_name(name)}/")
         return StagedParts(self.connection, name, git_size, found)
 
+    def tail(self, name: str) -> PartsTail:
+        return PartsTail(self.connection, check_name(name))
+
+    def presign_part(self, name: str, part: StagedPart, *, seconds: int) -> str | None:
+        key = part_key(check_name(name), part.number)
+        # The length is signed: nobody fills the bucket through a URL that was given for less.
+        wanted = {**self.connection.place(key), "ContentLength": part.size_bytes}
+        with named_errors(key):
+            return self.connection.public_client.generate_presigned_url(
+                "put_object", Params=wanted, ExpiresIn=seconds
+            )
+
+    def write_part(self, name: str, part: StagedPart, pieces: Iterable[bytes]) -> None:
+        data = b"".join(pieces)
+        key = part_key(check_name(name), part.number)
+        self._put_object(key, data, hashlib.sha256(data).hexdigest())
+
+    def gather(self, name: str, parts: Sequence[StagedPart]) -> GatheredParts:
+        found = list_objects(self.connection, f"{INCOMING}{check_name(name)}/")
+        return GatheredParts(self.connection, name, parts, found)
+
     def promote(self, staged: Staged, key: str, *, sha256: str, size_bytes: int) -> bool:
-        if not isinstance(staged, StagedParts):
+        if not isinstance(staged, StagedParts | GatheredParts):
             raise TypeError("an S3 store promotes what it staged itself")
         check_promise(key, sha256)
         check_digests(key, staged.finish(), sha256, size_bytes)
@@ -164,7 +189,7 @@ class S3Store:
             return reading.empty()
         raise RangeError(key, start, length, found.size_bytes)
 
-    def _give_name(self, staged: StagedParts, key: str, sha256: str, size_bytes: int) -> bool:
+    def _give_name(self, staged: StagedParts | GatheredParts, key: str, sha256: str, size_bytes: int) -> bool:
         pieces = staged.pieces
         if not pieces:
             return self._put_new(key, staged.small, sha256)

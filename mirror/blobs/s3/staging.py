@@ -74,7 +74,7 @@ class StagedParts:
         self._is_open = True
         seen = list(found)
         self._left_objects = bool(seen)
-        self._parts = _whole_parts(connection, self._folder, seen)
+        self._parts = whole_parts(connection, self._folder, seen)
         self._sent_bytes = sum(part.size_bytes for part in self._parts)
         for part in self._parts:
             self._run(self._open_lanes().hashing, self._hash, part)
@@ -256,7 +256,7 @@ class StagedParts:
             )
 
 
-def _whole_parts(connection: Connection, folder: str, found: list[Stat]) -> list[Part]:
+def whole_parts(connection: Connection, folder: str, found: list[Stat]) -> list[Part]:
     """The parts to continue after: 1, 2, 3 … without a gap, each of its full size."""
     parts: list[Part] = []
     for stat in found:

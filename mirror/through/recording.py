@@ -1,0 +1,58 @@
+"""What pulling through writes down when bytes have arrived."""
+
+from django.db import transaction
+
+from mirror.blobs.store import BlobStore
+from mirror.completing import complete, link
+from mirror.fetch import Fetched
+from mirror.manifest import write_manifest
+from mirror.plan import Plan
+from mirror.record import ask_for_inspection, blob_rows, manifest_for, note_ingestion
+from mirror.source import Source
+from mirror.upstream import RemoteCommit, RemoteFile
+from registry.models import Commit, File, Repo
+from registry.work import Lease
+
+
+def link_fetched(lease: Lease, repo: Repo, *, store: BlobStore, plan: Plan, done: dict[str, Fetched]) -> int:
+    """Every file of the repo that waited for these bytes has their blob; how many did. One transaction."""
+    digests = plan.held | {digest: fetched.sha256 for digest, fetched in done.items()}
+    with transaction.atomic():
+        lease.guard()
+        blobs = blob_rows(store, plan, done, {})
+        waiting = File.objects.filter(commit__repo=repo, blob=None)
+        return sum(link(waiting, digest, blobs[sha256]) for digest, sha256 in digests.items())
+
+
+def complete_commits(lease: Lease, store: BlobStore, source: Source, repo: Repo) -> list[str]:
+    """Every commit of the repo whose files are all held is complete; those that became so now. Idempotent."""
+    lacking = File.objects.filter(commit__repo=repo, blob=None).values("commit")
+    rows = Commit.objects.filter(repo=repo, is_complete=False).exclude(pk__in=lacking).select_related("repo")
+    return [row.commit_hash for row in rows if complete_commit(lease, store, source, row)]
+
+
+def complete_commit(lease: Lease, store: BlobStore, source: Source, row: Commit) -> bool:
+    """The commit, all of whose files are held, has its manifest and is complete; False if it was so already.
+
+    An event says so, and inspection is asked for: from here on it is like any mirrored commit.
+    """
+    files = list(row.files.select_related("blob"))
+    listed = [RemoteFile(file.path, file.size_bytes, file.git_oid, file.lfs_sha256) for file in files]
+    digests = {file.etag: file.held.sha256 for file in files}
+    manifest = manifest_for(source, _as_upstream_told(row, source), listed, digests)
+    manifest_sha256 = write_manifest(store, source.repo_id, row.commit_hash, manifest)
+    with transaction.atomic():
+        lease.guard()
+        if not complete(row, {}, manifest_sha256):
+            return False
+        facts = {"n_files": row.n_files, "size_bytes": row.size_bytes, "fetched_bytes": row.size_bytes}
+        note_ingestion(row, source, facts)
+        ask_for_inspection(row)
+    return True
+
+
+def _as_upstream_told(row: Commit, source: Source) -> RemoteCommit:
+    return RemoteCommit(
+        source.ref.repo_id, row.commit_hash, row.title, row.message, row.author, row.committed_at,
+        tuple(row.parents), row.upstream_info,
+    )  # fmt: skip

@@ -1,0 +1,312 @@
+"""Bytes that only upstream has: streamed while they are fetched once, proven before the last one is given."""
+
+import threading
+import time
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test import Client
+
+from mirror.blobs.store import blob_key
+from mirror.store import blob_store
+from mirror.sync import stage_name, submit_mirror
+from mirror.through import following
+from mirror.through.fetches import upstream_of
+from mirror.through.following import BrokenOff
+from registry import work
+from registry.models import Blob, Commit, Event, File, Job
+from tests.mirror.through.conftest import FILES, NEXT, WEIGHTS
+from tests.services.hub import Hub
+from tests.services.processes import wait_for
+
+PATH = "/org/model/resolve/main/model.safetensors"
+BIG = bytes(range(251)) * 12_000
+
+
+def body(answer: Any) -> bytes:
+    """All of an answer's bytes; what is open is closed."""
+    try:
+        return b"".join(answer.streaming_content) if answer.streaming else answer.content
+    finally:
+        answer.close()
+
+
+def broken_body(answer: Any) -> bytes:
+    """What came before the body broke off, as it must."""
+    got: list[bytes] = []
+    with pytest.raises(BrokenOff):
+        got.extend(answer.streaming_content)
+    answer.close()
+    return b"".join(got)
+
+
+def nothing_is_stored() -> bool:
+    return not Blob.objects.exists() and list(blob_store().list("blobs/")) == []
+
+
+def fetch_job() -> Job:
+    return Job.objects.filter(kind="fetch").latest("pk")
+
+
+def forget_failure() -> None:
+    """As if the time were over for which a failure is remembered."""
+    Job.objects.filter(kind="fetch", state="failed").update(finished_at="2020-01-01T00:00:00Z")
+
+
+# --- what is true afterwards --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", FILES)
+def test_a_cold_file_is_served_and_kept(through: Client, hub: Hub, path: str) -> None:
+    answer = through.get(f"/org/model/resolve/main/{path}")
+    assert (answer.status_code, body(answer)) == (200, FILES[path])
+    file = File.objects.select_related("blob").get(path=path)
+    assert blob_store().read(blob_key(file.held.sha256)) == FILES[path]
+    assert file.held.verified_at is not None
+    hub.stop()
+    assert body(through.get(f"/org/model/resolve/main/{path}")) == FILES[path]
+    assert list(blob_store().staged_names()) == []
+
+
+def test_raw_gives_small_files_and_pointers(through: Client) -> None:
+    assert body(through.get("/org/model/raw/main/config.json")) == FILES["config.json"]
+    assert b"git-lfs" in body(through.get("/org/model/raw/main/model.safetensors"))
+
+
+def test_the_last_file_makes_the_commit_complete(through: Client, hub: Hub) -> None:
+    for number, path in enumerate(FILES):
+        commit = Commit.objects.first()
+        assert number == 0 or not commit.is_complete
+        body(through.get(f"/org/model/resolve/main/{path}"))
+    wait_for(lambda: Commit.objects.get().is_complete, what="the commit to be complete")
+    commit = Commit.objects.get()
+    assert Event.objects.filter(commit=commit, type="ingestion").count() == 1
+    assert Job.objects.filter(kind="inspect", params__commit=commit.pk).count() == 1
+    listed = blob_store().read(commit.manifest_key)
+    assert all(path.encode() in listed for path in FILES)
+
+
+def test_one_fetch_serves_every_file_of_the_repo_with_these_bytes(through: Client, hub: Hub) -> None:
+    hub.add("org/model", {**FILES, "copy.safetensors": WEIGHTS})
+    body(through.get(PATH))
+    assert body(through.get("/org/model/resolve/main/copy.safetensors")) == WEIGHTS
+    assert len(hub.seen("resolve")) == 1
+
+
+@pytest.mark.parametrize("asked", ["bytes=0-99", "bytes=1000000-1000099", "bytes=-10", "bytes=5-"])
+def test_a_range_of_a_cold_file(through: Client, asked: str) -> None:
+    answer = through.get(PATH, headers={"Range": asked})
+    first, _, last = asked.removeprefix("bytes=").partition("-")
+    wanted = WEIGHTS[int(first) : int(last) + 1 if last else None] if first else WEIGHTS[-int(last) :]
+    assert (answer.status_code, body(answer)) == (206, wanted)
+
+
+def test_a_range_is_served_as_soon_as_its_bytes_are_staged(through: Client, hub: Hub, settings: Any) -> None:
+    if "s3" in settings.HOLDFAST_BLOBS[:2]:
+        pytest.skip("a bucket shows whole parts of 8 MiB")
+    hub.add("org/model", {"model.safetensors": BIG})
+    hub.fault("stall", at=2_000_000, times=1)
+    answer = through.get(PATH, headers={"Range": "bytes=0-1499999"})
+    assert body(answer) == BIG[:1_500_000]
+    assert fetch_job().state == "running"
+
+
+def test_what_a_mirror_job_brings_completes_the_commit(through: Client, hub: Hub) -> None:
+    body(through.get(PATH))
+    job = submit_mirror(upstream_of(Commit.objects.select_related("repo__upstream").get()), send_nudge=False)
+    work.run_job(job.pk)
+    job.refresh_from_db()
+    assert job.state == "succeeded", job.error_message
+    commit = Commit.objects.get()
+    assert (commit.is_complete, commit.files.filter(blob=None).count()) == (True, 0)
+    assert len(hub.seen("resolve", "model.safetensors")) == 1
+    assert Job.objects.filter(kind="inspect", params__commit=commit.pk).count() == 1
+
+
+def test_the_rest_follows_where_that_is_wanted(through: Client, settings: Any) -> None:
+    settings.HOLDFAST_PULL_THROUGH_WHOLE = True
+    body(through.get("/org/model/resolve/main/config.json"))
+    work.run_job(Job.objects.get(kind="mirror").pk)
+    assert Commit.objects.get().is_complete
+
+
+def test_gated_files_need_an_account_before_anything_is_fetched(through: Client, hub: Hub) -> None:
+    hub.repos["org/model"].gated = "auto"
+    assert through.get(PATH).status_code == 401
+    assert hub.seen("resolve") == []
+
+
+def test_what_only_upstream_has_is_refused_when_pull_through_is_off(through: Client, settings: Any) -> None:
+    through.head(PATH)
+    settings.HOLDFAST_PULL_THROUGH = []
+    assert (through.head(PATH).status_code, through.get(PATH)["X-Error-Code"]) == (200, "BytesUnavailable")
+
+
+# --- many at once -------------------------------------------------------------------------------------------
+
+
+def test_many_at_once_share_one_upstream_fetch(through: Client, hub: Hub) -> None:
+    hub.add("org/model", {"model.safetensors": BIG})
+    hub.fault("slow", rate=6_000_000)
+    through.head(PATH)
+    got: list[bytes] = []
+
+    def read() -> None:
+        got.append(body(Client().get(PATH)))
+        connection.close()
+
+    threads = [threading.Thread(target=read) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [piece == BIG for piece in got] == [True] * 12
+    assert len(hub.seen("resolve")) == 1
+
+
+def test_a_client_that_leaves_cancels_nothing(through: Client, hub: Hub) -> None:
+    hub.add("org/model", {"model.safetensors": BIG})
+    hub.fault("slow", rate=4_000_000)
+    answer = through.get(PATH)
+    next(iter(answer.streaming_content))
+    answer.close()
+    wait_for(lambda: File.objects.filter(blob__isnull=False).exists(), what="the file to be held")
+    assert len(hub.seen("resolve")) == 1
+
+
+def test_who_finds_no_room_to_follow_is_told_to_come_back_and_the_fetch_goes_on(
+    through: Client, hub: Hub, settings: Any
+) -> None:
+    through.head(PATH)
+    settings.HOLDFAST_PULL_THROUGH_WAITING = 0
+    answer = through.get(PATH)
+    assert (answer.status_code, answer["Retry-After"]) == (503, "2")
+    wait_for(lambda: File.objects.filter(blob__isnull=False).exists(), what="the file to be held")
+
+
+# --- trouble ------------------------------------------------------------------------------------------------
+
+
+def test_a_cut_connection_is_gone_on_from_where_it_ended(through: Client, hub: Hub) -> None:
+    hub.fault("cut", path="*.safetensors", at=700_000, times=2)
+    assert body(through.get(PATH)) == WEIGHTS
+    assert [seen.headers.get("range") for seen in hub.seen("resolve")] == [
+        None, "bytes=700000-", "bytes=1400000-",
+    ]  # fmt: skip
+
+
+def test_a_range_that_upstream_ignores_mixes_nothing(through: Client, hub: Hub) -> None:
+    hub.fault("cut", path="*.safetensors", at=700_000, times=1)
+    hub.fault("ignore-range", path="*.safetensors")
+    assert body(through.get(PATH)) == WEIGHTS
+
+
+LIES = [
+    ({"kind": "corrupt", "at": 1_500_000}, "wrong-digest"),
+    ({"kind": "truncate", "at": 900_000}, "wrong-size"),
+    ({"kind": "html"}, "html-instead-of-file"),
+    ({"kind": "pointer"}, "pointer-instead-of-file"),
+    ({"kind": "status", "status": 404, "error_code": "EntryNotFound"}, "entry-not-found"),
+    ({"kind": "status", "status": 404, "error_code": "RepoNotFound"}, "repo-not-found"),
+]
+
+
+@pytest.mark.parametrize(("fault", "code"), LIES)
+def test_wrong_bytes_are_never_stored_nor_given_whole(
+    through: Client, hub: Hub, fault: dict[str, Any], code: str
+) -> None:
+    hub.fault(**fault, path="*.safetensors")
+    answer = through.get(PATH)
+    if answer.status_code == 200:
+        assert len(broken_body(answer)) < len(WEIGHTS)
+    wait_for(lambda: fetch_job().state == "failed", what="the fetch to fail")
+    assert fetch_job().error_code == code
+    assert nothing_is_stored()
+    n_before = len(hub.requests)
+    again = through.get(PATH)
+    assert (again.status_code, again["X-Repo-Commit"]) == (502, Commit.objects.get().commit_hash)
+    assert len(hub.requests) == n_before, "upstream was asked again at once"
+    hub.heal()
+    forget_failure()
+    assert body(through.get(PATH)) == WEIGHTS
+
+
+def test_the_message_names_both_digests(through: Client, hub: Hub) -> None:
+    hub.fault("corrupt", at=3, path="config.json")
+    entry = next(iter(hub.repos["org/model"].commits.values())).files["config.json"]
+    answer = through.get("/org/model/resolve/main/config.json")
+    assert answer.status_code == 502
+    assert f"expected git oid {entry.git_oid}, got git oid " in answer.json()["error"]
+
+
+@pytest.mark.parametrize("kind", ["list-sha256", "list-size"])
+def test_a_listing_that_lies_is_found_out_by_the_bytes(through: Client, hub: Hub, kind: str) -> None:
+    hub.fault(kind, path="*.safetensors", by=-5)
+    answer = through.get(PATH)
+    if answer.status_code == 200:
+        broken_body(answer)
+    wait_for(lambda: fetch_job().state == "failed", what="the fetch to fail")
+    assert through.get(PATH).status_code == 502
+    assert nothing_is_stored()
+    assert body(through.get("/org/model/resolve/main/config.json")) == FILES["config.json"]
+
+
+def test_who_has_the_beginning_of_wrong_bytes_must_begin_anew(through: Client, hub: Hub) -> None:
+    hub.fault("corrupt", at=10, path="*.safetensors")
+    answer = through.get(PATH)
+    if answer.status_code == 200:
+        broken_body(answer)
+    wait_for(lambda: fetch_job().state == "failed", what="the fetch to fail")
+    hub.heal()
+    forget_failure()
+    for _ in range(2):  # while it arrives, and when it is held
+        resumed = through.get(PATH, headers={"Range": "bytes=1000-"})
+        assert (resumed.status_code, body(resumed)) == (200, WEIGHTS)
+
+
+def test_429_is_503_with_the_time_to_wait_and_goes_on_by_itself(through: Client, hub: Hub) -> None:
+    through.head(PATH)
+    hub.fault("status", status=429, retry_after=2, times=1)
+    answer = through.get(PATH)
+    assert (answer.status_code, answer["X-Error-Code"]) == (503, "UpstreamTrouble")
+    assert 1 <= int(answer["Retry-After"]) <= 3
+    time.sleep(int(answer["Retry-After"]))
+    assert body(through.get(PATH)) == WEIGHTS
+
+
+def test_upstream_away_is_503_and_what_is_held_is_served(through: Client, hub: Hub) -> None:
+    assert body(through.get("/org/model/resolve/main/config.json")) == FILES["config.json"]
+    hub.stop()
+    assert through.get(PATH).status_code == 503
+    assert body(through.get("/org/model/resolve/main/config.json")) == FILES["config.json"]
+
+
+def test_a_branch_that_moves_meanwhile_leaves_the_commit_whole(through: Client, hub: Hub) -> None:
+    first = through.head(PATH)["X-Repo-Commit"]
+    hub.add("org/model", NEXT)
+    assert body(through.get(f"/org/model/resolve/{first}/config.json")) == FILES["config.json"]
+
+
+def test_bytes_of_a_dead_process_are_gone_on_from(through: Client, hub: Hub, settings: Any) -> None:
+    through.head(PATH)
+    with blob_store().stage(
+        stage_name("org/model", File.objects.get(path="model.safetensors").etag)
+    ) as staged:
+        staged.write(WEIGHTS[:500_000])
+        staged.checkpoint()
+    assert body(through.get(PATH)) == WEIGHTS
+    if blob_store().name == "directory":
+        assert [seen.headers.get("range") for seen in hub.seen("resolve")] == ["bytes=500000-"]
+
+
+def test_a_stalled_upstream_holds_nobody_for_ever(
+    through: Client, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "STALLED_SECONDS", 0.5)
+    hub.add("org/model", {"model.safetensors": BIG})
+    hub.fault("stall", at=2_000_000, times=1)
+    got = broken_body(through.get(PATH))
+    if blob_store().name == "directory":
+        assert got == BIG[:2_000_000]
+    assert nothing_is_stored()
