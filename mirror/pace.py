@@ -118,19 +118,13 @@ class SharedPace:
 
     def _refresh(self, oldest_seconds: float) -> None:
         """What we know of the row is at most so old."""
-        known, now = self._known, time.monotonic()
-        with known.lock:
-            if now - known.read_at < oldest_seconds:
+        known = self._known
+        with known.lock, _database():
+            if time.monotonic() - known.read_at < oldest_seconds:
                 return
-            known.read_at = now
-        with _database():
+            known.read_at = time.monotonic()
             row = self._read()
-            if (
-                row
-                and row.learned_per_second
-                and row.paused_until
-                and row.now - row.paused_until > FORGOTTEN_AFTER
-            ):
+            if row and row.is_forgotten:
                 stale = self._rows.filter(paused_until=row.paused_until)
                 stale.update(learned_per_second=None, ceiling_per_second=None)
 
@@ -218,6 +212,13 @@ class _Row:
     @property
     def rate(self) -> float | None:
         return _rate(self.requests_per_second, self.learned_per_second)
+
+    @property
+    def is_forgotten(self) -> bool:
+        """Whether what was learned is too old to hold."""
+        if self.learned_per_second is None or self.paused_until is None:
+            return False
+        return self.now - self.paused_until > FORGOTTEN_AFTER
 
     @property
     def free_in(self) -> float:
