@@ -31,6 +31,11 @@ def may_write(user: Somebody, repo: Repo) -> bool:
     return repo.upstream_id is None and _has_role(user, repo.organisation_id, Member.Role.WRITER)
 
 
+def may_offer(user: Somebody, repo: Repo) -> bool:
+    """Whether `user`, who may know of the repo, may open a pull request: whoever has an account. Not of a mirror."""
+    return repo.upstream_id is None and user.is_authenticated and may_read_files(user, repo)
+
+
 def may_own(user: Somebody, repo: Repo) -> bool:
     """Whether `user` may rename, hide, gate or delete the repo: an owner of its organisation."""
     return _has_role(user, repo.organisation_id, Member.Role.OWNER)

@@ -40,6 +40,11 @@ HOLDFAST_BLOB_DELIVERY = read_choice(
 )
 HOLDFAST_PRESIGN_SECONDS = read_int("HOLDFAST_PRESIGN_SECONDS", 3600, least=60)
 
+# --- uploads ----------------------------------------------------------------------------------------------
+
+HOLDFAST_REGULAR_UPLOAD_BYTES = read_int("HOLDFAST_REGULAR_UPLOAD_BYTES", 64_000_000)
+HOLDFAST_UPLOAD_PART_BYTES = read_int("HOLDFAST_UPLOAD_PART_BYTES", 64 << 20, least=5 << 20)
+
 # --- upstreams --------------------------------------------------------------------------------------------
 
 HOLDFAST_UPSTREAM_ALLOW = read_list("HOLDFAST_UPSTREAM_ALLOW")

@@ -30,8 +30,8 @@ from registry.work import submit
 
 __all__ = [
     "BranchBusy", "BranchMoved", "BytesGone", "Change", "CommitRefused", "Draft", "Entry", "EntryMissing",
-    "Letter", "PathConflict", "land", "make_commit", "move_branch", "note_commit", "put_draft", "put_small",
-    "record_draft", "withdraw_draft",
+    "Letter", "PathConflict", "entries_of", "land", "make_commit", "move_branch", "move_ref", "note_commit",
+    "put_draft", "put_small", "record_draft", "withdraw_draft",
 ]  # fmt: skip
 
 AGENT = "holdfast commit"
@@ -43,42 +43,35 @@ class _Overtaken(Exception):
 
 
 def make_commit(
-    repo: Repo,
-    changes: Sequence[Change],
-    letter: Letter,
-    *,
-    branch: str = DEFAULT,
-    parent: str | None = None,
-    agent: str = AGENT,
-) -> Commit:
+    repo: Repo, changes: Sequence[Change], letter: Letter, *, branch: str = DEFAULT,
+    kind: str = Ref.Kind.BRANCH, parent: str | None = None, also: Callable[[], None] = lambda: None, agent: str = AGENT,
+) -> Commit:  # fmt: skip
     """The branch names a commit that has the changes; rows, manifest, event and inspection job are there.
 
     Changes that change nothing make no commit: what the branch names is returned. A branch that is not there yet
     begins here, without a parent. With `parent`, the start of a commit hash, BranchMoved unless the branch names
-    that commit. Raises EntryMissing, PathConflict, BytesGone, BranchBusy. Bytes of all entries must be in the store.
+    that commit. `kind` is that of the ref: a pull request is written to like a branch. `also` runs inside the
+    transaction. The bytes of all entries must be in the store.
+
+    Raises EntryMissing, PathConflict, BytesGone, BranchBusy.
     """
 
     def look() -> Commit | None:
-        return _named(repo, Ref.Kind.BRANCH, branch)
-
-    def check(base: Commit | None) -> Commit | None:
+        base = _named(repo, kind, branch)
         if parent and not (base and base.commit_hash.startswith(parent)):
             raise BranchMoved(repo, parent, base)
         return base
 
-    return land(
-        repo,
-        changes,
-        letter,
-        look=lambda: check(look()),
-        point=lambda locked, commit: move_branch(locked, branch, commit),
-        agent=agent,
-    )
+    def point(locked: Repo, commit: Commit) -> None:
+        move_ref(locked, kind, branch, commit)
+        also()
+
+    return land(repo, changes, letter, look=look, point=point, agent=agent)
 
 
 def land(
     repo: Repo,
-    changes: Sequence[Change],
+    changes: Sequence[Change] | Callable[[Commit | None], Sequence[Change]],
     letter: Letter,
     *,
     look: Callable[[], Commit | None],
@@ -89,11 +82,13 @@ def land(
     """The commit that follows what `look` finds, with the changes; `point` moves refs in the same transaction.
 
     `look` is asked again under the lock of the repo; when it finds another commit than before, all begins anew.
+    Changes that depend on what they are made to are a function of it.
     """
     for _ in range(MAX_TURNS):
         base = look()
         before = entries_of(base) if base else {}
-        after = apply_changes(repo, base, before, changes)
+        wanted = changes(base) if callable(changes) else changes
+        after = apply_changes(repo, base, before, wanted)
         if base and not more_parents and oids_of(after) == oids_of(before):
             return base
         parents = ((base.commit_hash,) if base else ()) + more_parents
@@ -117,9 +112,14 @@ def land(
 
 
 def move_branch(repo: Repo, branch: str, commit: Commit) -> None:
-    """The branch names the commit; for `main` so does the repo's head. Inside a transaction."""
-    Ref.objects.update_or_create(repo=repo, kind=Ref.Kind.BRANCH, name=branch, defaults={"commit": commit})
-    if branch == DEFAULT:
+    """The branch names the commit. Inside a transaction."""
+    move_ref(repo, Ref.Kind.BRANCH, branch, commit)
+
+
+def move_ref(repo: Repo, kind: str, name: str, commit: Commit) -> None:
+    """The ref names the commit; for the branch `main` so does the repo's head. Inside a transaction."""
+    Ref.objects.update_or_create(repo=repo, kind=kind, name=name, defaults={"commit": commit})
+    if (kind, name) == (Ref.Kind.BRANCH, DEFAULT):
         repo.head = commit
     repo.save(update_fields=["head", "updated_at"])
 

@@ -6,20 +6,32 @@ from dataclasses import dataclass
 
 from mirror.blobs.store import BlobStore, blob_key
 from mirror.committing.errors import EntryMissing, Incomplete, PathConflict
+from mirror.holding import Stored
 from registry.git import git_blob_oid
 from registry.models import Commit, File, Repo
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One file of a commit to be; its bytes are in the store. `is_new` says that nobody had put them there before."""
+    """One file of a commit to be; its bytes are in the store.
+
+    `git_oid` is what git's tree says: of the bytes, or of the pointer for an LFS object, whose bytes' own id may be
+    known too (`content_oid`). `is_new` says that the bytes were put into the store for this commit, and not found.
+    """
 
     path: str
     sha256: str
     size_bytes: int
     git_oid: str
     is_lfs: bool
+    content_oid: str | None = None
     is_new: bool = False
+
+    @property
+    def stored(self) -> Stored:
+        return Stored(
+            self.sha256, self.size_bytes, self.content_oid if self.is_lfs else self.git_oid, self.is_new
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,15 +8,14 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.utils import timezone
 
-from mirror.blobs.store import BlobStore, StoreError, blob_key, manifest_key
+from mirror.blobs.store import BlobStore, StoreError, manifest_key
 from mirror.committing.changes import Entry
 from mirror.committing.errors import BytesGone
+from mirror.holding import QUERY_SIZE, BytesLeft, hold
 from mirror.manifest import ManifestFile, manifest_bytes, write_manifest
 from mirror.store import blob_store
 from registry.git import Signature, commit_object, commit_object_oid, tree_oid
 from registry.models import Blob, Commit, File, Repo
-
-QUERY_SIZE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,41 +121,7 @@ def record_draft(repo: Repo, draft: Draft, **facts: Any) -> Commit:
 
 
 def _blobs(repo: Repo, draft: Draft) -> dict[str, Blob]:
-    """The row of every blob by sha256. What no row needed so far is locked against the sweeper and looked at."""
-    wanted = {entry.sha256: entry for entry in draft.entries}
-    rows: dict[str, Blob] = {}
-    for some in _in_batches(sorted(wanted)):
-        rows |= {row.sha256: row for row in Blob.objects.needed().filter(sha256__in=some)}
-    fresh = sorted(wanted.keys() - rows.keys())
-    for some in _in_batches(fresh):  # in one order everywhere: two committers never wait in a circle
-        rows |= _add_blobs([wanted[sha256] for sha256 in some])
-    for entry in (wanted[sha256] for sha256 in fresh):
-        if not entry.is_new and blob_store().stat(blob_key(entry.sha256)) is None:
-            raise BytesGone(repo, entry.path)
-    back = [entry.sha256 for entry in wanted.values() if entry.is_new]
-    for some in _in_batches(sorted({*fresh, *back})):
-        lost = Blob.objects.filter(sha256__in=some).exclude(state=Blob.State.PRESENT)
-        lost.update(state=Blob.State.PRESENT, verified_at=timezone.now())
-    return rows
-
-
-def _add_blobs(entries: list[Entry]) -> dict[str, Blob]:
-    """Rows for bytes that are in the store, locked."""
-    now, store = timezone.now(), blob_store().name
-    Blob.objects.bulk_create(
-        [
-            Blob(
-                sha256=entry.sha256, git_oid=None if entry.is_lfs else entry.git_oid, size_bytes=entry.size_bytes,
-                store=store, verified_at=now,
-            )
-            for entry in entries
-        ],
-        ignore_conflicts=True,
-    )  # fmt: skip
-    digests = [entry.sha256 for entry in entries]
-    rows = Blob.objects.select_for_update().filter(sha256__in=digests).order_by("sha256")
-    return {row.sha256: row for row in rows}
-
-
-def _in_batches(values: list[str]) -> Iterable[list[str]]:
-    return (values[start : start + QUERY_SIZE] for start in range(0, len(values), QUERY_SIZE))
+    try:
+        return hold([entry.stored for entry in draft.entries])
+    except BytesLeft as gone:
+        raise BytesGone(repo, next(e.path for e in draft.entries if e.sha256 == gone.sha256)) from gone

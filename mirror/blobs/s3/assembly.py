@@ -31,12 +31,16 @@ MAX_RACES = 4
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Bytes of one object that become the next part of another. `sha256` (hex) if it is known."""
+    """Bytes of one object that become the next part of another. `sha256` (hex) if it is known.
+
+    With `etag` only the object that had it is copied: another one may have been put in its place.
+    """
 
     key: str
     start: int | None = None
     length: int | None = None
     sha256: str | None = None
+    etag: str | None = None
 
 
 def assemble(connection: Connection, pieces: Sequence[Piece], target: str) -> bool:
@@ -92,11 +96,15 @@ def _copy_part(
     }
     if piece.start is not None and piece.length is not None:
         wanted["CopySourceRange"] = f"bytes={piece.start}-{piece.start + piece.length - 1}"
+    if piece.etag is not None:
+        wanted["CopySourceIfMatch"] = piece.etag
     try:
         answer = connection.client.upload_part_copy(**place, UploadId=upload, PartNumber=number, **wanted)
     except ClientError as error:
         if code_of(error) in MISSING:
             raise _gone(piece.key) from None
+        if piece.etag is not None and code_of(error) in TAKEN:
+            raise _replaced(piece.key) from None
         raise
     result = answer["CopyPartResult"]
     part: CompletedPartTypeDef = {"PartNumber": number, "ETag": result["ETag"]}
@@ -105,6 +113,10 @@ def _copy_part(
         if piece.sha256 and checksum != base64_of(piece.sha256):
             raise DigestMismatch(piece.key, piece.sha256, base64.b64decode(checksum).hex())
     return part
+
+
+def _replaced(key: str) -> StoreError:
+    return StoreError(f"{key} was replaced after it was hashed. Send it again.", code="staged-changed")
 
 
 def _gone(key: str) -> StoreError:

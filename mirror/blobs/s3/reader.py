@@ -33,6 +33,11 @@ class RangeStream(io.RawIOBase):
             self.close()
             raise RangeError(key, start, length, size_bytes)
 
+    @property
+    def etag(self) -> str:
+        """Of the object that is read."""
+        return self._etag
+
     def readable(self) -> bool:
         return True
 

@@ -8,7 +8,7 @@ from tests.services.deployment import ROOT
 
 PLACES = {
     "<str:namespace>": "{org}", "<str:name>": "{name}", "<int:number>": "{number}", "<str:sha256>": "{sha256}",
-    "<str:reference>": "{reference}", "<str:digest>": "{digest}",
+    "<str:reference>": "{reference}", "<str:digest>": "{digest}", "<str:signed>": "{signed}",
 }  # fmt: skip
 
 
@@ -16,7 +16,7 @@ def documented() -> set[str]:
     """The paths in the headings of docs/api.md, without query and optional parts."""
     page = (ROOT / "docs" / "api.md").read_text()
     headings = [line for line in page.splitlines() if line.startswith("### ")]
-    found = re.findall(r"`(?:GET|POST) /([^`?\[]+)", "\n".join(headings))
+    found = re.findall(r"`(?:GET|POST|PUT|DELETE) /([^`?\[]+)", "\n".join(headings))
     return {re.sub(r"\{revision\}(/\{path\})?$", "<rest>", path.strip()) for path in found}
 
 
