@@ -3,9 +3,19 @@
     python -m benchmarks.converting [--layers 24] [--rounds 3] [--threads 1,2] [--gigabytes 4] [--build-peers] [--smoke]
 
 - safetensors to GGUF (BF16, F16, Q8_0): whole processes, against llama.cpp's reference converter, which needs torch;
-- dtype conversion (BF16 to F16, F32 to BF16, BF16 to F32): the planned file written, against reading and writing as
-  many bytes and doing nothing else;
+- dtype conversion (BF16 to F16, F32 to BF16, BF16 to F32): the planned file written, against what memcpy allows from
+  the page cache (below);
 - peak memory of one process over the gigabytes asked for, against 512 MB.
+
+What memcpy allows from the page cache: a file is read out of it whole, by pread, and as many bytes as the conversion
+makes are written into fresh pages of it, by pwrite, both by way of one buffer of a megabyte that never leaves the
+CPU's cache, and flushed. Nothing looks at the bytes; hashing is no part of it on either side, checking for NaN and
+infinity is of ours. It is counted in CPU seconds of the whole process, the kernel's share included: by wall clock both
+sides would wait for the same disk most of the time.
+
+A side runs four times before the other has its turn, and the best run counts. A virtual machine may have given free
+memory back to its host, so that pages cost ten times as much, until they have been used; the first run after the other
+side, which left pages of other sizes, pays for that, whichever side it is.
 
 Sources are made on the fly and lie in the page cache; rounds alternate, the best of each counts. The converter comes
 with the source distribution of llama-cpp-python (see _peers.py); where it is not there its row is left out, and the
@@ -26,9 +36,11 @@ from conversion.command.writing import Output, write_files
 from conversion.formats.checkpoint import open_checkpoint
 from conversion.formats.source import FileSource
 from conversion.naming.to_safetensors import plan_safetensors
-from conversion.quants.kernels import warming as kernels
+from conversion.quants.kernels import load
+from conversion.quants.kernels.warming import warm
 
 COPY_BYTES = 1 << 20
+RUNS_IN_A_ROW = 4
 LIMIT_MB = 512
 DTYPES = (("BF16", "F16"), ("F32", "BF16"), ("BF16", "F32"))
 
@@ -64,20 +76,23 @@ def compare_converters(folder: Path, rounds: int, n_threads: int, peers: Peers) 
 
 
 def compare_dtypes(parent: Path, n_layers: int, rounds: int, vocabulary: int) -> None:
-    """Against the least that such a conversion has to do: read every byte of the source, write every byte it makes."""
-    kernels.warm(after for _, after in DTYPES)
-    kernels.load("finite", "find_not_finite")
+    """CPU seconds, against the least that has to be done: read every byte of the source, write every byte made."""
+    warm(after for _, after in DTYPES)
+    load("finite", "find_not_finite")
     for before, after in DTYPES:
         folder = parent / f"{before}-{after}"
         write_checkpoint(folder, n_layers, before, vocabulary)
-        source, ours, copied = folder / "model.safetensors", float("inf"), float("inf")
+        source, made = folder / "model.safetensors", folder / "made.safetensors"
+        ours = copied = float("inf")
         for _ in range(rounds):
-            ours = min(ours, _seconds(_convert, source, folder / "made.safetensors", after))
-            size = (folder / "made.safetensors").stat().st_size
-            copied = min(copied, _seconds(_copy, source, folder / "copied", size))
+            ours = min(ours, *(_seconds(_convert, source, made, after) for _ in range(RUNS_IN_A_ROW)))
+            size = made.stat().st_size
+            made.unlink()
+            copied = min(copied, *(_seconds(_copy, source, made, size) for _ in range(RUNS_IN_A_ROW)))
+            made.unlink()
         read = source.stat().st_size / 1e9
         print(
-            f"{before} to {after}: {read:.2f} GB in {ours:.2f} s CPU; moving the bytes takes {copied:.2f} s"
+            f"{before} to {after}: {read:.2f} GB in {ours:.3f} s CPU; moving the bytes takes {copied:.3f} s"
         )
         print(
             f"ratio: {copied / ours:.2f} ({before} to {after}, CPU time; against memcpy through the page cache)"

@@ -29,7 +29,7 @@ def prepare_kernels(plans: Iterable[FilePlan], weights: Weights, say: Callable[[
 
 
 def _wanted(plans: Iterable[FilePlan], weights: Weights) -> Counter[tuple[str, str]]:
-    """(type, "quantize" or "dequantize") -> elements to be worked on."""
+    """(type, "quantize", "dequantize" or a shortcut) -> elements to be worked on."""
     wanted: Counter[tuple[str, str]] = Counter()
     sources = weights.entries
     for plan in plans:
@@ -37,5 +37,8 @@ def _wanted(plans: Iterable[FilePlan], weights: Weights) -> Counter[tuple[str, s
             if target.packed is None:
                 wanted[entry.dtype, "quantize"] += target.n_elements
                 if target.source in sources:
-                    wanted[sources[target.source].dtype, "dequantize"] += target.n_elements
+                    stored = sources[target.source].dtype
+                    wanted[stored, "dequantize"] += target.n_elements
+                    if (stored, entry.dtype) in kernels.FROM_STORED:
+                        wanted[entry.dtype, kernels.FROM_STORED[stored, entry.dtype]] += target.n_elements
     return wanted

@@ -22,7 +22,7 @@ from conversion.formats.imatrix import Imatrix
 from conversion.formats.layout import FileLayout, TensorEntry
 from conversion.formats.weights import Rows, Weights
 from conversion.naming.base import Target
-from conversion.quants import QuantError, check_finite, quantize_into, type_by_name
+from conversion.quants import QuantError, check_finite, converter, quantize_into, type_by_name
 
 SLAB_ELEMENTS = 1 << 21
 """8 MB of float32. Two threads with their temporaries stay far below 100 MB."""
@@ -74,17 +74,17 @@ class Scratch(threading.local):
     """Buffers that one thread fills again and again; what it hands out is good until it is asked again."""
 
     _rows: Rows = field(default_factory=lambda: np.empty(0, dtype=np.float32))
-    _blocks: Bytes = field(default_factory=lambda: np.empty(0, dtype=np.uint8))
+    _space: Bytes = field(default_factory=lambda: np.empty(0, dtype=np.uint8))
 
     def rows(self, n_rows: int, n_cols: int) -> Rows:
         if self._rows.size < n_rows * n_cols:
             self._rows = np.empty(n_rows * n_cols, dtype=np.float32)
         return self._rows[: n_rows * n_cols].reshape(n_rows, n_cols)
 
-    def blocks(self, n_rows: int, row_bytes: int) -> Bytes:
-        if self._blocks.size < n_rows * row_bytes:
-            self._blocks = np.empty(n_rows * row_bytes, dtype=np.uint8)
-        return self._blocks[: n_rows * row_bytes].reshape(n_rows, row_bytes)
+    def space(self, n_bytes: int) -> Bytes:
+        if self._space.size < n_bytes:
+            self._space = np.empty(n_bytes, dtype=np.uint8)
+        return self._space[:n_bytes]
 
 
 def file_pieces(
@@ -118,43 +118,59 @@ def file_slabs(plan: FilePlan, slab_elements: int = SLAB_ELEMENTS) -> Iterator[S
 
 
 def make_slab(
-    plan: FilePlan, weights: Weights, slab: Slab, scratch: Scratch, rows: Rows | None = None
+    plan: FilePlan,
+    weights: Weights,
+    slab: Slab,
+    scratch: Scratch,
+    rows: Rows | None = None,
+    *,
+    place: Bytes | None = None,
 ) -> bytes | memoryview:
     """The bytes of a slab. A memoryview lies in `scratch` and is good until the same thread makes another.
 
-    `rows` are the slab's rows where somebody has read them already.
+    `rows` are the slab's rows where somebody has read them already. `place`, uint8 (n_bytes,), may be filled in place
+    of `scratch`; what comes back is then `place.data`.
     """
     target, count = slab.target, slab.last - slab.first
     if target.packed is not None:
         return target.packed.read(weights, slab.first, count)
-    if rows is None and (stored := _as_stored(target, weights, slab)) is not None:
+    if place is None:
+        place = scratch.space(slab.end - slab.start)
+    if rows is None and (stored := _from_stored(target, weights, slab, place)) is not None:
         return stored
+    floats = _floats_in(place, slab)
     try:
         if rows is None:
             rows = _as_floats(target, weights, slab)
         if rows is None:
-            rows = read_target(target, weights, slab.first, slab.last, scratch.rows(count, target.n_cols))
+            into = scratch.rows(count, target.n_cols) if floats is None else floats
+            rows = read_target(target, weights, slab.first, slab.last, into)
         if slab.type_name == "F32" and rows.dtype == np.float32 and rows.flags.c_contiguous:
             check_finite(rows)
-            return rows.data.cast("B")
-        out = scratch.blocks(count, (slab.end - slab.start) // count)
+            return place.data if rows is floats else rows.data.cast("B")
+        out = place.reshape(count, -1)
         quantize_into(type_by_name(slab.type_name), rows, out, _importance(plan, slab))
     except QuantError as error:
         raise QuantError(
             error.code,
             f"{target.origin}, rows {slab.first} to {slab.last}, as {slab.type_name}: {error.message}",
         ) from error
-    return out.data.cast("B")
+    return place.data
 
 
-def _as_stored(target: Target, weights: Weights, slab: Slab) -> bytes | None:
-    """The slab's bytes where they are stored so already and all finite; None where they have to be made."""
+def _from_stored(target: Target, weights: Weights, slab: Slab, place: Bytes) -> bytes | memoryview | None:
+    """The slab's bytes where they are stored so already, or in another 16 bits, and all finite; None elsewhere."""
     entry = weights.entries.get(target.source)
-    if entry is None or target.arrange or target.read or entry.dtype != slab.type_name:
+    if entry is None or target.arrange or target.read or slab.type_name not in EXPONENTS:
         return None
-    if slab.type_name not in EXPONENTS:
+    convert = converter(entry.dtype, type_by_name(slab.type_name))
+    if convert is None and entry.dtype != slab.type_name:
         return None
     data = weights.read_rows(target.source, slab.first, slab.last - slab.first)
+    if convert is not None:
+        shape = (slab.last - slab.first, -1)
+        is_made = convert(np.frombuffer(data, dtype=np.uint8).reshape(shape), place.reshape(shape))
+        return place.data if is_made else None
     exponent = EXPONENTS[slab.type_name]
     bits = np.frombuffer(data, dtype=exponent.dtype)
     # NaN and infinity have all bits of the exponent set; the way through float32 says where they are.
@@ -168,6 +184,14 @@ def _as_floats(target: Target, weights: Weights, slab: Slab) -> Rows | None:
         return None
     data = weights.read_rows(target.source, slab.first, slab.last - slab.first)
     return np.frombuffer(data, dtype="<f4").reshape(slab.last - slab.first, target.n_cols)
+
+
+def _floats_in(place: Bytes, slab: Slab) -> Rows | None:
+    """`place` as the rows that it is to hold; None where it holds no float32, or not where a CPU wants them."""
+    if slab.type_name != "F32":
+        return None
+    rows = place.view(np.float32).reshape(slab.last - slab.first, -1)
+    return rows if rows.flags.aligned else None
 
 
 def read_target(target: Target, weights: Weights, first: int, last: int, out: Rows | None = None) -> Rows:

@@ -35,6 +35,7 @@ from conversion.quants.q6_k import Q6_K
 from conversion.quants.q8_0 import Q8_0
 from conversion.quants.shell import (
     check_finite,
+    converter,
     dequantize_into,
     dequantize_rows,
     quantize_into,
@@ -48,6 +49,7 @@ __all__ = [
     "QuantError",
     "QuantType",
     "check_finite",
+    "converter",
     "dequantize",
     "dequantize_into",
     "quantize",

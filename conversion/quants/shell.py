@@ -40,6 +40,24 @@ def quantize_into(kind: QuantType, rows: Floats, out: Bytes, imatrix: Floats | N
     _quantize(kind, rows, out, imatrix, 1)
 
 
+def converter(stored: str, kind: QuantType) -> Callable[[Bytes, Bytes], bool] | None:
+    """A function that fills `out` with the values of `data`, both uint8 (n_rows, row_bytes), without a float32 between:
+    bit for bit what dequantising `stored` and quantising `kind` give. None where there is no such kernel.
+
+    It gives False, and `out` is of no use, where a value is to be refused: the way through float32 says which.
+    """
+    action = kernels.FROM_STORED.get((stored, kind.name))
+    kernel = None if action is None else kernels.find(kind.name, action)
+    if kernel is None:
+        return None
+
+    def convert(data: Bytes, out: Bytes) -> bool:
+        _check_out(out, np.dtype(np.uint8), data.shape)
+        return not kernel(data, out)
+
+    return convert
+
+
 def dequantize_rows(kind: QuantType, data: Bytes, n_cols: int, n_threads: int = 1) -> Floats:
     """float32 (n_rows, n_cols) of uint8 (n_rows, bytes_per_row), or of the flat bytes of whole rows."""
     data = _whole_rows(kind, data, n_cols)

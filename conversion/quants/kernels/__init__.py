@@ -32,6 +32,9 @@ SECONDS_TO_LOAD, SECONDS_TO_IMPORT, SECONDS_TO_COMPILE = 0.1, 0.5, 3.0
 
 MODES = ("auto", "compiled", "numpy")
 ACTIONS = ("quantize", "dequantize")
+FROM_STORED = {("BF16", "F16"): "from_bf16", ("F16", "BF16"): "from_f16"}
+"""(Stored type, type to make) -> the action of the latter that needs no float32 between them."""
+
 FOLDER = Path(__file__).parent
 Key = tuple[str, str]
 

@@ -7,6 +7,11 @@ A kernel module (`kernels/<type>.py`) has one or both of
     @kernel
     def dequantize(data, out): ...            # uint8 (n_rows, row_bytes), float32 (n_rows, n_cols)
 
+or, of a plain type, one that takes another plain type in place of float32
+
+    @kernel
+    def from_bf16(data, out): ...             # uint8 (n_rows, row_bytes) twice -> int, not 0 for what is refused
+
 and may call functions under `@inner`, in its own file or in another. Arrays are C-contiguous; `rows`, `weights` and
 `data` are read-only. `quantize` gives 0, or 1 + the index of a block that ggml would abort on.
 
@@ -58,7 +63,7 @@ class Kernel:
 
 
 def kernel(function: Callable[..., Any]) -> Kernel:
-    """A kernel of `function`, whose name (`quantize`, `dequantize` or `find_not_finite`) tells its arguments."""
+    """A kernel of `function`, whose name (`quantize`, `dequantize`, `from_bf16` ...) tells its arguments."""
     return Kernel(function)
 
 

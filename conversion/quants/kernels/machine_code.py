@@ -36,6 +36,8 @@ ARGUMENTS: dict[str, tuple[Argument, ...]] = {
     "quantize": (Argument(_FLOATS, 2), Argument(_FLOATS, 1), Argument(_BYTES, 2, is_written=True)),
     "dequantize": (Argument(_BYTES, 2), Argument(_FLOATS, 2, is_written=True)),
     "find_not_finite": (Argument(_FLOATS, 2),),
+    "from_bf16": (Argument(_BYTES, 2), Argument(_BYTES, 2, is_written=True)),
+    "from_f16": (Argument(_BYTES, 2), Argument(_BYTES, 2, is_written=True)),
 }
 """What a kernel does -> its arguments. All give an int64, 0 for those that have nothing to say."""
 

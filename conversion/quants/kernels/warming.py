@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Iterable
 
-from conversion.quants.kernels import ACTIONS, has_kernels, load, mode, state
+from conversion.quants.kernels import ACTIONS, FROM_STORED, has_kernels, load, mode, state
 
 OnState = Callable[[str, str], None]
 
@@ -19,7 +19,8 @@ def warm(names: Iterable[str] | None = None, on_state: OnState = lambda name, st
     for name in state() if names is None else names:
         if has_kernels(name):
             on_state(name, "warming")
-            for action in ACTIONS:
+            shortcuts = (action for (_, made), action in FROM_STORED.items() if made == name)
+            for action in (*ACTIONS, *shortcuts):
                 load(name, action)
         on_state(name, state()[name]["quantize"])
 
