@@ -11,6 +11,7 @@ the client is. Memory holds a 20-byte id per object, the open folders, and a blo
 
 import hashlib
 import struct
+import weakref
 import zlib
 from collections.abc import Iterator
 from itertools import islice
@@ -55,11 +56,13 @@ FACTS = ("path", "git_oid", "size_bytes", "lfs_sha256", "blob__sha256", "blob__s
 
 
 class Pack:
-    """The objects of one pack. Close it: a large plan is a temporary file."""
+    """The objects of one pack. Its plan, a temporary file when it is large, is gone with it at the latest."""
 
     def __init__(self, store: BlobStore) -> None:
         self._store = store
-        self._spool = SpooledTemporaryFile(SPOOL_IN_MEMORY_BYTES)  # noqa: SIM115  # closed by __exit__
+        self._spool = SpooledTemporaryFile(SPOOL_IN_MEMORY_BYTES)  # noqa: SIM115  # closed by _close
+        # Nobody reads the answer to a client that left early, so nobody would close its plan.
+        self._close = weakref.finalize(self, self._spool.close)
         self._seen: set[bytes] = set()
         self._n_files_read = 0
         self.n_objects = 0
@@ -73,7 +76,7 @@ class Pack:
         self.close()
 
     def close(self) -> None:
-        self._spool.close()
+        self._close()
 
     # --- the plan -----------------------------------------------------------------------------------------
 

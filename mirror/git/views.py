@@ -61,7 +61,7 @@ def info_refs(
         raise HubError(403, NO_PUSH)
     if service != answering.SERVICE:
         raise HubError(404, NOT_DUMB)
-    return _stream(request, repo, "advertisement", lambda history: _advertise(request, history))
+    return _stream(repo, "advertisement", lambda history: _advertise(request, history))
 
 
 @for_git
@@ -71,7 +71,7 @@ def upload_pack(
 ) -> HttpResponseBase:
     """Refs, or what the client lacks of the commits that it wants."""
     repo = _find(request, user, repo_type, f"{namespace}/{name}")
-    return _stream(request, repo, "result", lambda history: _answer(request, history))
+    return _stream(repo, "result", lambda history: _answer(request, history))
 
 
 @for_git
@@ -110,9 +110,8 @@ def _answer(request: HttpRequest, history: Callable[[], History]) -> Iterator[by
 
 
 def _stream(
-    request: HttpRequest, repo: Repo, kind: str,
-    make: Callable[[Callable[[], History]], Iterator[bytes]],
-) -> HttpResponseBase:  # fmt: skip
+    repo: Repo, kind: str, make: Callable[[Callable[[], History]], Iterator[bytes]]
+) -> HttpResponseBase:
     """The packets as a response. What was refused is a packet too: git shows its text and ends."""
     try:
         packets = make(lambda: History(repo))

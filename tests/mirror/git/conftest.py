@@ -56,9 +56,10 @@ class Service:
 
 @dataclass(frozen=True)
 class Git:
-    """Runs git in a folder, as somebody with a home of their own."""
+    """Runs git in a folder, as somebody with a home of their own. `with_lfs`: files in LFS come when checked out."""
 
     home: Path
+    with_lfs: bool = False
 
     def __call__(self, *arguments: str, at: Path | None = None, stdin: Path | None = None) -> str:
         """What it printed; it must succeed."""
@@ -71,7 +72,7 @@ class Git:
     ) -> subprocess.CompletedProcess[str]:
         environment = {
             "PATH": os.environ["PATH"], "HOME": str(self.home), "GIT_CONFIG_NOSYSTEM": "1", "NO_PROXY": "127.0.0.1",
-            "GIT_TERMINAL_PROMPT": "0", "GIT_LFS_SKIP_SMUDGE": "1",
+            "GIT_TERMINAL_PROMPT": "0", "GIT_LFS_SKIP_SMUDGE": "" if self.with_lfs else "1",
         }  # fmt: skip
         with (stdin or Path(os.devnull)).open("rb") as source:
             return subprocess.run(

@@ -1,6 +1,7 @@
 """What people do with git, done by git itself against a real service."""
 
 import shutil
+from dataclasses import replace
 
 import pytest
 from dulwich import porcelain
@@ -27,7 +28,8 @@ side = record_commit("acme/tiny", {"x.txt": b"x"}, branch="feat/x")
 pull = record_commit("acme/tiny", {"p.txt": b"p"}, branch="pull")
 Ref.objects.filter(repo=pull.repo, name="pull").update(kind=Ref.Kind.PULL_REQUEST, name="1")
 record_commit("acme/tiny", {"late.txt": b"late"}, branch="late", is_complete=False)
-record_commit("acme/secret", {"config.json": b"{}"}, private=True, organisation=acme)
+hidden = {"config.json": b"{}", "w.bin": b"weights", ".gitattributes": b"*.bin filter=lfs -text\\n"}
+record_commit("acme/secret", hidden, private=True, organisation=acme)
 record_commit("acme/words", {"train.jsonl": b"{}\\n"}, repo_type="dataset")
 record_commit("acme/empty", {})
 Repo.objects.create(repo_id="acme/fresh", namespace="acme", name="fresh")
@@ -169,7 +171,7 @@ def test_a_private_repo_is_cloned_with_a_token_and_hidden_without(
     service: Service, ids: dict[str, str], git: Git
 ) -> None:
     clone = git.clone(f"{service.with_token('alice', ids['alice'])}/acme/secret")
-    assert git.files(clone) == {"config.json": b"{}"}
+    assert git.files(clone)["config.json"] == b"{}"
     git.clone(f"{service.url}/acme/secret", "-c", f"http.extraHeader=Authorization: Bearer {ids['alice']}")
     charlie, wrong = service.with_token("charlie", ids["charlie"]), service.with_token("alice", "hf_wrong")
     stranger = git.run("clone", f"{service.url}/acme/secret").stderr
@@ -197,6 +199,26 @@ def test_damaged_bytes_end_a_clone_and_are_never_checked_out(
     assert done.returncode != 0
     assert "is damaged; its operator runs `audit --repair`" in done.stderr
     assert not (git.home / "rotten").exists()
+
+
+# --- files in LFS ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(shutil.which("git-lfs") is None, reason="git-lfs is not installed")
+def test_files_in_lfs_come_with_the_clone_or_when_asked_for(
+    service: Service, ids: dict[str, str], git: Git
+) -> None:
+    git("lfs", "install")
+    pointers = git.clone(f"{service.url}/acme/tiny")
+    assert git.files(pointers)["model.safetensors"].startswith(b"version https://git-lfs")
+    git("lfs", "pull", at=pointers)
+    eager = replace(git, with_lfs=True)
+    for clone in (pointers, eager.clone(f"{service.url}/acme/tiny")):
+        assert git.files(clone)["model.safetensors"] == bytes(range(256)) * 40
+        assert git("lfs", "fsck", at=clone) == "Git LFS fsck OK"
+        assert git("status", "--porcelain", at=clone) == ""
+    private = eager.clone(f"{service.with_token('alice', ids['alice'])}/acme/secret")
+    assert git.files(private)["w.bin"] == b"weights"
 
 
 # --- mirrored commits --------------------------------------------------------------------------------------

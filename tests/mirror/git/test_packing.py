@@ -121,13 +121,3 @@ def test_an_object_is_made_again_from_the_row_of_a_commit_made_here() -> None:
     assert list(History(commit.repo).nodes) == [hash_]
     commit.refresh_from_db()
     assert bytes(commit.git_object) == body
-
-
-@pytest.mark.parametrize("n_commits", [1, 6])
-def test_the_history_takes_as_many_queries_however_long_it_is(
-    n_commits: int, django_assert_num_queries: Any
-) -> None:
-    for number in range(n_commits):
-        commit = record_commit("acme/tiny", {"a.txt": b"%d" % number})
-    with django_assert_num_queries(3):
-        History(commit.repo).refs()
