@@ -5,9 +5,9 @@ from typing import Any
 
 import yaml
 
-from conversion.card import MAX_CARD_BYTES, read_card
 from mirror.blobs import BlobStore
 from mirror.blobs.keys import blob_key
+from registry.card import MAX_CARD_BYTES, read_card
 from registry.models import Artifact, Commit
 
 CARRIED = ("license_name", "license_link", "language")

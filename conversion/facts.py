@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from conversion.card import Card, jsonable, read_card, storable, texts
 from conversion.formats.gguf import GgufHeader
+from registry.card import Card, jsonable, read_card, storable, texts
 
 Json = dict[str, Any]
 

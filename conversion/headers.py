@@ -12,7 +12,6 @@ from typing import Any
 
 from django.db import transaction
 
-from conversion.card import jsonable
 from conversion.formats import gguf, llama2c, pytorch, safetensors
 from conversion.formats.errors import HeaderError
 from conversion.formats.gguf import MetadataValue, ValueType
@@ -21,6 +20,7 @@ from conversion.formats.opening import LLAMA2C, PYTORCH, kind_of
 from conversion.formats.source import ByteSource, RangeSource
 from mirror.blobs import BlobStore
 from mirror.blobs.keys import blob_key
+from registry.card import jsonable
 from registry.models import Blob, Header, Tensor
 from registry.work import Lease
 

@@ -75,10 +75,12 @@ def check_may_own(user: User, repo: Repo) -> None:
         raise HubError(403, f"{message} {user.get_username()} is none.")
 
 
-def read_object(request: HttpRequest) -> dict[str, Any]:
-    """The JSON object in the body, of at most 64 kB; an empty body is an empty one."""
-    if int(request.headers.get("Content-Length") or 0) > MOST_BYTES:
-        raise HubError(413, f"The body has more than {MOST_BYTES} bytes; names and switches are shorter.")
+def read_object(request: HttpRequest, most_bytes: int = MOST_BYTES) -> dict[str, Any]:
+    """The JSON object in the body, of at most so many bytes; an empty body is an empty one."""
+    if int(request.headers.get("Content-Length") or 0) > most_bytes:
+        raise HubError(
+            413, f"The body has more than {most_bytes} bytes, which is more than is asked for here."
+        )
     try:
         asked = json.loads(request.body or b"{}")
     except (ValueError, RecursionError):

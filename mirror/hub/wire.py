@@ -8,10 +8,14 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from django.contrib.auth.models import User
+
 from registry import git
 from registry.models import AccessToken, Commit, File, Member, Ref, Repo
 
 Json = dict[str, Any]
+
+ROLES = {"owner": "admin", "writer": "write", "reader": "read"}
 
 # Of a list entry; everything else only on request.
 LIGHT = {"_id", "id", "modelId", "author", "private", "gated", "disabled", "tags", "downloads", "likes", "createdAt",
@@ -167,6 +171,20 @@ def commit(row: Commit) -> Json:
     }
 
 
+def person(user: User) -> Json:
+    """A user, as clients list people."""
+    name = user.get_username()
+    return {
+        "_id": f"{user.pk:024x}", "user": name, "fullname": user.get_full_name() or name, "avatarUrl": "",
+        "type": "user", "isPro": False,
+    }  # fmt: skip
+
+
+def member(row: Member) -> Json:
+    """Somebody in an organisation, with the role."""
+    return person(row.user) | {"role": ROLES[row.role]}
+
+
 def whoami(token: AccessToken, members: Iterable[Member]) -> Json:
     """Who a token belongs to."""
     user = token.user
@@ -176,7 +194,7 @@ def whoami(token: AccessToken, members: Iterable[Member]) -> Json:
             "id": f"{row.organisation_id:024x}",
             "name": row.organisation.name,
             "fullname": row.organisation.name,
-            "roleInOrg": {"owner": "admin", "writer": "write", "reader": "read"}[row.role],
+            "roleInOrg": ROLES[row.role],
             "isEnterprise": False,
         }
         for row in members

@@ -8,6 +8,7 @@ from django.test import Client
 from django.utils import timezone
 
 from registry.models import AccessToken, Commit
+from registry.namespaces import namespace_of
 from tests.mirror.hub.conftest import Caller
 
 
@@ -58,3 +59,69 @@ def test_auth_check_of_gated_files(client: Client, charlie_client: Client, commi
     commit.repo.save(update_fields=["gated"])
     assert client.get("/api/models/acme/tiny/auth-check")["X-Error-Code"] == "GatedRepo"
     assert charlie_client.get("/api/models/acme/tiny/auth-check").json() == {}
+
+
+def test_ones_own_namespace_is_no_organisation_of_whoami(bob: User, sign_in: Caller) -> None:
+    namespace_of(bob, None)
+    assert [org["name"] for org in sign_in(bob).get("/api/whoami-v2").json()["orgs"]] == ["acme"]
+
+
+@pytest.mark.parametrize(("who", "status"), [("alice", 200), ("bob", 403), ("charlie", 404)])
+@pytest.mark.usefixtures("alice", "bob", "charlie", "secret")
+def test_auth_check_write_tells_who_may_commit(
+    sign_in: Caller, sign_in_to_write: Caller, who: str, status: int
+) -> None:
+    user = User.objects.get(username=who)
+    url = "/api/models/acme/secret/auth-check/write"
+    assert sign_in_to_write(user).get(url).status_code == status
+    assert sign_in(user).get(url).status_code == 403  # a token that only reads
+    assert Client().get(url).status_code == 401
+
+
+def test_members_are_listed_page_by_page_to_those_with_an_account(
+    client: Client, alice: User, bob: User, charlie_client: Client
+) -> None:
+    url = "/api/organizations/ACME/members"
+    assert [(one["user"], one["role"]) for one in charlie_client.get(url).json()] == [
+        ("alice", "admin"),
+        ("bob", "read"),
+    ]
+    first = charlie_client.get(f"{url}?limit=1")
+    following = first["Link"].split(">")[0].removeprefix("<http://testserver")
+    assert [one["user"] for one in first.json() + charlie_client.get(following).json()] == ["alice", "bob"]
+    assert charlie_client.get("/api/organizations/acme/overview").json()["numUsers"] == 2
+    assert charlie_client.get("/api/users/Bob/overview").json()["user"] == "bob"
+    for path in (url, "/api/organizations/acme/overview", "/api/users/bob/overview"):
+        assert client.get(path).status_code == 404  # strangers are not told who is here
+    for path in ("/api/users/none/overview", "/api/organizations/none/members", "/api/users/a%00/overview"):
+        assert charlie_client.get(path).status_code == 404
+
+
+def validate(client: Client, content: object) -> tuple[int, list[str], list[str]]:
+    answer = client.post("/api/validate-yaml", {"content": content, "repoType": "model"}, "application/json")
+    found = answer.json()
+    faults, warnings = found.get("errors", []), found.get("warnings", [])
+    return answer.status_code, [one["message"] for one in faults], [one["message"] for one in warnings]
+
+
+@pytest.mark.parametrize(("front", "fault"), [
+    ("model-index: foo", '"model-index" must be a list'),
+    ("license: [a: b]", '"license" must be a text'),
+    ("tags: {a: b}", '"tags" must be a text or a list'),
+    ("a: [", "not valid YAML"),
+    ("a: &x [1]\nb: *x", "aliases"),
+    ("- a", "not a list of keys and values"),
+])  # fmt: skip
+def test_a_card_that_is_not_understood_is_told_why(charlie_client: Client, front: str, fault: str) -> None:
+    status, faults, _ = validate(charlie_client, f"\n---\n{front}\n---\n# Hello\n")
+    assert status == 400
+    assert fault in " ".join(faults)
+
+
+def test_a_sound_card_is_sound_and_an_empty_one_is_pointed_at(charlie_client: Client, client: Client) -> None:
+    sound = "---\nlicense: mit\nlanguage: [no, en]\nmodel-index: [{name: x}]\n---\n"
+    assert validate(charlie_client, sound) == (200, [], [])
+    status, faults, warnings = validate(charlie_client, "# No metadata")
+    assert (status, faults, len(warnings)) == (200, [], 1)
+    assert validate(charlie_client, 7)[0] == 400
+    assert validate(client, sound)[0] == 401

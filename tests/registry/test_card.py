@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conversion.card import CardRefused, jsonable, read_card, read_front_matter, texts
+from registry.card import CardRefused, jsonable, read_card, read_front_matter, texts
 
 CARD = b"""---
 license: apache-2.0

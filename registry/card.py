@@ -71,6 +71,28 @@ def read_front_matter(text: str) -> dict[str, Any]:
     return {str(key): jsonable(value) for key, value in data.items()}
 
 
+TEXT_FIELDS = ("license", "license_name", "library_name", "pipeline_tag")
+LIST_FIELDS = ("tags", "language", "datasets", "metrics", "base_model")
+"""A text, or a list of texts."""
+
+
+def faults_of(card: Card) -> list[str]:
+    """What keeps a catalog from understanding the card: sentences for its author. Empty for a sound one."""
+    if card.refused:
+        return [f"{card.refused.message}."]
+    faults = [
+        f'"{name}" must be a text.' for name in TEXT_FIELDS if not isinstance(card.data.get(name), str | None)
+    ]
+    for name in LIST_FIELDS:
+        value = card.data.get(name)
+        items = value if isinstance(value, list) else [value]
+        if not all(isinstance(item, str | None) for item in items):
+            faults.append(f'"{name}" must be a text or a list of texts.')
+    if not isinstance(card.data.get("model-index"), list | None):
+        faults.append('"model-index" must be a list.')
+    return faults
+
+
 def jsonable(value: Any) -> Any:
     """The value in types that JSON and the database can hold; what has no such form becomes text."""
     if isinstance(value, str):
