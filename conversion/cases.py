@@ -14,6 +14,7 @@ from conversion.recipes import Choice, Partner
 from conversion.source import SHARD
 from conversion.workplace import OnBytes, place_blob
 from mirror.blobs import BlobStore
+from registry.incomplete import CommitIncomplete, refuse_incomplete
 from registry.models import Artifact, Blob, Commit, File, Lineage, Repo
 from registry.validating import SAME_MODEL
 
@@ -128,8 +129,13 @@ def find_case(params: Mapping[str, Any]) -> Case | None:
     commit = Commit.objects.select_related("repo").filter(pk=params["commit"]).first()
     if commit is None:
         return None
-    parents = Commit.objects.select_related("repo").filter(pk=params["parent"] or 0)
-    return _file_case(commit, str(params["path"]), parents.first())
+    parent = Commit.objects.select_related("repo").filter(pk=params["parent"] or 0).first()
+    if parent:
+        try:
+            refuse_incomplete(parent)
+        except CommitIncomplete as error:
+            raise CaseRefused(error.code, str(error)) from error
+    return _file_case(commit, str(params["path"]), parent)
 
 
 def case_of(artifact: Artifact) -> Case:
@@ -159,6 +165,8 @@ def _file_case(commit: Commit, path: str, parent: Commit | None) -> Case | None:
         raise CaseRefused(
             "too-many-files", f"{path} lies among {len(parts)} files; at most {MOST_FOLDER_FILES} are placed."
         )
+    if missing := [file.path for file in parts.values() if file.blob is None]:
+        raise CaseRefused("commit-incomplete", str(CommitIncomplete(commit, missing)))
     placed = {name: file.held for name, file in parts.items()}
     return Case(files[path].held, path, commit, placed, parent, relation=_relation(commit, parent))
 

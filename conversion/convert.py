@@ -34,6 +34,7 @@ from mirror.blobs.directory import DirectoryStore
 from mirror.blobs.store import StagedBusy, StoreError
 from mirror.store import blob_store
 from registry import work
+from registry.incomplete import CommitIncomplete, refuse_incomplete
 from registry.models import Artifact, Blob, Commit, Event, Job, Recipe
 from registry.validating import request_validation
 from registry.work import Again, JobFailed, Lease, submit
@@ -44,7 +45,7 @@ MAX_TOGETHER = 32
 """Artifacts of one job; each has a staged object of its own open."""
 
 
-REFUSALS = (HeaderError, NamingError, NoImatrix, QuantError)
+REFUSALS = (CommitIncomplete, HeaderError, NamingError, NoImatrix, QuantError)
 """What a checkpoint, a recipe or its bytes may be refused with."""
 
 
@@ -86,6 +87,7 @@ def convert_commit(lease: Lease) -> dict[str, Any] | Again:
     if commit is None:
         return {"artifacts": [], "reason": "the commit is gone"}
     with refusals_as_failures(f"{commit.repo.repo_id}@{commit.commit_hash[:8]}"):
+        refuse_incomplete(commit)
         recipes = Recipe.objects.in_bulk(lease.params["recipes"], field_name="digest")
         choices = [Choice.from_content(recipes[digest].content) for digest in lease.params["recipes"]]
         try:

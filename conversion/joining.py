@@ -29,7 +29,7 @@ def is_adapter(commit: Commit) -> bool:
 def declared_base(commit: Commit) -> Commit | None:
     """The base that an adapter's repo declares, if exactly one is here. One query."""
     edges = Lineage.objects.filter(
-        child=commit.repo, relation=Lineage.Relation.ADAPTER, parent__head__isnull=False
+        child=commit.repo, relation=Lineage.Relation.ADAPTER, parent__head__is_complete=True
     )
     found = {edge.parent.head for edge in edges.select_related("parent__head__repo") if edge.parent}
     return found.pop() if len(found) == 1 else None
@@ -71,7 +71,7 @@ def plan_own_gguf(store: BlobStore, commit: Commit, weights: Weights, folder: Pa
 def find_partner(partner: Partner) -> Commit:
     """The commit that a recipe names. NamingError `partner-missing` if it is not here."""
     rows = Commit.objects.filter(repo__repo_id=partner.repo_id, commit_hash=partner.commit_hash)
-    commit = rows.select_related("repo").first()
+    commit = rows.filter(is_complete=True).select_related("repo").first()
     if commit is None:
         raise NamingError(
             "partner-missing",

@@ -19,7 +19,7 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponseBase, JsonResponse, StreamingHttpResponse
 from django.views.decorators.http import require_POST
 
-from conversion.cases import Case, case_in
+from conversion.cases import Case, CaseRefused, case_in
 from conversion.inference.chat_prompts import ChatPrompt, chat_prompt
 from conversion.inference.engine import EngineError
 from conversion.inference.provisions import limits_for
@@ -145,7 +145,10 @@ def _find_case(request: HttpRequest, question: dict[str, Any]) -> Case:
         if isinstance(repo_id, str) and "\0" not in repo_id
         else None
     )
-    case = case_in(repo, sha256) if repo and isinstance(sha256, str) and "\0" not in sha256 else None
+    try:
+        case = case_in(repo, sha256) if repo and isinstance(sha256, str) and "\0" not in sha256 else None
+    except CaseRefused as error:
+        raise Refused(400, error.code, error.message) from error
     if case is None:
         raise Refused(
             404, "no-such-file", "There is no such file: name a `repo` and the `sha256` of a file in it."

@@ -59,7 +59,7 @@ def _who_may_know(repo: Repo, parent: Commit | None) -> Repo:
 
 
 def base_of(repo: Repo) -> Commit | None:
-    """The commit that the files of this repo are another form of, if exactly one is known and held. One query.
+    """The commit that the files of this repo are another form of, if exactly one is known and wholly held. One query.
 
     A private base counts only for a repo of the same organisation that is private, too.
     """
@@ -69,7 +69,8 @@ def base_of(repo: Repo) -> Commit | None:
         for edge in edges.select_related("parent__head__repo", "parent_commit__repo")
         if edge.parent is not None and _may_judge(edge.parent, repo)
     }
-    return found.pop() if len(found) == 1 else None
+    base = found.pop() if len(found) == 1 else None
+    return base if base and base.is_complete else None
 
 
 def _may_judge(parent: Repo, child: Repo) -> bool:

@@ -145,9 +145,9 @@ def _waiting(repo: Repo, commit: Commit | None, judged: Collection[int]) -> list
     held = {*judged, *(row.blob.pk for row in rows)}
     files = [main_file(variant) for variant in own_variants(repo, commit)] if commit else []
     return rows + [
-        VerdictRow(file.held, file.path, repo, None)
+        VerdictRow(file.blob, file.path, repo, None)
         for file in files
-        if file.path.endswith(".gguf") and file.blob_id not in held
+        if file.blob and file.path.endswith(".gguf") and file.blob_id not in held
     ]
 
 

@@ -7,6 +7,7 @@ from django.core.management.base import CommandError
 from django.db.models import QuerySet
 
 from registry.foreground import USAGE
+from registry.incomplete import CommitIncomplete, refuse_incomplete
 from registry.models import Artifact, Blob, Commit, File, Job, Repo, Validation
 from registry.models.validation import UNDECIDED, ValidationQuerySet
 from registry.revisions import RevisionNotFound, resolve_revision
@@ -110,7 +111,8 @@ def _repo(repo_id: str) -> Repo:
 def _commit(repo: Repo, revision: str | None) -> Commit:
     try:
         commit = resolve_revision(repo, revision or "main")
-    except RevisionNotFound as error:
+        refuse_incomplete(commit)
+    except (CommitIncomplete, RevisionNotFound) as error:
         raise CommandError(str(error), returncode=USAGE) from None
     commit.repo = repo
     return commit

@@ -18,11 +18,11 @@ FACTS = ("path", "size_bytes", "sha256", "git_oid", "is_lfs")
 def check_manifests(
     store: BlobStore, report: Report, *, quick: bool, on_progress: OnProgress
 ) -> Iterator[tuple[Finding, Commit]]:
-    """Every commit has its manifest, with the recorded sha256, and it lists the files of the rows.
+    """Every complete commit has its manifest, with the recorded sha256, and it lists the files of the rows.
 
     `quick` only looks whether it is there. Yields each error with its row. One query per commit and 200 commits.
     """
-    total = Commit.objects.count()
+    total = Commit.objects.filter(is_complete=True).count()
     for commit in _commits():
         report.n_commits += 1
         key = manifest_key(commit.repo.repo_id, commit.commit_hash)
@@ -34,9 +34,9 @@ def check_manifests(
 
 
 def _commits() -> Iterator[Commit]:
-    """All rows, a page at a time; no cursor stays open."""
+    """All complete ones, a page at a time; no cursor stays open. Others have no manifest yet."""
     after = 0
-    rows = Commit.objects.select_related("repo").order_by("pk")
+    rows = Commit.objects.filter(is_complete=True).select_related("repo").order_by("pk")
     while page := list(rows.filter(pk__gt=after)[:BATCH_COMMITS]):
         yield from page
         after = page[-1].pk

@@ -25,6 +25,7 @@ from mirror.store import blob_store
 from registry.access import Somebody, visible_repos, visible_validations
 from registry.comparing import compare_reports
 from registry.gates import read_gates
+from registry.incomplete import CommitIncomplete, refuse_incomplete
 from registry.models import Artifact, Blob, Commit, File, Job, Repo
 from registry.revisions import DEFAULT
 from registry.validating import base_of, request_file_validation, request_validation
@@ -56,6 +57,8 @@ def _requested(user: Somebody, question: dict[str, Any]) -> Job:
         return request_validation(_find_artifact(user, question["artifact"]), created_by=by)
     file = _find_file(user, question)
     parent = _find_parent(user, question["parent"]) if "parent" in question else base_of(file.commit.repo)
+    for commit in filter(None, [file.commit, parent]):
+        _refuse_incomplete(commit)
     return request_file_validation(file, parent, created_by=by)
 
 
@@ -75,6 +78,13 @@ def _read_question(request: HttpRequest) -> dict[str, Any]:
         if not isinstance(found[name], str) or "\0" in found[name]:
             raise bad_request(f"`{name}` must be a text.")
     return found
+
+
+def _refuse_incomplete(commit: Commit) -> None:
+    try:
+        refuse_incomplete(commit)
+    except CommitIncomplete as error:
+        raise HubError(409, str(error)) from error
 
 
 def _find_artifact(user: Somebody, number: object) -> Artifact:

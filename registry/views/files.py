@@ -23,6 +23,7 @@ class Folder:
     name: str
     n_files: int = 0
     size_bytes: int = 0
+    n_upstream: int = 0
     checked: list[datetime | None] = field(default_factory=list)
 
     @property
@@ -53,7 +54,8 @@ def blob(request: HttpRequest, namespace: str, name: str, rest: str) -> HttpResp
     if (file := files.first()) is None:
         raise Http404(f"{frame.repo.repo_id} has no file {path!r} at {frame.revision}.")
     visible = visible_repos(request.user).exclude(pk=frame.repo.pk)
-    twins = visible.filter(commits__files__blob=file.held).distinct().order_by("repo_id")[:20]
+    same = visible.filter(commits__files__blob=file.blob) if file.blob else visible.none()
+    twins = same.distinct().order_by("repo_id")[:20]
     return render(request, "catalog/file.html", frame.context(
         "files", file=file, header=_header(file), twins=list(twins), crumbs=crumbs(frame, path)[:-1],
         name=path.rsplit("/", 1)[-1],
@@ -76,7 +78,10 @@ def _entries(frame: Frame, path: str) -> tuple[list[Folder], list[File]]:
         folder = folders.setdefault(first, Folder(first))
         folder.n_files += 1
         folder.size_bytes += file.size_bytes
-        folder.checked.append(file.blob.verified_at if file.blob else None)
+        if file.blob is None:
+            folder.n_upstream += 1
+        else:
+            folder.checked.append(file.blob.verified_at)
     return list(folders.values()), files
 
 
@@ -87,7 +92,7 @@ def _with_blobs(files: list[File]) -> list[File]:
 
 
 def _header(file: File) -> Header | None:
-    return cast("Header | None", getattr(file.held, "header", None))
+    return cast("Header | None", getattr(file.blob, "header", None))
 
 
 def crumbs(frame: Frame, path: str) -> list[tuple[str, str]]:

@@ -30,6 +30,7 @@ from conversion.source import plan_conversions
 from mirror.blobs.store import StoreError
 from mirror.store import blob_store
 from registry.foreground import FAILED, USAGE, refuse_unfinished, run_with_bar
+from registry.incomplete import CommitIncomplete, refuse_incomplete
 from registry.models import Commit, Job, Repo
 from registry.revisions import DEFAULT, RevisionNotFound, resolve_revision
 
@@ -196,8 +197,10 @@ def find_commit(text: str) -> Commit:
             returncode=FAILED,
         )
     try:
-        return resolve_revision(repo, revision or DEFAULT)
-    except RevisionNotFound as error:
+        commit = resolve_revision(repo, revision or DEFAULT)
+        refuse_incomplete(commit)
+        return commit
+    except (CommitIncomplete, RevisionNotFound) as error:
         raise CommandError(f"{error.code}: {error}", returncode=FAILED) from None
 
 
