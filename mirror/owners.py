@@ -9,6 +9,8 @@ and an operator decides.
 from typing import Any
 
 from django.db import transaction
+from django.db.models import OuterRef, Subquery
+from django.db.models.functions import Lower
 from django.utils import timezone
 
 from mirror.upstream.base import RemoteCommit
@@ -107,9 +109,17 @@ def note(
     )  # fmt: skip
 
 
-def warning_of(binding: Binding | None) -> str:
-    """What a client is told with what we still serve (`X-HF-Warning: topic; message`); empty when all is well."""
-    if binding is None or binding.state != Binding.State.HELD:
+def held_reason() -> Subquery:
+    """For a queryset of repos: why the name is held for review, NULL when it is not."""
+    rows = Binding.objects.alias(lower=Lower("repo_id")).filter(
+        lower=Lower(OuterRef("repo_id")), repo_type=OuterRef("repo_type"), state=Binding.State.HELD
+    )
+    return Subquery(rows.values("reason")[:1])
+
+
+def warning_of(repo_id: str, reason: str | None) -> str:
+    """What a client is told with what we still serve (`X-HF-Warning: topic; message`); empty without a reason."""
+    if not reason:
         return ""
-    told = f"held-for-review; {binding.repo_id} is served as it was, and not brought up to date: {binding.reason}"
+    told = f"held-for-review; {repo_id} is served as it was, and not brought up to date: {reason}"
     return told.encode("ascii", "replace").decode()

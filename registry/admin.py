@@ -9,6 +9,7 @@ from django.http import HttpRequest
 from registry.models import (
     AccessToken,
     Artifact,
+    Binding,
     Blob,
     Commit,
     Event,
@@ -87,7 +88,28 @@ class RepoAdmin(RowAdmin):
 
 @admin.register(Upstream)
 class UpstreamAdmin(ReadOnly):
-    list_display = ["endpoint", "kind", "created_at"]
+    """`manage.py upstreams` sets the pace and keeps tokens, which are not shown here, not even sealed."""
+
+    list_display = [
+        "endpoint",
+        "kind",
+        "requests_per_second",
+        "paused_until",
+        "answered_at",
+        "trouble_at",
+        "trouble",
+    ]
+    exclude = ["sealed_token"]
+
+
+@admin.register(Binding)
+class BindingAdmin(ReadOnly):
+    """`manage.py upstreams release` lets a held name go on, so that it is an event, too."""
+
+    list_display = ["repo_id", "repo_type", "upstream", "owner", "state", "reason", "asked_at"]
+    list_filter = ["state", "repo_type"]
+    list_select_related = ["upstream"]
+    search_fields = ["repo_id", "owner"]
 
 
 @admin.register(Commit)

@@ -21,7 +21,7 @@ from django.utils import timezone
 from django.views.decorators.csrf import csrf_exempt
 
 from mirror.blobs.store import StoreError
-from mirror.hub.errors import HubError, bad_token
+from mirror.hub.errors import HubError, bad_token, warning_for
 from registry.access import Somebody
 from registry.models import AccessToken
 
@@ -51,6 +51,8 @@ def door(
             response = _answer(view, request, names, allowed, who or authenticate)
             if request_id := _request_id(request):
                 response["X-Request-Id"] = request_id
+            if warning := warning_for(request):
+                response["X-HF-Warning"] = warning
             return response
 
         return answer

@@ -6,7 +6,7 @@ repo and a missing one give the very same answer.
 
 import math
 
-from django.http import HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 
 from mirror.through.asking import UpstreamTrouble
 from registry.access import Somebody
@@ -119,3 +119,14 @@ def upstream_trouble(trouble: UpstreamTrouble, commit_hash: str = "") -> HubErro
 
 def bad_request(message: str) -> HubError:
     return HubError(400, message)
+
+
+def warn(request: HttpRequest, warning: str) -> None:
+    """Whatever the answer will be, it carries `X-HF-Warning: topic; message`, which clients show; nothing if empty."""
+    if warning:
+        request.META["holdfast.warning"] = warning
+
+
+def warning_for(request: HttpRequest) -> str:
+    """What `warn` left for the answer to this request."""
+    return str(request.META.get("holdfast.warning", ""))

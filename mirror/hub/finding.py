@@ -13,8 +13,9 @@ from urllib.parse import quote, unquote
 from django.http import HttpRequest
 
 from mirror.hub.asking import sent_path
-from mirror.hub.errors import HubError, entry_not_found, gated, repo_not_found, revision_not_found
+from mirror.hub.errors import HubError, entry_not_found, gated, repo_not_found, revision_not_found, warn
 from mirror.hub.pulling import bring, newer
+from mirror.owners import held_reason, warning_of
 from registry.access import Somebody, may_read_files, visible_repos
 from registry.models import Commit, File, Ref, Repo
 from registry.repos import find_moved
@@ -46,7 +47,7 @@ def find_repo(
     Another case of letters, or the name it had before it was moved, answers 307 to the right one.
     GET and HEAD, and whoever says that it `is_reading`, bring a repo from upstream that is not here.
     """
-    repos = visible_repos(user, repo_type)
+    repos = visible_repos(user, repo_type).annotate(held_reason=held_reason())
     repo = None if "\0" in repo_id else repos.by_id(repo_id).first()
     repo = repo or find_moved(user, repo_type, repo_id)
     if repo is None and "\0" not in repo_id and (is_reading or request.method in ("GET", "HEAD")):
@@ -56,6 +57,7 @@ def find_repo(
     if repo.repo_id != repo_id:
         message = f"{repo_id} is called {repo.repo_id}."
         raise HubError(307, message, Location=_respelled(request, repo_id, repo.repo_id))
+    warn(request, warning_of(repo_id, getattr(repo, "held_reason", None)))
     return repo
 
 

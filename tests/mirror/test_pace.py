@@ -300,7 +300,7 @@ def test_processes_that_share_a_limit_are_hardly_ever_refused(deployment: Deploy
 @pytest.mark.soak
 @pytest.mark.parametrize("limit", [
     Limit(10, seconds=1), Limit(10, seconds=1, is_announced=True), Limit(100, seconds=10), Limit(50, seconds=1)
-], ids=str)  # fmt: skip
+], ids=["10/s", "10/s announced", "100/10s", "50/s"])  # fmt: skip
 def test_a_limit_that_nobody_told_us_of_is_learned_and_kept_to(
     deployment: Deployment, hub: Hub, limit: Limit
 ) -> None:

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.db import connection
+from django.test import Client
 
 from mirror.opening import open_client
-from mirror.owners import HeldForReview, release, warning_of
-from mirror.routing import BoundElsewhere, bind, binding_of, candidates
+from mirror.owners import HeldForReview, release
+from mirror.routing import BoundElsewhere, bind, candidates
 from mirror.sync import submit_mirror
 from mirror.upstream import RemoteCommit, UpstreamRef, parse_upstream_ref
 from registry import work
@@ -188,9 +189,6 @@ class TestOwners:
         event = Event.objects.get()
         assert (event.outcome, told in event.summary) == ("warning", True)
         assert asked() == []
-        assert warning_of(binding_of("model", "org/model")).startswith(
-            "held-for-review; org/model is served as it was"
-        )
 
     def test_while_it_is_held_even_the_old_owner_gives_nothing(self) -> None:
         binding = bind(at(FIRST), answer())
@@ -270,9 +268,19 @@ class TestMirrorJobs:
         assert len(hub.seen("resolve")) == n_requests
         assert Commit.objects.count() == 1
         assert Event.objects.get(outcome="warning").repo == Repo.objects.get()
+        for url in (
+            "/api/models/org/model",
+            "/org/model/resolve/main/config.json",
+            "/org/model/resolve/main/none",
+        ):
+            told = Client().head(url)["X-HF-Warning"]
+            assert told.startswith(
+                "held-for-review; org/model is served as it was, and not brought up to date: its "
+            )
         release(Binding.objects.get(), by="alice")
         assert mirror(hub).state == "succeeded"
         assert Commit.objects.count() == 2
+        assert "X-HF-Warning" not in Client().get("/api/models/org/model")
 
     def test_a_pulled_through_name_is_that_of_the_hub_that_answers(self, hub: Hub, settings: Any) -> None:
         settings.HOLDFAST_PULL_THROUGH = [f"hf+{hub.url}"]

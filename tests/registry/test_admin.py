@@ -5,7 +5,7 @@ from django.contrib import admin
 from django.contrib.auth.models import User
 from django.test import Client
 
-from registry.models import AccessToken, Event, Organisation, Repo
+from registry.models import AccessToken, Event, Organisation, Repo, Upstream
 from tests.registry.views.seed import make_family, make_private
 
 pytestmark = pytest.mark.django_db
@@ -90,3 +90,13 @@ def test_staff_without_rights_and_strangers_get_nothing(client: Client, bob: Use
         if user:
             client.force_login(user)
         assert client.get("/admin/registry/repo/").status_code == 302
+
+
+def test_the_token_of_an_upstream_is_not_shown_even_sealed(operator: Client) -> None:
+    row = Upstream.objects.create(
+        kind="huggingface", endpoint="https://hub.example", sealed_token="gAAAAsealed"
+    )
+    for page in (f"{row.pk}/change/", ""):
+        answer = operator.get(f"/admin/registry/upstream/{page}")
+        assert answer.status_code == 200
+        assert "gAAAAsealed" not in answer.content.decode()
