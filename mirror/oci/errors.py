@@ -34,6 +34,8 @@ class OciError(HubError):
         response = JsonResponse(body, status=self.status, headers=self.headers)
         response["X-Error-Message"] = header_text(self.message)
         response["Cache-Control"] = "no-store"
+        if self.code:
+            response["X-Error-Code"] = self.code
         return response
 
 
