@@ -16,6 +16,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from mirror.blobs.store import StoreError
+from mirror.git.commits import with_object
 from mirror.manifest import ManifestDiffers
 from mirror.opening import open_client
 from mirror.owners import HeldForReview
@@ -139,6 +140,7 @@ def _record(
 ) -> dict[str, Any]:
     files = client.list_files(commit.repo_id, commit.commit_hash)
     check_listing(commit, files)
+    commit = with_object(client, commit, files)
     store = blob_store()
     plan = make_plan(store, files, endpoint=source.ref.endpoint)
     if plan.needed:

@@ -29,6 +29,8 @@ from mirror.upstream.pace import Pace
 from mirror.upstream.stream import read_range
 
 MAX_FILES = 250_000  # the public hub advises 100,000; a list that never ends must not fill our memory
+# Commit objects are good to have, and no reason to keep somebody waiting who wants a file.
+GIT_TIMEOUTS = Timeouts(connect_seconds=3, read_seconds=5)
 _SHA1 = re.compile(r"[0-9a-f]{40}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _NEXT = re.compile(r'<([^>]+)>\s*;[^,]*rel="?next"?')
@@ -43,6 +45,9 @@ class HuggingFace:
     ) -> None:  # fmt: skip
         self.endpoint = endpoint.rstrip("/")
         self._http = Http(self.endpoint, token=token, allow=allow, timeouts=timeouts, pace=pace)
+        self._git = Http(
+            self.endpoint, token=token, allow=allow, timeouts=timeouts or GIT_TIMEOUTS, pace=pace
+        )
         self._kind = "datasets" if repo_type == "dataset" else "models"
 
     def resolve(self, repo_id: str, revision: str) -> RemoteCommit:
@@ -83,7 +88,7 @@ class HuggingFace:
 
     def commit_object(self, repo_id: str, commit_hash: str) -> bytes | None:
         """Git's own object of the commit, where the endpoint also speaks git. Two requests."""
-        return fetch_commit(self._http, f"{self._pages(repo_id)}.git", commit_hash)
+        return fetch_commit(self._git, f"{self._pages(repo_id)}.git", commit_hash)
 
     def open(
         self, repo_id: str, commit_hash: str, file: RemoteFile, start: int = 0

@@ -9,7 +9,7 @@ from huggingface_hub import snapshot_download
 
 from mirror.upstream.base import BadListing, EntryNotFound, RepoNotFound, RevisionNotFound
 from mirror.upstream.directory import Directory, default_repo_id
-from registry.git import lfs_pointer
+from registry.git import commit_object_oid, lfs_pointer
 from tests.services.hub import Hub
 
 FILES = {"config.json": b"{}", "deep/er/notes.txt": b"hello", "model.safetensors": b"\x00weights" * 1000}
@@ -66,6 +66,12 @@ def test_the_commit_is_the_one_git_makes(folder: Path, tmp_path: Path) -> None:
     git("add", "-A")
     git("commit", "-q", "-m", commit.title)
     assert git("rev-parse", "HEAD") == commit.commit_hash
+
+
+def test_the_object_of_the_commit_has_its_hash(folder: Path) -> None:
+    client = Directory(str(folder))
+    commit = client.resolve("local/x", "main").commit_hash
+    assert commit_object_oid(client.commit_object("local/x", commit) or b"") == commit
 
 
 def test_the_same_files_give_the_same_commit_anywhere(folder: Path, tmp_path: Path) -> None:
