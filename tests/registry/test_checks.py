@@ -17,6 +17,10 @@ def ids() -> set[str]:
         ("HOLDFAST_UPSTREAM_ALLOW", ["http://x/y"], "holdfast.E002"),
         ("HOLDFAST_UPSTREAM_TOKENS", ["hub.example"], "holdfast.E003"),
         ("HOLDFAST_AUTO_CONVERT", ["Q8_0", "Q9_9"], "holdfast.E004"),
+        ("HOLDFAST_PULL_THROUGH", ["hf://", "hf+https://hub.example/org/model"], "holdfast.E005"),
+        ("HOLDFAST_PULL_THROUGH", ["https://hub.example"], "holdfast.E005"),
+        ("HOLDFAST_PULL_THROUGH", ["hf+https://user:secret@hub.example"], "holdfast.E005"),
+        ("HOLDFAST_PULL_THROUGH", ["hf+https://hub.example:port"], "holdfast.E005"),
         ("HOLDFAST_LEASE_SECONDS", 0.1, "holdfast.W001"),
     ],
 )

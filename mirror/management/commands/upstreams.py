@@ -21,7 +21,9 @@ from mirror.upstream.guard import authority_of
 from registry.foreground import FAILED, USAGE
 from registry.models import Binding, Upstream
 
-_NAME = re.compile(r"(?:(datasets)/)?([A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95})")
+_NAME = re.compile(
+    r"(?:(datasets)/)?(?!datasets/)([A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95})"
+)
 
 
 class Command(BaseCommand):
@@ -165,11 +167,12 @@ class Command(BaseCommand):
         )
 
     def _pace(self, options: dict[str, Any]) -> None:
+        rate = _read_rate(options["per_second"])
         row = _find_upstream(options["upstream"], make=True)
         if options["resume"]:
             row.paused_until = row.next_request_at = row.learned_per_second = row.ceiling_per_second = None
         else:
-            row.requests_per_second = _read_rate(options["per_second"])
+            row.requests_per_second = rate
         row.save(
             update_fields=[
                 "paused_until", "next_request_at", "learned_per_second", "ceiling_per_second", "requests_per_second",
