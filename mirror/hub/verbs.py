@@ -24,7 +24,7 @@ MOST_BYTES = 64 * 1024
 
 STATUSES: dict[type[Exception], int] = {
     BadName: 400, NamespaceRefused: 403, RepoExists: 409, StillNeeded: 409,
-    BadRefName: 400, RefExists: 409, RefProtected: 403,
+    BadRefName: 400, RefExists: 409, RefProtected: 400,
 }  # fmt: skip
 
 
