@@ -4,6 +4,7 @@ It lies at `commits/<repo_id>/<commit>.json` and is written once, before the row
 read it: every path is listed with the sha256 that is also the name of its blob, `blobs/sha256/ab/cd/<sha256>`.
 """
 
+import base64
 import hashlib
 import json
 from collections.abc import Iterable
@@ -44,12 +45,13 @@ def manifest_bytes(
     *, repo_id: str, repo_type: str, commit_hash: str, parents: Iterable[str], title: str, message: str, author: str,
     committed_at: datetime | None, recorded_at: datetime, files: Iterable[ManifestFile],
     upstream: dict[str, Any] | None = None, license_id: str = "", lineage: Iterable[dict[str, Any]] = (),
-    recorded_by: str = "holdfast",
+    recorded_by: str = "holdfast", git_object: bytes | None = None,
 ) -> bytes:  # fmt: skip
     """The manifest as JSON: keys in a fixed order, one line per value, files by path.
 
     `upstream` says where the bytes came from (kind, endpoint, repo_id, revision); `lineage` has an object per parent
-    (relation, repo_id, commit_hash). Both may be unknown.
+    (relation, repo_id, commit_hash); `git_object` is the commit as git has it, in base64: it says what no other fact
+    does, such as an author's address and a signature, and its sha1 proves the commit. Each may be unknown.
     """
     listed = [asdict(file) for file in sorted(files, key=lambda file: file.path)]
     manifest = {
@@ -67,6 +69,7 @@ def manifest_bytes(
         "upstream": upstream,
         "license": license_id,
         "lineage": list(lineage),
+        "git_object": base64.b64encode(git_object).decode() if git_object else None,
         "n_files": len(listed),
         "size_bytes": sum(file["size_bytes"] for file in listed),
         "files": listed,

@@ -116,6 +116,7 @@ def manifest_for(
         repo_id=source.repo_id, repo_type=ref.repo_type, commit_hash=commit.commit_hash, parents=commit.parents,
         title=commit.title, message=commit.message, author=commit.author, committed_at=commit.committed_at,
         recorded_at=timezone.now(), recorded_by=AGENT, license_id=_text(card.get("license")),
+        git_object=commit.git_object,
         upstream={
             "kind": ref.kind, "endpoint": ref.endpoint, "repo_id": ref.repo_id, "revision": ref.revision,
         },

@@ -72,7 +72,7 @@ def put_draft(
         repo_id=repo.repo_id, repo_type=repo.repo_type, commit_hash=commit_hash, parents=parents, title=letter.title,
         message=letter.message, author=letter.author, committed_at=now, recorded_at=now, recorded_by=recorded_by,
         files=[ManifestFile(e.path, e.size_bytes, e.sha256, e.git_oid, e.is_lfs) for e in entries],
-        license_id=license_id, lineage=lineage,
+        license_id=license_id, lineage=lineage, git_object=body,
     )  # fmt: skip
     digest = write_manifest(store, repo.repo_id, commit_hash, manifest)
     return Draft(commit_hash, body, parents, letter.title, letter.message, author, tuple(entries), digest)

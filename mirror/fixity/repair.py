@@ -113,6 +113,7 @@ def _rebuilt(commit: Commit) -> bytes:
         repo_id=repo.repo_id, repo_type=repo.repo_type, commit_hash=commit.commit_hash, parents=commit.parents,
         title=commit.title, message=commit.message, author=commit.author, committed_at=commit.committed_at,
         recorded_at=commit.recorded_at, recorded_by=AGENT, license_id=commit.license,
+        git_object=bytes(commit.git_object) if commit.git_object else None,
         upstream=_upstream_as_json(commit) if repo.upstream else None,
         lineage=[_edge_as_json(edge) for edge in repo.parent_edges.select_related("parent_commit").order_by("pk")],
         files=[

@@ -1,5 +1,6 @@
 """The manifest says all that a commit is, and is written once."""
 
+import base64
 import hashlib
 import json
 from datetime import UTC, datetime
@@ -21,7 +22,8 @@ def made(files: list[ManifestFile] = FILES, day: int = 1) -> bytes:
         repo_id="org/modèle", repo_type="model", commit_hash=COMMIT, parents=["11" * 20], title="t", message="m",
         author="ada", committed_at=None, recorded_at=datetime(2026, 1, day, tzinfo=UTC), files=files,
         upstream={"kind": "huggingface", "endpoint": "https://huggingface.co", "repo_id": "org/model"},
-        license_id="mit", lineage=[{"relation": "finetune", "repo_id": "org/base", "commit_hash": None}],
+        license_id="mit", git_object=b"tree \xff",
+        lineage=[{"relation": "finetune", "repo_id": "org/base", "commit_hash": None}],
     )  # fmt: skip
 
 
@@ -34,6 +36,7 @@ def test_it_holds_every_fact_needed_to_rebuild_the_rows() -> None:
     assert manifest["upstream"]["endpoint"] == "https://huggingface.co"
     assert manifest["lineage"][0]["repo_id"] == "org/base"
     assert manifest["repo_id"] == "org/modèle"
+    assert base64.b64decode(manifest["git_object"]) == b"tree \xff"
 
 
 def test_the_order_of_the_files_does_not_matter() -> None:
