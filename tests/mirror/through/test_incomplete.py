@@ -61,7 +61,7 @@ def test_a_verdict_on_it_is_refused_in_words(through: Client, commit: Commit, al
 
 def test_a_conversion_of_it_is_refused_in_words(commit: Commit) -> None:
     with pytest.raises(
-        CommandError, match="commit-incomplete: .*only upstream has deep/a.txt and 2 more files"
+        CommandError, match=r"commit-incomplete: .*only upstream has deep/a.txt and 2 more files"
     ):
         call_command("convert", "org/model", "--to", "Q8_0")
     job = submit("convert", key="x", label="convert", params={"commit": commit.pk, "recipes": []})
