@@ -1,6 +1,7 @@
 """Pull requests: commits that somebody offers to a branch, under `refs/pr/<number>`, and how they are taken over."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from django.contrib.auth.models import User
 from django.db import transaction
@@ -8,6 +9,7 @@ from django.db.models import Max
 from django.utils import timezone
 
 from mirror.committing import BranchBusy, Change, CommitRefused, Entry, Letter, entries_of, land, move_ref
+from registry.ancestry import Ancestry
 from registry.models import Commit, Event, PullRequest, Ref, Repo
 from registry.revisions import DEFAULT, RevisionNotFound, resolve_revision
 
@@ -24,7 +26,7 @@ class MergeConflict(CommitRefused):
         named = ", ".join(sorted(paths)[:10]) + (" …" if len(paths) > 10 else "")
         super().__init__(
             f"{pull_request} cannot be merged into {pull_request.base}: both changed {named}. "
-            f"Commit what should stay to refs/pr/{pull_request.number}, then merge again."
+            f"Make them the same in refs/pr/{pull_request.number} and {pull_request.base}, then merge again."
         )
         self.pull_request, self.paths = pull_request, paths
 
@@ -90,20 +92,34 @@ def offer(
 def open_pull_request(
     user: User, repo: Repo, title: str, description: str, *, branch: str = DEFAULT, commit: Commit | None = None
 ) -> PullRequest:  # fmt: skip
-    """A new pull request whose ref names what the branch names now, or `commit`."""
+    """A new draft whose ref names what the branch names now, or `commit`."""
     with transaction.atomic():
         locked = Repo.objects.select_for_update(of=("self",)).get(pk=repo.pk)
         start = commit or resolve_revision(locked, branch)
-        return _open(locked, user, start, title=title, description=description, branch=branch)
+        draft = PullRequest.Status.DRAFT
+        return _open(locked, user, start, title=title, description=description, branch=branch, status=draft)
 
 
 def _open(
-    locked: Repo, user: User, commit: Commit, *, title: str, description: str, branch: str
+    locked: Repo,
+    user: User,
+    commit: Commit,
+    *,
+    title: str,
+    description: str,
+    branch: str,
+    status: str = PullRequest.Status.OPEN,
 ) -> PullRequest:
     """Numbers begin at 1 in each repo and are given once."""
     last = PullRequest.objects.filter(repo=locked).aggregate(last=Max("number"))["last"] or 0
     pull_request = PullRequest.objects.create(
-        repo=locked, number=last + 1, title=title[:500], description=description, base=branch, author=user
+        repo=locked,
+        number=last + 1,
+        title=title[:500],
+        description=description,
+        base=branch,
+        author=user,
+        status=status,
     )
     move_ref(locked, Ref.Kind.PULL_REQUEST, str(pull_request.number), commit)
     return pull_request
@@ -112,17 +128,34 @@ def _open(
 # --- what becomes of it -----------------------------------------------------------------------------------
 
 
-def change_status(user: User, pull_request: PullRequest, status: str) -> None:
+def change_status(user: User, pull_request: PullRequest, status: str, *, comment: str = "") -> Event:
     """Open or closed from now on; what is merged stays so. Raises NotOpen."""
+    with _locked(pull_request) as one:
+        one.status = status
+        one.closed_at = None if status == PullRequest.Status.OPEN else timezone.now()
+        one.save(update_fields=["status", "closed_at"])
+        data = {"status": status} | ({"comment": comment} if comment else {})
+        return _note(user, one, f"set {one} to {status}", what="status", data=data)
+
+
+def rename(user: User, pull_request: PullRequest, title: str) -> Event:
+    """It is called otherwise from now on. Raises NotOpen."""
+    with _locked(pull_request) as one:
+        old, one.title = one.title, title[:500]
+        one.save(update_fields=["title"])
+        return _note(user, one, f"renamed {one}", what="title", data={"from": old, "to": one.title})
+
+
+@contextmanager
+def _locked(pull_request: PullRequest) -> Iterator[PullRequest]:
+    """The row, which nobody else changes meanwhile. Raises NotOpen if it is merged."""
     with transaction.atomic():
-        locked = PullRequest.objects.select_for_update(of=("self",)).get(pk=pull_request.pk)
-        if locked.status == PullRequest.Status.MERGED:
-            raise NotOpen(locked)
-        locked.status = status
-        locked.closed_at = None if status == PullRequest.Status.OPEN else timezone.now()
-        locked.save(update_fields=["status", "closed_at"])
-        _note(user, locked, None, f"{status} {locked}")
-    pull_request.refresh_from_db()
+        one = (
+            PullRequest.objects.select_for_update(of=("self",)).select_related("repo").get(pk=pull_request.pk)
+        )
+        if one.status == PullRequest.Status.MERGED:
+            raise NotOpen(one)
+        yield one
 
 
 def merge(user: User, pull_request: PullRequest, comment: str = "") -> Commit:
@@ -132,7 +165,7 @@ def merge(user: User, pull_request: PullRequest, comment: str = "") -> Commit:
     BranchBusy.
     """
     repo = pull_request.repo
-    if (forward := _fast_forward(user, pull_request)) is not None:
+    if (forward := _fast_forward(user, pull_request, comment)) is not None:
         return forward
     offered = _head(repo, Ref.Kind.PULL_REQUEST, str(pull_request.number))
 
@@ -142,7 +175,7 @@ def merge(user: User, pull_request: PullRequest, comment: str = "") -> Commit:
                 f"{pull_request} got another commit while it was merged. Look at it and merge again."
             )
         move_ref(locked, Ref.Kind.BRANCH, pull_request.base, commit)
-        _close_as_merged(user, pull_request, commit)
+        _close_as_merged(user, pull_request, commit, comment)
 
     letter = Letter.of(user, f"Merge {pull_request.title} (#{pull_request.number})"[:500], comment)
     return land(
@@ -152,7 +185,7 @@ def merge(user: User, pull_request: PullRequest, comment: str = "") -> Commit:
     )  # fmt: skip
 
 
-def _fast_forward(user: User, pull_request: PullRequest) -> Commit | None:
+def _fast_forward(user: User, pull_request: PullRequest, comment: str) -> Commit | None:
     """The branch names what was offered, if one follows the other; None if both went on since they parted."""
     with transaction.atomic():
         locked = Repo.objects.select_for_update(of=("self",)).get(pk=pull_request.repo_id)
@@ -165,8 +198,19 @@ def _fast_forward(user: User, pull_request: PullRequest) -> Commit | None:
             return None
         newer = offered if head.commit_hash in before.of(offered) else head
         move_ref(locked, Ref.Kind.BRANCH, pull_request.base, newer)
-        _close_as_merged(user, pull_request, newer)
+        _close_as_merged(user, pull_request, newer, comment)
     return newer
+
+
+def conflicts_of(pull_request: PullRequest) -> list[str]:
+    """The paths that keep it from being merged now."""
+    repo = pull_request.repo
+    head = _head(repo, Ref.Kind.BRANCH, pull_request.base)
+    try:
+        _merged(pull_request, head, _head(repo, Ref.Kind.PULL_REQUEST, str(pull_request.number)))
+    except MergeConflict as conflict:
+        return list(conflict.paths)
+    return []
 
 
 def _merged(pull_request: PullRequest, head: Commit | None, offered: Commit) -> list[Change]:
@@ -191,32 +235,6 @@ def _oid(entry: Entry | None) -> str | None:
     return entry.git_oid if entry else None
 
 
-class Ancestry:
-    """The parents of every commit of a repo. One query."""
-
-    def __init__(self, repo: Repo) -> None:
-        self._repo = repo
-        rows = Commit.objects.filter(repo=repo).values_list("commit_hash", "parents")
-        self._parents: dict[str, list[str]] = dict(rows)
-
-    def of(self, commit: Commit) -> list[str]:
-        """The hashes of the commit and of all that it follows, nearest first."""
-        found = {commit.commit_hash: None}
-        waiting = [commit.commit_hash]
-        for one in waiting:  # grows while it is walked
-            for parent in self._parents.get(one, []):
-                if parent not in found:
-                    found[parent] = None
-                    waiting.append(parent)
-        return list(found)
-
-    def parting(self, one: Commit, other: Commit) -> Commit | None:
-        """The nearest commit that both follow; None if they share no history."""
-        theirs = set(self.of(other))
-        shared = next((name for name in self.of(one) if name in theirs), None)
-        return Commit.objects.filter(repo=self._repo, commit_hash=shared).first() if shared else None
-
-
 def _head(repo: Repo, kind: str, name: str) -> Commit:
     try:
         return Ref.objects.select_related("commit").get(repo=repo, kind=kind, name=name).commit
@@ -224,17 +242,22 @@ def _head(repo: Repo, kind: str, name: str) -> Commit:
         raise RevisionNotFound(repo.repo_id, Ref.FOLDERS[Ref.Kind(kind)] + name) from None
 
 
-def _close_as_merged(user: User, pull_request: PullRequest, commit: Commit) -> None:
+def _close_as_merged(user: User, pull_request: PullRequest, commit: Commit, comment: str) -> None:
     """Inside the transaction that moves the branch."""
     pull_request.status, pull_request.merge_commit = PullRequest.Status.MERGED, commit.commit_hash
     pull_request.closed_at = timezone.now()
     pull_request.save(update_fields=["status", "merge_commit", "closed_at"])
-    _note(user, pull_request, commit, f"merged {pull_request} into {pull_request.base}")
+    data = {"status": "merged"} | ({"comment": comment} if comment else {})
+    done = f"merged {pull_request} into {pull_request.base}"
+    _note(user, pull_request, done, what="status", data=data, commit=commit)
 
 
-def _note(user: User, pull_request: PullRequest, commit: Commit | None, what: str) -> None:
-    Event.objects.create(
-        type=Event.Type.METADATA, agent=AGENT, repo=pull_request.repo, commit=commit,
-        summary=f"{user.get_username()} {what}: {pull_request.title}"[:500],
-        detail={"by": user.get_username(), "number": pull_request.number},
+def _note(
+    user: User, one: PullRequest, done: str, *, what: str, data: dict[str, str], commit: Commit | None = None
+) -> Event:
+    """What was done is on record, for the repo's page and for whoever reads the pull request."""
+    return Event.objects.create(
+        type=Event.Type.METADATA, agent=AGENT, repo=one.repo, commit=commit,
+        summary=f"{user.get_username()} {done}: {one.title}"[:500],
+        detail={"by": user.get_username(), "number": one.number, "what": what, "data": data},
     )  # fmt: skip

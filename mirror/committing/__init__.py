@@ -31,7 +31,7 @@ from registry.work import submit
 __all__ = [
     "BranchBusy", "BranchMoved", "BytesGone", "Change", "CommitRefused", "Draft", "Entry", "EntryMissing",
     "Letter", "PathConflict", "entries_of", "land", "make_commit", "move_branch", "move_ref", "note_commit",
-    "put_draft", "put_small", "record_draft", "withdraw_draft",
+    "put_draft", "put_small", "record_draft", "squash", "withdraw_draft",
 ]  # fmt: skip
 
 AGENT = "holdfast commit"
@@ -109,6 +109,28 @@ def land(
             if isinstance(failure, CommitRefused):
                 raise
     raise BranchBusy(f"{repo.repo_id} kept changing while a commit was made. Send it again.")
+
+
+def squash(repo: Repo, ref: Ref, letter: Letter, *, agent: str = AGENT) -> Commit:
+    """The ref names a commit without parents that has the files of the one it named; that one stays under its hash.
+
+    Raises BranchMoved if somebody commits meanwhile: what they did must not be squashed unseen.
+    """
+    before = ref.commit
+    entries = list(entries_of(before).values())
+    draft = put_draft(blob_store(), repo, entries, letter, parents=(), recorded_by=agent)
+    try:
+        with transaction.atomic():
+            locked = Repo.objects.select_for_update(of=("self",)).get(pk=repo.pk)
+            if (now := _named(locked, ref.kind, ref.name)) != before:
+                raise BranchMoved(repo, before.commit_hash, now)
+            commit = record_draft(locked, draft)
+            move_ref(locked, ref.kind, ref.name, commit)
+            note_commit(commit, letter.author, agent)
+            return commit
+    except CommitRefused:
+        withdraw_draft(repo, draft)
+        raise
 
 
 def move_branch(repo: Repo, branch: str, commit: Commit) -> None:

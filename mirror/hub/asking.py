@@ -40,6 +40,14 @@ def read_limit(request: HttpRequest, default: int, most: int) -> int:
     return min(int(value), most)
 
 
+def read_page_number(request: HttpRequest) -> int:
+    """Which page is wanted, from 0, where pages are numbered."""
+    value = request.GET.get("p", "0")
+    if not value.isascii() or not value.isdecimal() or len(value) > 9:
+        raise bad_request(f"p={value} is not the number of a page.")
+    return int(value)
+
+
 def read_cursor(request: HttpRequest) -> str:
     """The text that `link_next` put into the cursor; empty on the first page."""
     value = request.GET.get("cursor", "")

@@ -17,13 +17,14 @@ from mirror.committing import (
     EntryMissing,
     Letter,
     make_commit,
+    squash,
 )
 from mirror.hub.doors import door, writer_of
 from mirror.hub.errors import HubError, bad_request, revision_not_found
 from mirror.hub.finding import Place, find_place, find_repo
 from mirror.hub.manage import repo_url
 from mirror.hub.receiving import FULL, Body
-from mirror.hub.verbs import check_may_write
+from mirror.hub.verbs import check_may_write, find_writable, read_object
 from mirror.offering import find_parent, may_continue, offer, target_of
 from mirror.store import blob_store
 from mirror.uploads.changes import changes_of
@@ -108,6 +109,24 @@ def _check_parent(repo: Repo, head: Commit, header: Request) -> None:
     """Before hundreds of megabytes are taken in; the lock decides in the end."""
     if header.parent and not head.commit_hash.startswith(header.parent):
         raise BranchMoved(repo, header.parent, head)
+
+
+@door("POST")
+def super_squash(
+    request: HttpRequest, user: Somebody, *, repo_type: str, namespace: str, name: str, rest: str
+) -> HttpResponse:
+    """The branch names one commit without parents that has the same files. The old ones stay under their hashes."""
+    writer, repo = find_writable(request, user, repo_type, f"{namespace}/{name}")
+    place = find_place(request, repo, rest)
+    ref = target_of(repo, place.revision)
+    if ref is None:
+        raise bad_request(f"{place.revision!r} is no branch of {repo.repo_id}: only branches are squashed.")
+    message = read_object(request).get("message") or f"Super-squash branch '{ref.name}'"
+    if not isinstance(message, str):
+        raise bad_request("`message` must be a text.")
+    with refusals(repo, ref.commit):
+        squash(repo, ref, Letter.of(writer, message.replace("\0", "")[:500]))
+    return JsonResponse({})
 
 
 def _answer(request: HttpRequest, repo: Repo, made: Commit, number: int | None = None) -> HttpResponse:

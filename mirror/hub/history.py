@@ -6,21 +6,29 @@ from itertools import takewhile
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Coalesce
 
+from registry.ancestry import Ancestry
 from registry.models import Commit, File
 
 MOST_COMMITS = 200  # looked through for the last change of a file
 
 
 def history(commit: Commit) -> QuerySet[Commit]:
-    """The commit and every older one of its repo that we hold, newest first. Lazy.
+    """The commit and every older one of its branch that we hold, newest first. One query, and lazily another.
 
-    By date, not by parents: a mirror holds the commits that were synced, so the chain of parents has gaps.
+    By its parents. A mirror has only the commits that were synced, so that chain has gaps: there, whatever is not
+    younger counts.
     """
     when = commit.committed_at or commit.recorded_at
-    commits = Commit.objects.filter(repo=commit.repo_id)
-    dated = commits.annotate(when=Coalesce("committed_at", "recorded_at"))
-    older = dated.filter(Q(when__lt=when) | Q(when=when, pk__lte=commit.pk))
-    return older.order_by("-when", "-pk").defer("card", "card_data", "facts", "upstream_info", "tags")
+    commits = Commit.objects.filter(repo=commit.repo_id).annotate(
+        when=Coalesce("committed_at", "recorded_at")
+    )
+    if commit.repo.upstream_id is None:
+        older = commits.filter(commit_hash__in=Ancestry(commit.repo).of(commit))
+    else:
+        older = commits.filter(Q(when__lt=when) | Q(when=when, pk__lte=commit.pk))
+    return older.order_by("-when", "-pk").defer(
+        "card", "card_data", "facts", "upstream_info", "tags", "git_object"
+    )
 
 
 def last_changes(commit: Commit, files: Iterable[File]) -> dict[str, Commit]:

@@ -3,9 +3,8 @@
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
 from mirror.hub import wire
-from mirror.hub.asking import link_next, read_flag, read_limit
+from mirror.hub.asking import link_next, read_flag, read_limit, read_page_number
 from mirror.hub.doors import door
-from mirror.hub.errors import bad_request
 from mirror.hub.finding import find_place, find_repo
 from mirror.hub.history import history
 from registry.access import Somebody
@@ -37,7 +36,7 @@ def list_commits(
     """One page of the history of a revision, newest first."""
     repo = find_repo(request, user, repo_type, f"{namespace}/{name}")
     place = find_place(request, repo, rest, light=True)
-    page, limit = _read_page_number(request), read_limit(request, PAGE, MOST_PAGE)
+    page, limit = read_page_number(request), read_limit(request, PAGE, MOST_PAGE)
     commits = history(place.commit)
     total = commits.count()
     rows = commits[page * limit : (page + 1) * limit]
@@ -46,10 +45,3 @@ def list_commits(
     if (page + 1) * limit < total:
         link_next(request, response, p=str(page + 1))
     return response
-
-
-def _read_page_number(request: HttpRequest) -> int:
-    value = request.GET.get("p", "0")
-    if not value.isascii() or not value.isdecimal() or len(value) > 9:
-        raise bad_request(f"p={value} is not the number of a page.")
-    return int(value)

@@ -18,8 +18,7 @@ def upload_mode(size_bytes: int) -> Mode:
     ask for a Xet store, and fail without one, whenever the answer is `lfs`; hence as much as is sensible goes inline.
     Empty files always do. A Xet store of our own would change the answer here and nowhere else.
     """
-    is_inline = size_bytes == 0 or size_bytes <= settings.HOLDFAST_REGULAR_UPLOAD_BYTES
-    return "regular" if is_inline else "lfs"
+    return "regular" if size_bytes <= settings.HOLDFAST_REGULAR_UPLOAD_BYTES or not size_bytes else "lfs"
 
 
 def most_inline_bytes() -> int:

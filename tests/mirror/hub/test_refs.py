@@ -79,5 +79,5 @@ def test_refs_and_history_take_few_queries(
     client.head("/api/models/acme/many")
     with django_assert_max_num_queries(3):
         assert len(client.get("/api/models/acme/many/refs").json()["tags"]) == n_commits
-    with django_assert_max_num_queries(5):
+    with django_assert_max_num_queries(6):
         assert client.get("/api/models/acme/many/commits/main").status_code == 200

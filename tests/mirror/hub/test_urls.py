@@ -8,7 +8,7 @@ from tests.services.deployment import ROOT
 
 PLACES = {
     "<str:namespace>": "{org}", "<str:name>": "{name}", "<int:number>": "{number}", "<str:sha256>": "{sha256}",
-    "<str:reference>": "{reference}", "<str:digest>": "{digest}", "<str:signed>": "{signed}",
+    "<str:reference>": "{reference}", "<str:digest>": "{digest}", "<str:signed>": "{signed}", "<str:verb>": "{verb}",
 }  # fmt: skip
 
 
