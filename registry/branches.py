@@ -128,10 +128,12 @@ def check_ref_name(kind: Ref.Kind, name: str) -> None:
 def refuse_taken(repo: Repo, kind: Ref.Kind, name: str, *, overwrite: bool = False) -> None:
     """Raises RefExists when git could not keep a new ref of that name beside those there are. One query."""
     parents = [name[: at.start()] for at in re.finditer("/", name)]
-    beside = Q(name__in=parents) | Q(name__startswith=f"{name}/")
-    taken = Ref.objects.filter(beside if overwrite else beside | Q(name=name), repo=repo, kind=kind)
-    if ref := taken.order_by("name").first():
-        raise RefExists(ref, name)
+    near = Q(name__in=[*parents, name]) | Q(name__startswith=f"{name}/")
+    for ref in Ref.objects.filter(near, repo=repo, kind=kind).order_by("name"):
+        # Compared again: SQLite takes `A/` for the start of `a/b`.
+        is_beside = ref.name in parents or ref.name.startswith(f"{name}/")
+        if is_beside or (ref.name == name and not overwrite):
+            raise RefExists(ref, name)
 
 
 @contextmanager

@@ -91,20 +91,21 @@ def rename(user: User, repo: Repo, goal: Repo, *, manifests: list[str]) -> None:
     )  # fmt: skip
 
 
-def change_settings(user: User, repo: Repo, *, private: bool | None = None, gated: str | None = None) -> None:
+def change_settings(user: User, repo: Repo, *, private: bool | None = None, gated: str | None = None) -> Repo:
     """The repo is private, or gated (`auto`, `manual`, or "" for not), as is said; None leaves it as it is.
 
     What was made here of a repo that is hidden is hidden with it. Showing it again shows nothing else.
     """
     wanted = {"private": private, "gated": gated}
-    changes = {name: to for name, to in wanted.items() if to is not None and to != getattr(repo, name)}
-    if not changes:
-        return
     with transaction.atomic():
-        _change(user, repo, changes)
+        locked = Repo.objects.select_for_update(of=("self",)).get(pk=repo.pk)
+        changes = {name: to for name, to in wanted.items() if to is not None and to != getattr(locked, name)}
+        if changes:
+            _change(user, locked, changes)
         if changes.get("private"):
-            for made in _made_of(repo):
+            for made in _made_of(locked):
                 _change(user, made, {"private": True})
+    return locked
 
 
 def _made_of(repo: Repo) -> QuerySet[Repo]:

@@ -79,8 +79,9 @@ def settings(
     private, gated = read_private(asked), _read_gated(asked)
     if private is None and gated is None:
         raise bad_request("the body says neither `visibility` nor `gated`.")
-    change_settings(owner, repo, private=private, gated=gated)
-    return JsonResponse({"private": repo.private, "gated": repo.gated or False})
+    with refusals():
+        changed = change_settings(owner, repo, private=private, gated=gated)
+    return JsonResponse({"private": changed.private, "gated": changed.gated or False})
 
 
 def find_named(user: Somebody, repo_type: str, repo_id: str) -> Repo:

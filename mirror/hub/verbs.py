@@ -35,6 +35,8 @@ def refusals() -> Iterator[None]:
         yield
     except RevisionNotFound as missing:
         raise revision_not_found(missing.repo_id, missing.revision) from None
+    except Repo.DoesNotExist:
+        raise HubError(404, "Repository not found: it was deleted meanwhile.", code="RepoNotFound") from None
     except RefMissing as missing:
         raise HubError(404, str(missing), code="RevisionNotFound") from None
     except tuple(STATUSES) as refused:

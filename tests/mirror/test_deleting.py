@@ -1,6 +1,7 @@
 """A repo that is deleted leaves nothing that fails, keeps bytes for ever, or brings it back."""
 
 import json
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -10,8 +11,12 @@ from django.utils import timezone
 from mirror.blobs.store import BlobStore, blob_key
 from mirror.creating import create_repo
 from mirror.deleting import StillNeeded, delete_repo
+from mirror.hub.errors import HubError
+from mirror.hub.verbs import refusals
+from mirror.moving import move_repo
 from mirror.store import blob_store
 from mirror.sweep import sweep_store
+from registry.branches import create_branch
 from registry.models import (
     Artifact,
     Blob,
@@ -28,6 +33,7 @@ from registry.models import (
     Repo,
     Validation,
 )
+from registry.repos import change_settings
 from registry.work import submit
 from tests.checkpoints import record_commit, record_tag, store_blob
 
@@ -54,7 +60,9 @@ def source(organisation: Organisation) -> Commit:
     facts = {"blob": quants, "path": "model-Q8_0.gguf", "report": {}, "engine": "llama.cpp", "passed": True}
     Validation.objects.create(verdict="verified", parent=commit, artifact=artifact, **facts)
     Validation.objects.create(verdict="damaged", parent=commit, **facts)
-    Imatrix.objects.create(commit=commit, blob=store_blob(b"imatrix"), name="m.imatrix", n_chunks=1, n_entries=1)
+    Imatrix.objects.create(
+        commit=commit, blob=store_blob(b"imatrix"), name="m.imatrix", n_chunks=1, n_entries=1
+    )
     Reading.objects.create(key="c" * 64, parent=commit, blob=store_blob(b"reading"))
     Lineage.objects.create(
         child=home.repo, child_commit=home, parent=commit.repo, parent_commit=commit, parent_repo_id="acme/model",
@@ -129,3 +137,20 @@ def test_a_manifest_that_a_crash_left_behind_is_swept_unless_the_repo_is_back(
     store.put(key, manifest)
     assert sweep_store(store).manifests == []
     assert store.stat(key)
+
+
+def test_whoever_comes_too_late_is_told_so(alice: User, organisation: Organisation) -> None:
+    store = blob_store()
+    repo = create_repo(store, alice, organisation, "mine", repo_type="model", private=False)
+    delete_repo(store, alice, Repo.objects.get(pk=repo.pk))
+    verbs: list[Callable[[], object]] = [
+        lambda: delete_repo(store, alice, repo),
+        lambda: move_repo(store, alice, repo, organisation, "other"),
+        lambda: change_settings(alice, repo, private=True),
+        lambda: create_branch(alice, repo, "dev"),
+    ]
+    for verb in verbs:
+        with pytest.raises(HubError) as caught, refusals():
+            verb()
+        assert (caught.value.status, caught.value.code) == (404, "RepoNotFound")
+    assert list(store.list("commits/")) == []

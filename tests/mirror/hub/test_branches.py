@@ -96,6 +96,11 @@ def test_a_bad_name_is_refused(own: Commit, writer: Client, name: str) -> None:
     assert targets("tag") == {}
 
 
+def test_letters_of_another_case_are_another_name(own: Commit, writer: Client) -> None:
+    assert post(writer, "branch/deep%2Fer").status_code == 200
+    assert post(writer, "branch/Deep").status_code == 200
+
+
 def test_a_bad_start_is_a_revision_not_found(own: Commit, writer: Client) -> None:
     for answer in (post(writer, "branch/x", startingPoint="none"), post(writer, "tag/none", tag="v1")):
         assert (answer.status_code, answer["X-Error-Code"]) == (404, "RevisionNotFound")
