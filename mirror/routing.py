@@ -17,7 +17,7 @@ A caller asks in this manner, and stops at the first that has it:
     for ref in candidates("model", "org/name"):
         with suppress(RepoNotFound):
             commit = open_client(ref).resolve(ref.repo_id, revision)
-            binding = bind(ref, commit)      # raises BoundElsewhere, HeldForReview
+            binding = bind("org/name", ref, commit)  # raises BoundElsewhere, HeldForReview
 """
 
 import re
@@ -114,15 +114,17 @@ def binding_of(repo_type: str, repo_id: str) -> Binding | None:
 # --- binding ----------------------------------------------------------------------------------------------
 
 
-def bind(ref: UpstreamRef, commit: RemoteCommit) -> Binding:
-    """What upstream answered when it was asked for `ref` is believed: the name is bound to it; its row.
+def bind(repo_id: str, ref: UpstreamRef, commit: RemoteCommit) -> Binding:
+    """What upstream answered when `repo_id` was asked for is believed: the name is bound to it; its row.
 
-    Where upstream calls the repo otherwise (it was moved there), both names are bound, and the row is that of the name
-    that upstream gives. Idempotent; of two processes that race for a name, both get the one row that is there.
+    `ref` is the candidate that had it; it names another repo where ours is called otherwise here. Where upstream leads
+    on to another name (the repo was moved there), both are bound, and the row is that of the name that upstream gives.
+    Idempotent; of two processes that race for a name, both get the one row that is there.
     Raises BoundElsewhere, also when upstream leads to a name that is ours or another upstream's, and HeldForReview.
     """
-    if commit.repo_id.lower() == ref.repo_id.lower():
-        return bind_as(ref.repo_id, ref, commit)
+    is_moved = commit.repo_id.lower() != ref.repo_id.lower() == repo_id.lower()
+    if not is_moved:
+        return bind_as(repo_id, ref, commit)
     if is_ours(commit.repo_id):
         raise BoundElsewhere(commit.repo_id, "this registry", f"{ref}, which leads there")
     binding = bind_as(commit.repo_id, replace(ref, repo_id=commit.repo_id), commit)

@@ -108,7 +108,7 @@ def look_up(lease: Lease) -> dict[str, Any]:
 def _look_up(lease: Lease) -> dict[str, Any]:
     params = lease.params
     ref, client, commit = _resolve(params["repo_type"], params["repo_id"], params["revision"])
-    binding = bind(ref, commit)
+    binding = bind(params["repo_id"], ref, commit)
     name = params["repo_id"] if binding.upstream_repo_id else ""
     source = Source(ref, name).named(commit.repo_id)
     refs = _refs(client, commit)

@@ -75,13 +75,13 @@ class TestCandidates:
         assert asked("org/model") == [FIRST, SECOND]
 
     def test_a_bound_name_is_asked_for_at_its_upstream_only_also_after_the_repo_was_deleted(self) -> None:
-        bind(at(SECOND), answer())
+        bind("org/model", at(SECOND), answer())
         assert not Repo.objects.exists()
         assert asked("ORG/Model") == [SECOND]
         assert asked("org/model", "dataset") == [FIRST, SECOND]
 
     def test_an_upstream_that_the_setting_no_longer_names_is_not_asked(self, settings: Any) -> None:
-        bind(at(SECOND), answer())
+        bind("org/model", at(SECOND), answer())
         settings.HOLDFAST_PULL_THROUGH = [f"hf+{FIRST}"]
         assert asked() == []
 
@@ -110,11 +110,11 @@ class TestCandidates:
 @pytest.mark.django_db
 class TestBind:
     def test_the_first_that_has_it_keeps_it(self) -> None:
-        binding = bind(at(FIRST), answer())
+        binding = bind("org/model", at(FIRST), answer())
         assert (binding.owner, binding.upstream_object_id, binding.state) == ("org", "id-1", "bound")
         with pytest.raises(BoundElsewhere, match=r"first\.example.*second\.example"):
-            bind(at(SECOND), answer())
-        assert bind(at(FIRST), answer()).pk == binding.pk
+            bind("org/model", at(SECOND), answer())
+        assert bind("org/model", at(FIRST), answer()).pk == binding.pk
 
     def test_a_repo_of_another_upstream_is_not_taken_over(self) -> None:
         upstream = Upstream.objects.create(kind="huggingface", endpoint=FIRST)
@@ -127,24 +127,33 @@ class TestBind:
         )
         assert asked() == [FIRST]
         with pytest.raises(BoundElsewhere):
-            bind(at(SECOND), answer())
+            bind("org/model", at(SECOND), answer())
         assert not Binding.objects.exists()
 
     def test_a_name_that_moved_upstream_is_bound_under_both_names(self) -> None:
-        binding = bind(at(SECOND, "old/name"), answer("New/Name", author="New"))
+        binding = bind("old/name", at(SECOND, "old/name"), answer("New/Name", author="New"))
         assert binding.repo_id == "New/Name"
         assert asked("old/name") == asked("new/name") == [SECOND]
+
+    def test_a_name_that_is_called_otherwise_upstream_binds_itself_only(self) -> None:
+        upstream = Upstream.objects.create(kind="huggingface", endpoint=FIRST)
+        Binding.objects.create(
+            repo_type="model", repo_id="here/model", upstream=upstream, upstream_repo_id="org/model"
+        )
+        [ref] = candidates("model", "here/model")
+        assert bind("here/model", ref, answer()).owner == "org"
+        assert [row.repo_id for row in Binding.objects.all()] == ["here/model"]
 
     def test_upstream_cannot_lead_to_a_name_of_ours(self) -> None:
         Organisation.objects.create(name="acme")
         with pytest.raises(BoundElsewhere, match="this registry"):
-            bind(at(FIRST, "old/name"), answer("acme/model"))
+            bind("old/name", at(FIRST, "old/name"), answer("acme/model"))
         assert not Binding.objects.exists()
 
     def test_upstream_cannot_lead_to_a_name_of_another_upstream(self) -> None:
-        bind(at(SECOND), answer())
+        bind("org/model", at(SECOND), answer())
         with pytest.raises(BoundElsewhere):
-            bind(at(FIRST, "evil/link"), answer("org/model"))
+            bind("evil/link", at(FIRST, "evil/link"), answer("org/model"))
         assert asked("evil/link") == [FIRST, SECOND]
 
     @pytest.mark.django_db(transaction=True)
@@ -154,7 +163,7 @@ class TestBind:
         def race(endpoint: str) -> None:
             start.wait()
             try:
-                won.append(bind(at(endpoint), answer()).upstream.endpoint)
+                won.append(bind("org/model", at(endpoint), answer()).upstream.endpoint)
             except BoundElsewhere:
                 lost.append(endpoint)
             finally:
@@ -182,42 +191,42 @@ class TestOwners:
         ],
     )
     def test_another_id_or_owner_is_held_for_review(self, change: dict[str, str], told: str) -> None:
-        bind(at(FIRST), answer())
+        bind("org/model", at(FIRST), answer())
         for _ in range(2):
             with pytest.raises(HeldForReview, match=told):
-                bind(at(FIRST), answer(**change))
+                bind("org/model", at(FIRST), answer(**change))
         event = Event.objects.get()
         assert (event.outcome, told in event.summary) == ("warning", True)
         assert asked() == []
 
     def test_while_it_is_held_even_the_old_owner_gives_nothing(self) -> None:
-        binding = bind(at(FIRST), answer())
+        binding = bind("org/model", at(FIRST), answer())
         with pytest.raises(HeldForReview):
-            bind(at(FIRST), answer(object_id="id-2"))
+            bind("org/model", at(FIRST), answer(object_id="id-2"))
         with pytest.raises(HeldForReview):
-            bind(at(FIRST), answer())
+            bind("org/model", at(FIRST), answer())
         binding.refresh_from_db()
         assert binding.state == "held"
 
     def test_a_release_accepts_what_was_seen_and_nothing_else(self) -> None:
-        bind(at(FIRST), answer())
+        bind("org/model", at(FIRST), answer())
         with pytest.raises(HeldForReview):
-            bind(at(FIRST), answer(object_id="id-2", author="mallory"))
+            bind("org/model", at(FIRST), answer(object_id="id-2", author="mallory"))
         release(Binding.objects.get(), by="alice")
         assert Event.objects.latest("pk").agent == "alice"
-        assert bind(at(FIRST), answer(object_id="id-2", author="mallory")).state == "bound"
+        assert bind("org/model", at(FIRST), answer(object_id="id-2", author="mallory")).state == "bound"
         with pytest.raises(HeldForReview):
-            bind(at(FIRST), answer(object_id="id-3", author="mallory"))
+            bind("org/model", at(FIRST), answer(object_id="id-3", author="mallory"))
 
     def test_what_an_upstream_did_not_say_is_learned_when_it_does(self) -> None:
-        bind(at(FIRST), RemoteCommit("org/model", "1" * 40))
-        assert bind(at(FIRST), answer()).upstream_object_id == "id-1"
+        bind("org/model", at(FIRST), RemoteCommit("org/model", "1" * 40))
+        assert bind("org/model", at(FIRST), answer()).upstream_object_id == "id-1"
         with pytest.raises(HeldForReview):
-            bind(at(FIRST), answer(object_id="id-2"))
+            bind("org/model", at(FIRST), answer(object_id="id-2"))
 
     def test_another_spelling_of_the_owner_is_the_same_owner(self) -> None:
-        bind(at(FIRST), answer(author="Org"))
-        assert bind(at(FIRST), answer(author="org")).state == "bound"
+        bind("org/model", at(FIRST), answer(author="Org"))
+        assert bind("org/model", at(FIRST), answer(author="org")).state == "bound"
 
 
 # --- mirror jobs ------------------------------------------------------------------------------------------
@@ -246,7 +255,7 @@ class TestMirrorJobs:
         assert binding.owner == "org"
 
     def test_a_name_keeps_its_upstream_after_the_repo_was_deleted(self, hub: Hub) -> None:
-        bind(at(FIRST), answer())
+        bind("org/model", at(FIRST), answer())
         job = mirror(hub)
         assert (job.state, job.error_code) == ("failed", "bound-elsewhere")
         assert hub.seen("resolve") == []
@@ -285,6 +294,6 @@ class TestMirrorJobs:
     def test_a_pulled_through_name_is_that_of_the_hub_that_answers(self, hub: Hub, settings: Any) -> None:
         settings.HOLDFAST_PULL_THROUGH = [f"hf+{hub.url}"]
         [ref] = candidates("model", "ORG/Model".lower())
-        binding = bind(ref, open_client(ref).resolve(ref.repo_id, ref.revision))
+        binding = bind("org/model", ref, open_client(ref).resolve(ref.repo_id, ref.revision))
         assert binding.upstream.endpoint == hub.url
         assert binding.upstream_object_id

@@ -20,6 +20,8 @@ from registry import work
 from registry.models import Commit, Event, Job, Upstream
 from tests.services.hub import Hub
 
+pytestmark = pytest.mark.one_backend
+
 SECRET = "hf_PlantedSecretThatNobodyMayEverSee0123456789"
 ENDPOINT = "https://hub.example"
 FILES: dict[str, Any] = {"config.json": b"{}", "model.safetensors": bytes(range(256)) * 40}

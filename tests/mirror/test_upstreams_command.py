@@ -14,7 +14,7 @@ from mirror.tokens import keep_token, token_for
 from mirror.upstream import RemoteCommit, UpstreamRef
 from registry.models import Binding, Event, Repo, Upstream
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.one_backend]
 
 HUB, OTHER = "https://hub.example", "https://other.example"
 SECRET = "hf_secretsecretsecret"
@@ -47,9 +47,9 @@ def answer(object_id: str = "id-1") -> RemoteCommit:
 
 def hold(endpoint: str = HUB) -> Binding:
     ref = UpstreamRef("huggingface", endpoint, "org/model")
-    bind(ref, answer())
+    bind("org/model", ref, answer())
     with pytest.raises(HeldForReview):
-        bind(ref, answer("id-2"))
+        bind("org/model", ref, answer("id-2"))
     return Binding.objects.get()
 
 
@@ -89,10 +89,9 @@ def test_a_token_that_cannot_be_opened_is_said_to_be_unreadable(settings: Any) -
 
 
 def test_bindings_of_one_upstream_can_be_asked_for() -> None:
-    bind(UpstreamRef("huggingface", HUB, "org/model"), answer())
-    bind(
-        UpstreamRef("huggingface", OTHER, "org/data", repo_type="dataset"), RemoteCommit("org/data", "1" * 40)
-    )
+    bind("org/model", UpstreamRef("huggingface", HUB, "org/model"), answer())
+    data = UpstreamRef("huggingface", OTHER, "org/data", repo_type="dataset")
+    bind("org/data", data, RemoteCommit("org/data", "1" * 40))
     assert [row["name"] for row in run_json("bindings")] == ["datasets/org/data", "org/model"]
     assert [row["name"] for row in run_json("bindings", "hub.example")] == ["org/model"]
     assert fails("bindings", "https://never.example")[1] == 1
