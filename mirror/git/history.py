@@ -57,10 +57,18 @@ class History:
         self.repo = repo
 
     def refs(self) -> dict[str, Node]:
-        """{full name: commit}, without those whose commit is not held completely. One query."""
+        """{full name: commit}, without those whose commit is not held completely. One query.
+
+        Raises Refused when that leaves none of them: an empty clone would be a lie.
+        """
         rows = Ref.objects.filter(repo=self.repo).values_list("kind", "name", "commit_id")
         named = {FOLDERS[Ref.Kind(kind)] + name: self._by_pk.get(pk) for kind, name, pk in rows}
-        return {name: node for name, node in sorted(named.items()) if node and is_ref(name)}
+        held = {name: node for name, node in sorted(named.items()) if node and is_ref(name)}
+        if named and not held:
+            raise Refused(
+                f"not every file of {self.repo.repo_id} is held here yet, so git cannot have it; `hf download` can"
+            )
+        return held
 
     def is_cut(self, node: Node) -> bool:
         """Whether the history ends here because we lack a parent."""

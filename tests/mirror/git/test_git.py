@@ -28,6 +28,7 @@ side = record_commit("acme/tiny", {"x.txt": b"x"}, branch="feat/x")
 pull = record_commit("acme/tiny", {"p.txt": b"p"}, branch="pull")
 Ref.objects.filter(repo=pull.repo, name="pull").update(kind=Ref.Kind.PULL_REQUEST, name="1")
 record_commit("acme/tiny", {"late.txt": b"late"}, branch="late", is_complete=False)
+record_commit("acme/late", {"late.txt": b"late"}, is_complete=False)
 hidden = {"config.json": b"{}", "w.bin": b"weights", ".gitattributes": b"*.bin filter=lfs -text\\n"}
 record_commit("acme/secret", hidden, private=True, organisation=acme)
 record_commit("acme/words", {"train.jsonl": b"{}\\n"}, repo_type="dataset")
@@ -78,6 +79,7 @@ def test_a_clone_has_the_ids_that_the_registry_shows(
     assert files["model.safetensors"].startswith(b"version https://git-lfs.github.com/spec/v1\noid sha256:")
 
 
+@pytest.mark.one_backend
 def test_another_implementation_of_git_can_clone(service: Service, ids: dict[str, str], git: Git) -> None:
     porcelain.clone(
         f"{service.url}/acme/tiny", str(git.home / "here"), errstream=porcelain.NoneStream()
@@ -99,6 +101,7 @@ found = record_commit("acme/tiny", files, branch="third").commit_hash
         assert git.is_sound(clone)
 
 
+@pytest.mark.one_backend
 @pytest.mark.parametrize("version", ["2", "0"])
 def test_a_shallow_clone_can_be_deepened_and_made_whole(
     service: Service, ids: dict[str, str], git: Git, version: str
@@ -118,6 +121,7 @@ def test_a_shallow_clone_can_be_deepened_and_made_whole(
     assert git.is_sound(clone)
 
 
+@pytest.mark.one_backend
 @pytest.mark.parametrize("cut", ["--shallow-since=2026-01-02T03:30:00Z", "--shallow-exclude=v1.0"])
 def test_history_can_be_cut_by_date_and_by_ref(
     service: Service, ids: dict[str, str], git: Git, cut: str
@@ -125,6 +129,7 @@ def test_history_can_be_cut_by_date_and_by_ref(
     assert git("log", "--format=%H", at=git.clone(f"{service.url}/acme/tiny", cut)) == ids["second"]
 
 
+@pytest.mark.one_backend
 @pytest.mark.parametrize("leave_out", ["blob:none", "tree:0"])
 def test_a_partial_clone_takes_files_when_they_are_needed(
     service: Service, ids: dict[str, str], git: Git, leave_out: str
@@ -138,6 +143,7 @@ def test_a_partial_clone_takes_files_when_they_are_needed(
     assert git("show", f"{ids['first']}:README.md", at=clone) == "# Tiny"
 
 
+@pytest.mark.one_backend
 def test_a_tag_and_a_pull_request_can_be_checked_out(service: Service, ids: dict[str, str], git: Git) -> None:
     clone = git.clone(f"{service.url}/acme/tiny", "--branch", "v1.0")
     assert git("rev-parse", "HEAD", at=clone) == ids["first"]
@@ -151,8 +157,12 @@ def test_only_what_is_held_completely_is_offered(service: Service, ids: dict[str
     names = [line.split("\t")[1] for line in lines[2:]]
     assert {"refs/heads/feat/x", "refs/heads/main", "refs/pr/1", "refs/tags/v1.0"} <= set(names)
     assert "refs/heads/late" not in names
+    for version in ("2", "0"):
+        said = git.run("-c", f"protocol.version={version}", "clone", f"{service.url}/acme/late").stderr
+        assert "remote error: not every file of acme/late is held here yet" in said
 
 
+@pytest.mark.one_backend
 @pytest.mark.parametrize("version", ["2", "0"])
 def test_datasets_and_empty_repos_can_be_cloned(
     service: Service, ids: dict[str, str], git: Git, version: str
@@ -181,6 +191,7 @@ def test_a_private_repo_is_cloned_with_a_token_and_hidden_without(
     assert "Authentication failed" in git.run("clone", f"{wrong}/acme/secret").stderr
 
 
+@pytest.mark.one_backend
 def test_a_push_is_refused_with_a_sentence(service: Service, ids: dict[str, str], git: Git) -> None:
     clone = git.clone(f"{service.with_token('alice', ids['alice'])}/acme/tiny")
     done = git.run("push", "origin", "main:other", at=clone)

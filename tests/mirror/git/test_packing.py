@@ -52,6 +52,7 @@ def count(commit: Commit, **asked: Any) -> int:
         return pack.n_objects
 
 
+@pytest.mark.one_backend
 def test_five_thousand_files_are_packed_in_little_memory(git: Git, tmp_path: Path) -> None:
     commit = commit_of_many_files()
     with (tmp_path / "many.pack").open("wb") as file:

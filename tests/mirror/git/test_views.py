@@ -58,6 +58,13 @@ def test_what_cannot_be_answered_is_an_error_that_git_prints(client: Client) -> 
     assert body_of(answer) == pkt_line(b"ERR upload-pack: not our ref " + b"f" * 40)
 
 
+def test_a_repo_of_which_files_are_missing_is_no_empty_repo(client: Client) -> None:
+    record_commit("acme/tiny", {"a.txt": b"a"}, is_complete=False)
+    answer = body_of(client.get(OFFER))
+    assert answer.startswith(b"00")
+    assert b"ERR not every file of acme/tiny is held here yet" in answer
+
+
 @pytest.mark.parametrize("n_commits", [1, 6])
 def test_a_clone_takes_as_many_queries_however_long_the_history_is(
     client: Client, n_commits: int, django_assert_num_queries: Any
