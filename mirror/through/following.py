@@ -22,8 +22,9 @@ BLOCK_BYTES = 1 << 20
 SMALL_BYTES = 1 << 20  # such a file is proven before its answer begins, if upstream is not slow
 FIRST_BYTE_SECONDS = 8.0  # clients give up when no header came for ten
 STALLED_SECONDS = 120.0  # after so long without a byte the client is sent away, to come back later
-LOOK_SECONDS = {"directory": 0.02, "s3": 0.5}  # a look costs a system call, or a request
-ROW_SECONDS = 0.25
+LOOK_SECONDS = {"directory": 0.05, "s3": 0.5}  # a look costs a system call, or a request
+ROW_SECONDS = 0.25  # between two looks at the rows, by whoever has all that is staged but the last byte
+QUIET_SECONDS = 1.0  # without a new byte before anybody else looks at them
 SWEEP_SECONDS = 2.0
 
 
@@ -120,9 +121,12 @@ class Following:
                 self._position += len(data)
                 yield data
                 moved_at = time.monotonic()
-            elif blob := self._look():
+                continue
+            quiet = time.monotonic() - moved_at
+            is_due = quiet > QUIET_SECONDS or self._position >= self._file.size_bytes - 1
+            if is_due and (blob := self._look()):
                 yield from self._rest(blob)
-            elif time.monotonic() - moved_at > STALLED_SECONDS:
+            elif quiet > STALLED_SECONDS:
                 raise Failed(self._job)
             else:
                 self._pause()

@@ -18,7 +18,9 @@ from mirror.blobs.store import (
     InvalidKey,
     KeyMissing,
     RangeError,
+    StagedGone,
     StoreError,
+    Tail,
     blob_key,
     manifest_key,
 )
@@ -56,6 +58,48 @@ def test_staged_bytes_become_a_blob_and_leave_nothing_behind(store: BlobStore, d
     assert (stat.key, stat.size_bytes) == (key, len(data))
     assert abs(datetime.now(UTC) - stat.modified_at) < timedelta(minutes=5)
     assert list(store.staged_names()) == []
+
+
+def test_staged_bytes_are_read_behind_their_writer(store: BlobStore) -> None:
+    tail = store.tail("in")
+    assert tail.size_bytes() == 0
+    with store.stage("in") as staged:
+        staged.write(PAYLOAD)
+        staged.checkpoint()
+        seen = tail.size_bytes()
+        assert 10 * MIB <= seen <= len(PAYLOAD)
+        assert read_tail(tail, 0, seen) == PAYLOAD[:seen]
+        assert read_tail(tail, 5 * MIB - 3, 7) == PAYLOAD[5 * MIB - 3 : 5 * MIB + 4]
+        staged.discard()
+    with store.stage("in") as staged:
+        staged.write(PAYLOAD[::-1])
+        staged.checkpoint()
+        with pytest.raises(StagedGone):
+            tail.size_bytes()
+    tail.close()
+    tail.close()
+
+
+def test_a_tail_survives_promotion_or_says_that_it_did_not(store: BlobStore) -> None:
+    with store.stage("in") as staged:
+        staged.write(PAYLOAD)
+        staged.checkpoint()
+        tail = store.tail("in")
+        seen = tail.size_bytes()
+        store.promote(staged, blob_key(sha256(PAYLOAD)), sha256=sha256(PAYLOAD), size_bytes=len(PAYLOAD))
+    try:
+        assert tail.size_bytes() >= seen
+        assert read_tail(tail, 0, seen) == PAYLOAD[:seen]
+    except StagedGone:
+        assert store.stat(blob_key(sha256(PAYLOAD)))
+    tail.close()
+
+
+def read_tail(tail: Tail, start: int, length: int) -> bytes:
+    data = b""
+    while len(data) < length:
+        data += tail.read(start + len(data), length - len(data))
+    return data
 
 
 def test_nothing_is_visible_before_promotion(store: BlobStore) -> None:

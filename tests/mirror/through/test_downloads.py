@@ -1,5 +1,6 @@
 """Bytes that only upstream has: streamed while they are fetched once, proven before the last one is given."""
 
+import hashlib
 import threading
 import time
 from typing import Any
@@ -310,3 +311,12 @@ def test_a_stalled_upstream_holds_nobody_for_ever(
     if blob_store().name == "directory":
         assert got == BIG[:2_000_000]
     assert nothing_is_stored()
+
+
+def test_ollama_pulls_what_only_upstream_has(hub: Hub, through: Client) -> None:
+    model = b"GGUF" * 50_000
+    hub.add("org/model-GGUF", {"model-Q4_K_M.gguf": model, "README.md": b"#"})
+    said = through.get("/v2/org/model-GGUF/manifests/Q4_K_M").json()
+    assert said["layers"][0]["digest"] == f"sha256:{hashlib.sha256(model).hexdigest()}"
+    response = through.get(f"/v2/org/model-GGUF/blobs/{said['layers'][0]['digest']}")
+    assert b"".join(response.streaming_content) == model

@@ -1,0 +1,113 @@
+"""Real processes: a web server that is killed while it fetches, and what the next one makes of it."""
+
+import hashlib
+import http.client
+import random
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+
+import pytest
+
+from tests.services.deployment import Deployment
+from tests.services.hub import Hub
+from tests.services.processes import Service, free_port, wait_for
+
+BYTES = random.Random(5).randbytes(9_000_000)
+PATH = "/org/model/resolve/main/model.safetensors"
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    with Hub() as made:
+        made.add("org/model", {"model.safetensors": BYTES, "config.json": b"{}"})
+        yield made
+
+
+def start_web(deployment: Deployment, name: str) -> tuple[Service, str]:
+    port = free_port()
+    service = deployment.start("web", "--port", str(port), name=name)
+    url = f"http://127.0.0.1:{port}"
+    service.wait_until(lambda: answers(f"{url}/health"))
+    return service, url
+
+
+def answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+def read_until_cut(url: str, got: bytearray) -> None:
+    try:
+        with urllib.request.urlopen(url, timeout=30) as answer:
+            while piece := answer.read(65_536):
+                got += piece
+    except (OSError, http.client.HTTPException):
+        return
+
+
+def is_served_whole(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=30) as answer:
+            return hashlib.sha256(answer.read()).digest() == hashlib.sha256(BYTES).digest()
+    except (OSError, http.client.HTTPException):  # 503 while the dead process's lease runs out
+        return False
+
+
+@pytest.mark.timeout(180)
+def test_a_killed_web_process_leaves_bytes_that_the_next_request_goes_on_from(
+    deployment: Deployment, hub: Hub
+) -> None:
+    deployment.env["HOLDFAST_PULL_THROUGH"] = f"hf+{hub.url}"
+    hub.fault("slow", path="*.safetensors", rate=3_000_000, times=1)
+    killed, url = start_web(deployment, "killed")
+    got = bytearray()
+    client = threading.Thread(target=read_until_cut, args=(url + PATH, got))
+    client.start()
+    # On S3 nothing is seen before 8 MiB are staged; then what counts is that the process dies in between.
+    on_directory = deployment.env["HOLDFAST_BLOBS"].startswith("file:")
+    wait_for(lambda: len(got) > 1_000_000 if on_directory else bool(hub.seen("resolve")), what="first bytes")
+    killed.kill()
+    client.join()
+    assert bytes(got) == BYTES[: len(got)]
+    assert len(got) < len(BYTES)
+    _, url = start_web(deployment, "next")
+    wait_for(lambda: is_served_whole(url + PATH), seconds=90, what="the whole file")
+    (job,) = [job for job in deployment.jobs() if job["kind"] == "fetch"]
+    assert (job["state"], job["attempts"]) == ("succeeded", 2)
+    if on_directory:
+        assert any(seen.headers.get("range") for seen in hub.seen("resolve", "*.safetensors"))
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.one_backend
+def test_a_client_sees_a_short_body_when_the_bytes_are_wrong(deployment: Deployment, hub: Hub) -> None:
+    deployment.env["HOLDFAST_PULL_THROUGH"] = f"hf+{hub.url}"
+    hub.fault("corrupt", path="*.safetensors", at=8_999_990)
+    hub.fault("slow", path="*.safetensors", rate=20_000_000)
+    _, url = start_web(deployment, "web")
+    with pytest.raises(http.client.IncompleteRead) as cut:
+        read_whole(url + PATH)
+    assert len(cut.value.partial) < len(BYTES)
+    wait_for(lambda: status_of(url + PATH) == 502, seconds=30, what="the failure to be told")
+
+
+def read_whole(url: str) -> bytes:
+    with urllib.request.urlopen(url, timeout=30) as answer:
+        assert answer.headers["Content-Length"] == str(len(BYTES))
+        return bytes(answer.read())
+
+
+def status_of(url: str) -> int:
+    try:
+        with urllib.request.urlopen(url, timeout=30) as answer:
+            answer.read()
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+    except http.client.HTTPException:
+        return 0
