@@ -42,9 +42,20 @@ class Place:
 def find_repo(
     request: HttpRequest, user: Somebody, repo_type: str, repo_id: str, *, is_reading: bool = False
 ) -> Repo:
-    """The repo, if `user` may know of it. One query, two if it is called otherwise.
+    """The repo, if `user` may know of it, as `find_called` finds it; under another name than its own a 307 to that."""
+    repo = find_called(request, user, repo_type, repo_id, is_reading=is_reading)
+    if repo.repo_id != repo_id:
+        message = f"{repo_id} is called {repo.repo_id}."
+        raise HubError(307, message, Location=_respelled(request, repo_id, repo.repo_id))
+    return repo
 
-    Another case of letters, or the name it had before it was moved, answers 307 to the right one.
+
+def find_called(
+    request: HttpRequest, user: Somebody, repo_type: str, repo_id: str, *, is_reading: bool = False
+) -> Repo:
+    """The repo, if `user` may know of it, under whatever name it has by now. One query, two if it is called otherwise.
+
+    The case of letters does not matter, and the name it had before it was moved is as good as its own.
     GET and HEAD, and whoever says that it `is_reading`, bring a repo from upstream that is not here.
     """
     repos = visible_repos(user, repo_type).annotate(held_reason=held_reason())
@@ -54,9 +65,6 @@ def find_repo(
         repo = repos.by_id(bring(request, repo_type, repo_id, _segments(request))).first()
     if repo is None:
         raise repo_not_found(user, repo_id)
-    if repo.repo_id != repo_id:
-        message = f"{repo_id} is called {repo.repo_id}."
-        raise HubError(307, message, Location=_respelled(request, repo_id, repo.repo_id))
     warn(request, warning_of(repo_id, getattr(repo, "held_reason", None)))
     return repo
 

@@ -4,6 +4,8 @@ GET /v2/                                    the ping: says that this is a regist
 GET /v2/{org}/{name}/tags/list              the variants that are one image each
 GET /v2/{org}/{name}/manifests/{tag|digest}
 GET /v2/{org}/{name}/blobs/{digest}         a file of a commit, or a generated config
+
+A repo is found whatever the case of its letters: references to images are often made of small letters only.
 """
 
 import re
@@ -15,8 +17,8 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonRespons
 from mirror.hub.asking import sent_path
 from mirror.hub.delivery import send_file
 from mirror.hub.doors import door
-from mirror.hub.errors import HubError, repo_not_found
-from mirror.hub.finding import Place, check_may_read, find_commit
+from mirror.hub.errors import HubError
+from mirror.hub.finding import Place, check_may_read, find_called, find_commit
 from mirror.oci.errors import in_oci_words
 from mirror.oci.images import DOCKER_MANIFEST, OCI_MANIFEST, Image, Json, digest_of, find_image, images_of
 from mirror.oci.tokens import reader_of
@@ -45,7 +47,7 @@ def ping(request: HttpRequest, user: Somebody) -> HttpResponse:
 @in_oci_words
 def list_tags(request: HttpRequest, user: Somebody, *, namespace: str, name: str) -> HttpResponse:
     """The variants of `main` that are GGUF models, by name."""
-    repo = _find_repo(user, f"{namespace}/{name}")
+    repo = find_called(request, user, Repo.Type.MODEL, f"{namespace}/{name}")
     tags = sorted(image.variant.name for image in _images(repo))
     return JsonResponse({"name": f"{namespace}/{name}", "tags": tags}, headers=VERSION)
 
@@ -56,7 +58,7 @@ def show_manifest(
     request: HttpRequest, user: Somebody, *, namespace: str, name: str, reference: str
 ) -> HttpResponse:
     """The manifest of a tag or digest, in the form that the client accepts."""
-    repo = _find_repo(user, f"{namespace}/{name}")
+    repo = find_called(request, user, Repo.Type.MODEL, f"{namespace}/{name}")
     check_may_read(user, repo)
     media_type, body = _manifest(request, repo, reference)
     headers = VERSION | {
@@ -75,7 +77,7 @@ def send_blob(
     request: HttpRequest, user: Somebody, *, namespace: str, name: str, digest: str
 ) -> HttpResponseBase:
     """The bytes under a digest. Ollama wants to be sent on, or a `Location` that says: here."""
-    repo = _find_repo(user, f"{namespace}/{name}")
+    repo = find_called(request, user, Repo.Type.MODEL, f"{namespace}/{name}")
     check_may_read(user, repo)
     if (found := _DIGEST.fullmatch(digest)) is None:
         raise HubError(400, f"{digest:.80} is not a digest like sha256:<64 hex digits>.")
@@ -84,14 +86,6 @@ def send_blob(
     for header, value in (VERSION | {"Docker-Content-Digest": digest}).items():
         response[header] = value
     return response
-
-
-def _find_repo(user: Somebody, repo_id: str) -> Repo:
-    """By its name in any case: references to images are often made of small letters only. One query."""
-    repo = None if "\0" in repo_id else visible_repos(user).by_id(repo_id).first()
-    if repo is None:
-        raise repo_not_found(user, repo_id)
-    return repo
 
 
 def _images(repo: Repo, revision: str = DEFAULT) -> list[Image]:
