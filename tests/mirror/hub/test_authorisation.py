@@ -16,7 +16,7 @@ from django.test import Client
 from django.urls import URLPattern
 
 from mirror.hub.urls import urlpatterns as hub
-from registry.models import AccessToken, Commit, File, Member, Organisation, Repo
+from registry.models import AccessToken, Commit, File, Member, Organisation, PullRequest, Ref, Repo
 from registry.pages import urlpatterns as pages
 from registry.urls import urlpatterns as root
 from tests.checkpoints import record_commit
@@ -89,6 +89,14 @@ RULES: dict[str, list[Rule]] = {
         Rule("write", "POST", "/api/models/{repo}/tag/main", {"tag": "v9"}),
         Rule("write", "DELETE", "/api/models/{repo}/tag/v9", {}),
     ],
+    "pull_requests": [
+        Rule("read", path="/api/models/{repo}/discussions"),
+        Rule("offer", "POST", "/api/models/{repo}/discussions", {"title": "x", "pullRequest": True}),
+    ],
+    "show": [Rule("read", path="/api/models/{repo}/discussions/1")],
+    "change": [Rule("write", "POST", "/api/models/{repo}/discussions/1/merge", {})],
+    "super_squash": [Rule("write", "POST", "/api/models/{repo}/super-squash/main", {"message": "x"})],
+    "list_lfs_files": [Rule("read", path="/api/models/{repo}/lfs-files")],
     # owning it
     "settings": [Rule("own", "PUT", "/api/models/{repo}/settings", {"gated": "auto"})],
     "move": [
@@ -195,7 +203,11 @@ def repos(organisation: Organisation, settings: Any) -> dict[bool, Commit]:
     made = {}
     for private, name in ((False, "public"), (True, "secret")):
         files = {"config.json": b"{}", "tiny-Q8_0.gguf": f"GGUF {name}".encode()}
-        made[private] = record_commit(f"acme/{name}", files, private=private, organisation=organisation)
+        made[private] = commit = record_commit(
+            f"acme/{name}", files, private=private, organisation=organisation
+        )
+        PullRequest.objects.create(repo=commit.repo, number=1, title="An offer")
+        Ref.objects.create(repo=commit.repo, kind=Ref.Kind.PULL_REQUEST, name="1", commit=commit)
     return made
 
 
