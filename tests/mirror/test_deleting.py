@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
@@ -37,7 +38,7 @@ from registry.repos import change_settings
 from registry.work import submit
 from tests.checkpoints import record_commit, record_tag, store_blob
 
-pytestmark = pytest.mark.django_db(transaction=True)
+Delete = Callable[[Repo], None]
 WEIGHTS, QUANTS = b"weights" * 99, b"quants" * 99
 
 
@@ -72,12 +73,23 @@ def source(organisation: Organisation) -> Commit:
     return commit
 
 
+@pytest.fixture
+def delete(alice: User, django_capture_on_commit_callbacks: Any) -> Delete:
+    """Alice deletes a repo."""
+
+    def deleted(repo: Repo) -> None:
+        with django_capture_on_commit_callbacks(execute=True):
+            delete_repo(blob_store(), alice, repo)
+
+    return deleted
+
+
 def sweep_all(store: BlobStore) -> None:
     sweep_store(store, grace=timedelta(), now=timezone.now() + timedelta(hours=1))
 
 
-def test_everything_of_it_goes_and_what_others_hold_stays(source: Commit, alice: User) -> None:
-    delete_repo(blob_store(), alice, source.repo)
+def test_everything_of_it_goes_and_what_others_hold_stays(source: Commit, delete: Delete) -> None:
+    delete(source.repo)
     assert [repo.repo_id for repo in Repo.objects.all()] == ["acme/model-GGUF"]
     assert not Artifact.objects.exists()
     assert not Validation.objects.exists()
@@ -90,43 +102,45 @@ def test_everything_of_it_goes_and_what_others_hold_stays(source: Commit, alice:
     assert {blob.sha256 for blob in Blob.objects.all()} == {store_blob(QUANTS).sha256}
 
 
-def test_deleting_where_it_was_published_forgets_that_it_was_made(source: Commit, alice: User) -> None:
-    delete_repo(blob_store(), alice, Repo.objects.get(repo_id="acme/model-GGUF"))
+def test_deleting_where_it_was_published_forgets_that_it_was_made(source: Commit, delete: Delete) -> None:
+    delete(Repo.objects.get(repo_id="acme/model-GGUF"))
     assert not Artifact.objects.exists()
     assert Ref.objects.filter(repo=source.repo).count() == 2
 
 
-def test_what_can_only_be_made_again_from_it_forbids_it(source: Commit, alice: User) -> None:
+def test_what_can_only_be_made_again_from_it_forbids_it(source: Commit, delete: Delete) -> None:
     Blob.objects.filter(artifacts__isnull=False).update(state="evicted")
     with pytest.raises(StillNeeded, match=r"model-Q8_0.gguf of acme/model-GGUF was evicted"):
-        delete_repo(blob_store(), alice, source.repo)
+        delete(source.repo)
     assert Artifact.objects.exists()
 
 
-def test_its_manifests_go_with_it_and_let_go_of_its_bytes(alice: User, organisation: Organisation) -> None:
+def test_its_manifests_go_with_it_and_let_go_of_its_bytes(
+    alice: User, organisation: Organisation, delete: Delete
+) -> None:
     store = blob_store()
     repo = create_repo(store, alice, organisation, "mine", repo_type="model", private=False)
     twin = create_repo(store, alice, organisation, "twin", repo_type="model", private=False)
     keys = [commit.manifest_key for commit in (repo.head, twin.head) if commit]
     digest = File.objects.filter(commit__repo=repo).values_list("blob__sha256", flat=True)[0]
-    delete_repo(store, alice, repo)
+    delete(repo)
     assert [stat.key for stat in store.list("commits/")] == keys[1:]
     sweep_all(store)
     assert store.stat(blob_key(digest))  # the twin begins with the same file
-    delete_repo(store, alice, twin)
+    delete(twin)
     sweep_all(store)
     assert store.stat(blob_key(digest)) is None
 
 
 def test_a_manifest_that_a_crash_left_behind_is_swept_unless_the_repo_is_back(
-    alice: User, organisation: Organisation
+    alice: User, organisation: Organisation, delete: Delete
 ) -> None:
     store = blob_store()
     repo = create_repo(store, alice, organisation, "mine", repo_type="model", private=False)
     assert repo.head is not None
     key = repo.head.manifest_key
     manifest = store.read(key)
-    delete_repo(store, alice, repo)
+    delete(repo)
     store.put(key, manifest)
     assert sweep_store(store, dry_run=True).manifests == [key]
     assert store.stat(key)
@@ -139,10 +153,10 @@ def test_a_manifest_that_a_crash_left_behind_is_swept_unless_the_repo_is_back(
     assert store.stat(key)
 
 
-def test_whoever_comes_too_late_is_told_so(alice: User, organisation: Organisation) -> None:
+def test_whoever_comes_too_late_is_told_so(alice: User, organisation: Organisation, delete: Delete) -> None:
     store = blob_store()
     repo = create_repo(store, alice, organisation, "mine", repo_type="model", private=False)
-    delete_repo(store, alice, Repo.objects.get(pk=repo.pk))
+    delete(Repo.objects.get(pk=repo.pk))
     verbs: list[Callable[[], object]] = [
         lambda: delete_repo(store, alice, repo),
         lambda: move_repo(store, alice, repo, organisation, "other"),

@@ -1,6 +1,8 @@
 """A repo that is moved is found under both names, by people and in the bucket."""
 
 import json
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
@@ -16,7 +18,7 @@ from registry.namespaces import BadName
 from registry.repos import RepoExists, find_moved
 from tests.checkpoints import record_commit
 
-pytestmark = pytest.mark.django_db(transaction=True)
+Go = Callable[..., Repo]
 
 
 @pytest.fixture
@@ -24,9 +26,16 @@ def repo(alice: User, organisation: Organisation) -> Repo:
     return create_repo(blob_store(), alice, organisation, "old", repo_type="model", private=False)
 
 
-def go(user: User, repo: Repo, name: str, organisation: Organisation | None = None) -> Repo:
-    assert organisation or repo.organisation
-    return move_repo(blob_store(), user, repo, organisation or repo.organisation, name)  # type: ignore[arg-type]
+@pytest.fixture
+def go(alice: User, django_capture_on_commit_callbacks: Any) -> Go:
+    """Alice moves a repo to a name, and perhaps to another organisation."""
+
+    def moved(repo: Repo, name: str, organisation: Organisation | None = None) -> Repo:
+        home = organisation or Organisation.objects.get(pk=repo.organisation_id)
+        with django_capture_on_commit_callbacks(execute=True):
+            return move_repo(blob_store(), alice, repo, home, name)
+
+    return moved
 
 
 def faults() -> list[str]:
@@ -36,8 +45,8 @@ def faults() -> list[str]:
     return [finding.code for finding in report.findings]
 
 
-def test_the_manifests_move_with_it(alice: User, repo: Repo) -> None:
-    moved = go(alice, repo, "new")
+def test_the_manifests_move_with_it(go: Go, repo: Repo) -> None:
+    moved = go(repo, "new")
     assert moved.repo_id == "acme/new"
     [stat] = blob_store().list("commits/")
     assert stat.key.startswith("commits/acme/new/")
@@ -47,56 +56,60 @@ def test_the_manifests_move_with_it(alice: User, repo: Repo) -> None:
 
 
 def test_a_name_can_be_taken_back_and_given_to_another(
-    alice: User, repo: Repo, organisation: Organisation
+    go: Go, alice: User, repo: Repo, organisation: Organisation
 ) -> None:
-    go(alice, repo, "new")
+    go(repo, "new")
     assert find_moved(alice, "model", "ACME/old") == repo
-    back = go(alice, Repo.objects.get(), "old")
+    back = go(Repo.objects.get(), "old")
     assert [former.old_repo_id for former in FormerName.objects.all()] == ["acme/new"]
-    go(alice, back, "third")
+    go(back, "third")
     other = create_repo(blob_store(), alice, organisation, "old", repo_type="model", private=False)
     assert {former.old_repo_id for former in FormerName.objects.all()} == {"acme/new"}
-    go(alice, other, "new")  # onto a former name of the first
+    go(other, "new")  # onto a former name of the first
     assert find_moved(alice, "model", "acme/old") == other
     assert Repo.objects.by_id("acme/new").get() == other
     assert faults() == []
 
 
-def test_only_the_case_of_letters_may_change(alice: User, repo: Repo) -> None:
-    assert go(alice, repo, "OLD").repo_id == "acme/OLD"
+def test_only_the_case_of_letters_may_change(go: Go, repo: Repo) -> None:
+    assert go(repo, "OLD").repo_id == "acme/OLD"
     assert not FormerName.objects.exists()
     assert faults() == []
     assert Repo.objects.by_id("acme/old").get().name == "OLD"
 
 
-def test_it_may_go_to_another_organisation(alice: User, repo: Repo) -> None:
+def test_it_may_go_to_another_organisation(go: Go, repo: Repo) -> None:
     other = Organisation.objects.create(name="other")
-    moved = go(alice, repo, "old", other)
+    moved = go(repo, "old", other)
     assert (moved.repo_id, moved.organisation) == ("other/old", other)
 
 
-def test_taken_and_bad_names_change_nothing(alice: User, repo: Repo) -> None:
+def test_taken_and_bad_names_change_nothing(go: Go, repo: Repo) -> None:
     record_commit("acme/taken", {"x": b"x"})
     with pytest.raises(RepoExists, match="A model repository called 'acme/taken' already exists"):
-        go(alice, repo, "Taken")
+        go(repo, "Taken")
     with pytest.raises(BadName):
-        go(alice, repo, "a--b")
+        go(repo, "a--b")
     assert Repo.objects.get(pk=repo.pk).repo_id == "acme/old"
     assert faults() == ["manifest-missing"]  # of the one that was recorded without
 
 
-def test_lineage_that_we_vouch_for_knows_the_new_name(alice: User, repo: Repo) -> None:
+def test_lineage_that_we_vouch_for_knows_the_new_name(go: Go, repo: Repo) -> None:
     child = record_commit("acme/child", {"x": b"x"}).repo
     edge = {"child": child, "parent": repo, "parent_repo_id": "acme/old"}
     Lineage.objects.create(**edge, relation="quantized", evidence="made_here")
     Lineage.objects.create(**edge, relation="quantized", evidence="declared")
-    go(alice, repo, "new")
+    go(repo, "new")
     assert dict(Lineage.objects.values_list("evidence", "parent_repo_id")) == {
         "made_here": "acme/new", "declared": "acme/old",
     }  # fmt: skip
 
 
-def test_a_deleted_repo_gives_up_all_its_names(alice: User, repo: Repo) -> None:
-    delete_repo(blob_store(), alice, go(alice, repo, "new"))
+def test_a_deleted_repo_gives_up_all_its_names(
+    go: Go, alice: User, repo: Repo, django_capture_on_commit_callbacks: Any
+) -> None:
+    moved = go(repo, "new")
+    with django_capture_on_commit_callbacks(execute=True):
+        delete_repo(blob_store(), alice, moved)
     assert not FormerName.objects.exists()
     assert list(blob_store().list("commits/")) == []
