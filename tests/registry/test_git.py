@@ -7,6 +7,8 @@ from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
+from dulwich.index import commit_tree
+from dulwich.object_store import MemoryObjectStore
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -100,3 +102,48 @@ def test_hashing_in_pieces_gives_the_same_oid(content: bytes, cut: int) -> None:
     digest.update(content[:cut])
     digest.update(content[cut:])
     assert digest.hexdigest() == git.git_blob_oid(content)
+
+
+NAMES = st.text("ab.-0é", min_size=1, max_size=3).filter(lambda name: name.strip("."))
+PATHS = st.sets(st.lists(NAMES, min_size=1, max_size=4).map("/".join), max_size=12)
+
+
+@settings(max_examples=100, deadline=None)
+@given(PATHS)
+def test_trees_are_those_of_another_implementation(paths: set[str]) -> None:
+    files = {path for path in paths if not any(other.startswith(f"{path}/") for other in paths)}
+    store = MemoryObjectStore()
+    blobs = [(path.encode(), git.git_blob_oid(path.encode()).encode(), 0o100644) for path in files]
+    root = commit_tree(store, blobs)
+    ours = list(git.trees((path, git.git_blob_oid(path.encode())) for path in sorted(files)))
+    assert ours[-1].folder == ""
+    assert ours[-1].oid.encode() == root
+    assert {tree.oid.encode(): tree.body for tree in ours} == {
+        oid: store[oid].as_raw_string() for oid in store
+    }
+
+
+def test_the_header_of_a_signed_merge_is_read() -> None:
+    body = (
+        f"tree {'a' * 40}\nparent {'b' * 40}\nparent {'c' * 40}\nauthor A <a> b@c> 12 +0100\n"
+        "committer Bé  <b@c> 1700000000 -0330\ngpgsig -----BEGIN\n tree x\n parent y\n -----END\n\ntree of life\n"
+    )
+    assert git.read_commit(body.encode()) == git.CommitHeader("a" * 40, ("b" * 40, "c" * 40), 1700000000)
+
+
+TREE = b"tree " + b"a" * 40 + b"\n"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"tree x\n\n",
+        TREE,
+        TREE + b"parent b\ncommitter A <a> 1 +0000\n\n",
+        TREE + b"committer A <a> soon\n\n",
+    ],
+)
+def test_what_is_no_commit_object_is_refused(body: bytes) -> None:
+    with pytest.raises(ValueError, match="this"):
+        git.read_commit(body)
