@@ -4,7 +4,9 @@ import shutil
 from dataclasses import replace
 
 import pytest
+import urllib3
 from dulwich import porcelain
+from dulwich.protocol import pkt_line
 from dulwich.repo import Repo
 
 from tests.mirror.git.conftest import Git, Service
@@ -189,6 +191,19 @@ def test_a_private_repo_is_cloned_with_a_token_and_hidden_without(
     assert stranger.replace("secret", "nothing") == git.run("clone", f"{service.url}/acme/nothing").stderr
     assert "not found" in git.run("clone", f"{charlie}/acme/secret").stderr
     assert "Authentication failed" in git.run("clone", f"{wrong}/acme/secret").stderr
+
+
+@pytest.mark.one_backend
+def test_a_request_that_comes_in_chunks_is_read(service: Service, ids: dict[str, str]) -> None:
+    """As git sends it when it is longer than http.postBuffer."""
+    chunks = [pkt_line(b"command=ls-refs\n"), b"0001", pkt_line(b"ref-prefix refs/tags/\n"), b"0000"]
+    answer = urllib3.request(
+        "POST",
+        f"{service.url}/acme/tiny/git-upload-pack",
+        body=iter(chunks),
+        headers={"Git-Protocol": "version=2"},
+    )
+    assert answer.data == pkt_line(f"{ids['first']} refs/tags/v1.0\n".encode()) + b"0000"
 
 
 @pytest.mark.one_backend
