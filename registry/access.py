@@ -8,6 +8,8 @@ from registry.models.repo import RepoQuerySet
 from registry.models.validation import ValidationQuerySet
 
 Somebody = User | AnonymousUser
+ROLES = [Member.Role.READER, Member.Role.WRITER, Member.Role.OWNER]
+"""Each may what those before it may, and more."""
 
 
 def visible_repos(user: Somebody, repo_type: str = Repo.Type.MODEL) -> RepoQuerySet:
@@ -22,8 +24,13 @@ def visible_repos(user: Somebody, repo_type: str = Repo.Type.MODEL) -> RepoQuery
 
 
 def may_read_files(user: Somebody, repo: Repo) -> bool:
-    """Whether `user`, who may know of the repo, may have its files: what is gated upstream needs an account here."""
-    return not repo.gated or user.is_authenticated
+    """Whether `user`, who may know of the repo, may have its files.
+
+    What is gated upstream needs an account here; what is gated here is for the members of its organisation.
+    """
+    if not repo.gated or repo.organisation_id is None or repo.upstream_id is not None:
+        return not repo.gated or user.is_authenticated
+    return _has_role(user, repo.organisation_id, Member.Role.READER)
 
 
 def may_write(user: Somebody, repo: Repo) -> bool:
@@ -52,8 +59,8 @@ def _has_role(user: Somebody, organisation_id: int | None, least: Member.Role) -
         return False
     if user.is_superuser:
         return True
-    roles = {Member.Role.OWNER} | ({Member.Role.WRITER} if least == Member.Role.WRITER else set())
-    return Member.objects.filter(user=user, organisation=organisation_id, role__in=roles).exists()
+    enough = ROLES[ROLES.index(least) :]
+    return Member.objects.filter(user=user, organisation=organisation_id, role__in=enough).exists()
 
 
 def may_operate(user: Somebody) -> bool:

@@ -75,9 +75,9 @@ def create_branch(
 
     Raises BadRefName, RefExists and RevisionNotFound.
     """
-    check_ref_name(Ref.Kind.BRANCH, name)
     with _locked(repo) as locked:
         commit = resolve_revision(locked, start)
+        check_ref_name(Ref.Kind.BRANCH, name)
         point_branch(user, locked, name, commit, overwrite=overwrite)
 
 
@@ -98,9 +98,9 @@ def create_tag(user: User, repo: Repo, name: str, *, revision: str = DEFAULT, me
 
     Raises BadRefName, RefExists and RevisionNotFound.
     """
-    check_ref_name(Ref.Kind.TAG, name)
     with _locked(repo) as locked:
         commit = resolve_revision(locked, revision)
+        check_ref_name(Ref.Kind.TAG, name)
         refuse_taken(locked, Ref.Kind.TAG, name)
         ref = Ref.objects.create(repo=locked, kind=Ref.Kind.TAG, name=name, commit=commit)
         _note(user, locked, f"made {ref.full_name}", ref, **({"message": message} if message else {}))

@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 
 from mirror.through.asking import UpstreamTrouble
 from registry.access import Somebody
-from registry.models import Job
+from registry.models import Job, Repo
 
 LONGEST_MESSAGE = 500
 FINAL_TROUBLE = frozenset({
@@ -70,10 +70,12 @@ def entry_not_found(repo_id: str, commit_hash: str, path: str) -> HubError:
     return HubError(404, message, code="EntryNotFound", X_Repo_Commit=commit_hash)
 
 
-def gated(user: Somebody, repo_id: str) -> HubError:
-    """The metadata is public, the files need an account here."""
+def gated(user: Somebody, repo: Repo) -> HubError:
+    """The metadata is public, the files need an account here, or are for members of its organisation."""
     status = 403 if user.is_authenticated else 401
-    message = f"{repo_id} is gated where it comes from: its files need an access token of this registry."
+    message = f"{repo.repo_id} is gated where it comes from: its files need an access token of this registry."
+    if repo.organisation_id is not None and repo.upstream_id is None:
+        message = f"{repo.repo_id} is gated: its files are for members of {repo.namespace}. Its owners let people in."
     return HubError(status, message, code="GatedRepo")
 
 

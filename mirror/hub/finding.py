@@ -105,7 +105,7 @@ def find_file(place: Place) -> File:
 def check_may_read(user: Somebody, repo: Repo) -> None:
     """Raises the GatedRepo answer unless `user` may have the files of this repo."""
     if not may_read_files(user, repo):
-        raise gated(user, repo.repo_id)
+        raise gated(user, repo)
 
 
 def _guess_place(repo: Repo, rest: str, light: bool) -> Place:

@@ -7,7 +7,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
 
-from registry.models import AccessToken, Commit
+from registry.models import AccessToken, Commit, Repo, Upstream
 from registry.namespaces import namespace_of
 from tests.mirror.hub.conftest import Caller
 
@@ -59,6 +59,19 @@ def test_auth_check_of_gated_files(client: Client, charlie_client: Client, commi
     commit.repo.save(update_fields=["gated"])
     assert client.get("/api/models/acme/tiny/auth-check")["X-Error-Code"] == "GatedRepo"
     assert charlie_client.get("/api/models/acme/tiny/auth-check").json() == {}
+
+
+def test_what_is_gated_here_is_for_members(
+    client: Client, secret: Commit, bob: User, charlie_client: Client, sign_in: Caller
+) -> None:
+    Repo.objects.update(private=False, gated="auto")
+    url = "/api/models/acme/secret/auth-check"
+    answers = [one.get(url) for one in (client, charlie_client, sign_in(bob))]
+    assert [answer.status_code for answer in answers] == [401, 403, 200]
+    assert {answer["X-Error-Code"] for answer in answers[:2]} == {"GatedRepo"}
+    assert "for members of acme" in answers[1].json()["error"]
+    Repo.objects.update(upstream=Upstream.objects.create(kind="huggingface", endpoint="https://hub.example"))
+    assert charlie_client.get(url).status_code == 200  # gated upstream: an account here is enough
 
 
 def test_ones_own_namespace_is_no_organisation_of_whoami(bob: User, sign_in: Caller) -> None:

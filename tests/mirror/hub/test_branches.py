@@ -102,7 +102,7 @@ def test_letters_of_another_case_are_another_name(own: Commit, writer: Client) -
 
 
 def test_a_bad_start_is_a_revision_not_found(own: Commit, writer: Client) -> None:
-    for answer in (post(writer, "branch/x", startingPoint="none"), post(writer, "tag/none", tag="v1")):
+    for answer in (post(writer, "branch/x", startingPoint="none"), post(writer, "tag/none", tag="bad name")):
         assert (answer.status_code, answer["X-Error-Code"]) == (404, "RevisionNotFound")
 
 
