@@ -90,21 +90,23 @@ def parts_of(upload: Upload) -> list[StagedPart]:
 def wait_until_verified(upload: Upload) -> None:
     """The upload is a blob. Raises StillVerifying, or ObjectRefused with the reason."""
     if upload.blob_id is None:
-        _wait(upload.sha256, request_verification(upload))
+        _wait(upload.sha256, request_verification(upload), PATIENCE_SECONDS)
 
 
-def wait_for_objects(repo: Repo, digests: Collection[str]) -> None:
+def wait_for_objects(
+    repo: Repo, digests: Collection[str], *, patience_seconds: float = PATIENCE_SECONDS
+) -> None:
     """None of these objects of the repo is still being hashed; raises StillVerifying if that takes too long."""
     pending = Upload.objects.filter(repo=repo, blob=None, sha256__in=list(digests)[:1000])
     for upload in pending.select_related("repo"):
         job = Job.objects.unfinished().filter(kind="verify", key=str(upload.pk)).first()
         if job:
-            _wait(upload.sha256, job)
+            _wait(upload.sha256, job, patience_seconds)
 
 
-def _wait(sha256: str, job: Job) -> None:
+def _wait(sha256: str, job: Job, patience_seconds: float) -> None:
     began = time.monotonic()
-    while not job.is_finished and (waited := time.monotonic() - began) < PATIENCE_SECONDS:
+    while not job.is_finished and (waited := time.monotonic() - began) < patience_seconds:
         if job.nudged_at is None or waited > CLAIM_SECONDS:
             run_job(job.pk)  # does nothing while a worker has it
         job.refresh_from_db()

@@ -12,7 +12,8 @@ from mirror.blobs.store import blob_key
 from mirror.fixity import audit
 from mirror.store import blob_store
 from mirror.sweep import sweep_store
-from registry.models import Blob, Commit, Event, Job
+from mirror.uploads.objects import keep
+from registry.models import Blob, Commit, Event, Job, Upload
 from registry.work import submit
 from tests.mirror.mirrored import blob_of, mirror_from, overwrite
 from tests.services.deployment import Deployment
@@ -112,3 +113,18 @@ def test_the_command_says_what_it_did(deployment: Deployment) -> None:
     assert "deleted 0 staged leftovers and 0 blobs" in deployment.manage("sweep").stdout
     assert "would delete" in deployment.manage("sweep", "--dry-run", "--days", "0").stdout
     assert deployment.manage_json("sweep")["blobs"] == []
+
+
+def test_uploads_that_no_commit_named_are_forgotten_and_their_bytes_go(
+    store: BlobStore, commit: Commit
+) -> None:
+    data = b"brought, and never named"
+    sha256 = hashlib.sha256(data).hexdigest()
+    upload = Upload.objects.create(repo=commit.repo, sha256=sha256, size_bytes=len(data))
+    with store.stage("upload") as staged:
+        staged.write(data)
+        keep(store, upload, staged)
+    sweep_store(store)
+    assert store.stat(blob_key(sha256))
+    swept = sweep_store(store, now=in_days(8))
+    assert (swept.n_uploads, store.stat(blob_key(sha256)), Upload.objects.exists()) == (1, None, False)

@@ -43,6 +43,8 @@ class Command(BaseCommand):
 def _closing_line(swept: Swept, dry_run: bool) -> str:
     verb = "would delete" if dry_run else "deleted"
     line = f"{verb} {len(swept.staged)} staged leftovers and {len(swept.blobs)} blobs, {decimal(swept.size_bytes)}"
+    if swept.n_uploads:
+        line += f", and forgot {swept.n_uploads} uploads that no commit named"
     if swept.manifests:
         line += f", and {len(swept.manifests)} manifests that deleted or moved repos left"
     if swept.kept_by_manifest:

@@ -7,7 +7,9 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
-from registry.models import AccessToken, Commit, Organisation
+from mirror.creating import create_repo
+from mirror.store import blob_store
+from registry.models import AccessToken, Commit, Organisation, Repo
 from tests.checkpoints import record_commit
 
 WEIGHTS = bytes(range(256)) * 40
@@ -72,3 +74,26 @@ def alice_client(alice: User, sign_in: Caller) -> Client:
 @pytest.fixture
 def charlie_client(charlie: User, sign_in: Caller) -> Client:
     return sign_in(charlie)
+
+
+@pytest.fixture
+def writing() -> Caller:
+    """A client whose token may write."""
+
+    def made(user: User) -> Client:
+        _, secret = AccessToken.issue(user, name="test", write=True)
+        return Client(headers={"Authorization": f"Bearer {secret}"})
+
+    return made
+
+
+@pytest.fixture
+def own(alice: User, organisation: Organisation) -> Repo:
+    """A repo of acme, made over the API, with a first commit."""
+    return create_repo(blob_store(), alice, organisation, "own", repo_type="model", private=False)
+
+
+@pytest.fixture
+def owner(alice: User, own: Repo, writing: Caller) -> Client:
+    """Alice, who may write to it."""
+    return writing(alice)
