@@ -3,6 +3,7 @@
 from typing import cast
 
 from django.db import models
+from django.db.models.functions import Coalesce, Upper
 
 from registry.models.blob import Blob
 from registry.models.repo import Repo
@@ -59,7 +60,15 @@ class Commit(models.Model):
             not_negative("commit", "size_bytes"),
             not_negative("commit", "parameter_count"),
         ]
-        indexes = [models.Index(fields=["repo", "-recorded_at"], name="commit_newest")]
+        # What a list of repos is narrowed and sorted by; two more, of JSON, are PostgreSQL's alone (migration 0009).
+        indexes = [
+            models.Index(fields=["repo", "-recorded_at"], name="commit_newest"),
+            models.Index(Coalesce("committed_at", "recorded_at").desc(), name="commit_modified"),
+            models.Index(fields=["pipeline_tag"], name="commit_pipeline_tag"),
+            models.Index(fields=["library_name"], name="commit_library_name"),
+            models.Index(fields=["parameter_count"], name="commit_parameter_count"),
+            models.Index(Upper("license"), name="commit_license"),
+        ]
 
     def __str__(self) -> str:
         return self.commit_hash

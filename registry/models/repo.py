@@ -1,6 +1,7 @@
 """Repo, Ref, FormerName: a named thing with history; a ref is a moving name for one commit."""
 
-from django.db import models
+from django.contrib.postgres.fields import ArrayField
+from django.db import connection, models
 from django.db.models.functions import Lower
 
 from registry.models.account import Organisation
@@ -13,10 +14,32 @@ RESERVED_NAMESPACES = frozenset(
 )
 
 
+def _trigrams(text: models.F | models.Value) -> models.Func:
+    """Every three letters in a row, in lower case; the function is made by migration 0009."""
+    return models.Func(text, function="holdfast_trigrams", output_field=ArrayField(models.TextField()))
+
+
 class RepoQuerySet(models.QuerySet["Repo"]):
     def by_id(self, repo_id: str) -> "RepoQuerySet":
         """The repo of that id, whatever the case of its letters; at most one row."""
         return self.annotate(repo_id_lower=Lower("repo_id")).filter(repo_id_lower=repo_id.lower())
+
+    def of_namespace(self, namespace: str) -> "RepoQuerySet":
+        """Those of that first half of their ids, whatever the case of its letters."""
+        return self.alias(namespace_lower=Lower("namespace")).filter(namespace_lower=namespace.lower())
+
+    def with_word(self, word: str) -> "RepoQuerySet":
+        """Those with the word anywhere in their ids, whatever the case of its letters.
+
+        PostgreSQL finds a word of three letters or more by an index of all trigrams of all ids; that those of the
+        word lie in the right order is compared afterwards.
+        """
+        found = self.filter(repo_id__icontains=word)
+        if connection.vendor != "postgresql" or len(word) < 3:
+            return found
+        return found.alias(trigrams=_trigrams(models.F("repo_id"))).filter(
+            trigrams__contains=_trigrams(models.Value(word))
+        )
 
     def with_head(self) -> "RepoQuerySet":
         """Each repo with the commit that a page shows, in the same query."""
@@ -68,7 +91,11 @@ class Repo(models.Model):
             one_of("repo", "repo_type", ["model", "dataset"]),
             one_of("repo", "gated", ["", "auto", "manual"]),
         ]
-        indexes = [models.Index(Lower("namespace"), name="repo_namespace")]
+        # One more, of the trigrams of `repo_id`, is PostgreSQL's alone (migration 0009).
+        indexes = [
+            models.Index(Lower("namespace"), name="repo_namespace"),
+            models.Index(fields=["created_at", "id"], name="repo_created"),
+        ]
 
     def __str__(self) -> str:
         return self.repo_id
