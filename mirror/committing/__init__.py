@@ -22,6 +22,7 @@ from mirror.committing.errors import (
     CommitRefused,
     EntryMissing,
     PathConflict,
+    RepoGone,
 )
 from mirror.store import blob_store
 from registry.models import Commit, Event, Ref, Repo
@@ -30,7 +31,7 @@ from registry.work import submit
 
 __all__ = [
     "BranchBusy", "BranchMoved", "BytesGone", "Change", "CommitRefused", "Draft", "Entry", "EntryMissing",
-    "Letter", "PathConflict", "entries_of", "land", "make_commit", "move_branch", "move_ref", "note_commit",
+    "Letter", "PathConflict", "RepoGone", "entries_of", "land", "make_commit", "move_branch", "move_ref", "note_commit",
     "put_draft", "put_small", "record_draft", "squash", "withdraw_draft",
 ]  # fmt: skip
 
@@ -39,7 +40,7 @@ MAX_TURNS = 50
 
 
 class _Overtaken(Exception):
-    """Somebody moved the branch meanwhile; the draft is thrown away."""
+    """Somebody moved the branch, or the repo, meanwhile; the draft is thrown away."""
 
 
 def make_commit(
@@ -97,7 +98,7 @@ def land(
         )
         try:
             with transaction.atomic():
-                locked = Repo.objects.select_for_update(of=("self",)).get(pk=repo.pk)
+                locked = _lock(repo)
                 if look() != base:
                     raise _Overtaken
                 commit = record_draft(locked, draft)
@@ -108,6 +109,7 @@ def land(
             withdraw_draft(repo, draft)
             if isinstance(failure, CommitRefused):
                 raise
+            repo = Repo.objects.filter(pk=repo.pk).first() or repo  # it may have another name now
     raise BranchBusy(f"{repo.repo_id} kept changing while a commit was made. Send it again.")
 
 
@@ -121,16 +123,31 @@ def squash(repo: Repo, ref: Ref, letter: Letter, *, agent: str = AGENT) -> Commi
     draft = put_draft(blob_store(), repo, entries, letter, parents=(), recorded_by=agent)
     try:
         with transaction.atomic():
-            locked = Repo.objects.select_for_update(of=("self",)).get(pk=repo.pk)
+            locked = _lock(repo)
             if (now := _named(locked, ref.kind, ref.name)) != before:
                 raise BranchMoved(repo, before.commit_hash, now)
             commit = record_draft(locked, draft)
             move_ref(locked, ref.kind, ref.name, commit)
             note_commit(commit, letter.author, agent)
             return commit
-    except CommitRefused:
+    except (_Overtaken, CommitRefused) as failure:
         withdraw_draft(repo, draft)
-        raise
+        if isinstance(failure, CommitRefused):
+            raise
+        raise BranchBusy(f"{repo.repo_id} was moved meanwhile. Ask again.") from None
+
+
+def _lock(repo: Repo) -> Repo:
+    """The row as it is now, in which nobody else moves a ref before this transaction ends.
+
+    Raises RepoGone, and _Overtaken when the repo has another name now: the manifest lies under the old one.
+    """
+    locked = Repo.objects.select_for_update(of=("self",)).filter(pk=repo.pk).first()
+    if locked is None:
+        raise RepoGone(repo)
+    if locked.repo_id != repo.repo_id:
+        raise _Overtaken
+    return locked
 
 
 def move_branch(repo: Repo, branch: str, commit: Commit) -> None:

@@ -67,6 +67,15 @@ class BranchBusy(CommitRefused):
     code = "branch-busy"
 
 
+class RepoGone(CommitRefused):
+    """The repo was deleted while a commit was made."""
+
+    code = "repo-gone"
+
+    def __init__(self, repo: Repo) -> None:
+        super().__init__(f"Repository not found: {repo.repo_id} was deleted meanwhile. Nothing was committed.")
+
+
 class Incomplete(CommitRefused):
     """The commit to build upon is not held with all its files."""
 

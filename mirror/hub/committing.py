@@ -16,6 +16,7 @@ from mirror.committing import (
     CommitRefused,
     EntryMissing,
     Letter,
+    RepoGone,
     make_commit,
     squash,
 )
@@ -39,7 +40,7 @@ from registry.revisions import RevisionNotFound
 logger = logging.getLogger(__name__)
 
 MAX_BODY_BYTES = 8 << 30
-STATUSES: dict[type[CommitRefused], int] = {BranchMoved: 412, BranchBusy: 503, BytesGone: 503}
+STATUSES: dict[type[CommitRefused], int] = {BranchMoved: 412, BranchBusy: 503, BytesGone: 503, RepoGone: 404}
 
 
 @door("POST")

@@ -10,6 +10,7 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 
 from mirror.blobs.store import BlobStore, blob_key
+from mirror.committing import Change, Letter, RepoGone, make_commit, put_small
 from mirror.creating import create_repo
 from mirror.deleting import StillNeeded, delete_repo
 from mirror.hub.errors import HubError
@@ -167,4 +168,6 @@ def test_whoever_comes_too_late_is_told_so(alice: User, organisation: Organisati
         with pytest.raises(HubError) as caught, refusals():
             verb()
         assert (caught.value.status, caught.value.code) == (404, "RepoNotFound")
+    with pytest.raises(RepoGone, match="acme/mine was deleted meanwhile"):
+        make_commit(repo, [Change("a", put_small(store, "a", b"a"))], Letter.of(alice, "Add a"))
     assert list(store.list("commits/")) == []

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 
+from mirror.committing import Change, Letter, make_commit, put_small
 from mirror.creating import create_repo
 from mirror.deleting import delete_repo
 from mirror.fixity.manifests import check_manifests
@@ -113,3 +114,13 @@ def test_a_deleted_repo_gives_up_all_its_names(
         delete_repo(blob_store(), alice, moved)
     assert not FormerName.objects.exists()
     assert list(blob_store().list("commits/")) == []
+
+
+def test_a_commit_under_way_lands_under_the_new_name(go: Go, alice: User, repo: Repo) -> None:
+    go(Repo.objects.get(pk=repo.pk), "new")
+    assert repo.repo_id == "acme/old"  # what the committer still believes
+    change = Change("a", put_small(blob_store(), "a", b"a"))
+    commit = make_commit(repo, [change], Letter.of(alice, "Add a"))
+    assert commit.repo.repo_id == "acme/new"
+    assert [stat.key for stat in blob_store().list("commits/acme/old/")] == []
+    assert faults() == []
