@@ -74,10 +74,11 @@ def verify(
 ) -> HttpResponse:
     """200 once we have hashed the object; 422 when it is not what was announced, 503 while it takes longer."""
     repo = find_repo(request, user, repo_type, f"{namespace}/{name}")
-    _uploader(request, repo)
+    writer = _uploader(request, repo)
     sha256, size_bytes = _read_object(_read_json(request))
     with _refusals(repo):
-        if upload := Upload.objects.filter(repo=repo, sha256=sha256).select_related("repo").first():
+        uploads = Upload.objects.filter(repo=repo, sha256=sha256, created_by=writer)
+        if upload := uploads.select_related("repo").first():
             _check_size(sha256, size_bytes, upload.size_bytes)
             wait_until_verified(upload)
         elif file := File.objects.filter(commit__repo=repo, lfs_sha256=sha256).first():
@@ -97,13 +98,15 @@ def receive(request: HttpRequest, user: Somebody, *, signed: str) -> HttpRespons
         raise HubError(403, "This address has run out, or is not one that we gave. Ask for a new one.")
     if (request.method == "POST") != (address.part == END):
         raise HubError(405, f"{request.method} is not what this address is for.")
-    with _refusals(upload.repo):
-        if address.part == END:
-            return _end(upload)
-        if upload.blob_id is None:
-            _take(request, upload, address)
-        else:
-            Body(request).drain()
+    body = Body(request)
+    try:
+        with _refusals(upload.repo):
+            if address.part == END:
+                return _end(upload)
+            if upload.blob_id is None:
+                _take(request, body, upload, address)
+    finally:
+        body.drain()
     return HttpResponse(headers={"ETag": f'"{upload.sha256[:16]}-{address.part}"'})
 
 
@@ -188,12 +191,12 @@ def _cut(upload: Upload, part_bytes: int) -> None:
 # --- bytes ------------------------------------------------------------------------------------------------
 
 
-def _take(request: HttpRequest, upload: Upload, address: Address) -> None:
+def _take(request: HttpRequest, body: Body, upload: Upload, address: Address) -> None:
     """The body is staged, and when it is the whole object, verified and kept. Content-Length must be right."""
     part = _part_of(upload, address)
     if request.headers.get("Content-Length") != str(part.size_bytes):
         raise bad_request(f"Content-Length must be {part.size_bytes}: that is what was announced.")
-    body, store = Body(request), blob_store()
+    store = blob_store()
     if address.part != WHOLE:
         store.write_part(stage_name(upload), part, body.blocks(part.size_bytes))
         return

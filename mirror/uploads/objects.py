@@ -44,13 +44,13 @@ def stage_name(upload: Upload) -> str:
 
 
 def announce(user: User, repo: Repo, sha256: str, size_bytes: int) -> Upload:
-    """The row of an object that will be sent. Whoever announces it anew takes it over. Idempotent."""
+    """The row of an object that `user` will send; nobody else's row is touched. Idempotent."""
     upload, is_new = Upload.objects.get_or_create(
-        repo=repo, sha256=sha256, defaults={"size_bytes": size_bytes, "created_by": user}
+        repo=repo, sha256=sha256, created_by=user, defaults={"size_bytes": size_bytes}
     )
-    if not is_new:
-        upload.size_bytes, upload.created_by = size_bytes, user
-        upload.save(update_fields=["size_bytes", "created_by", "touched_at"])
+    if not is_new:  # what it had, if anything, is lost: else nobody would ask for an address
+        upload.size_bytes, upload.blob = size_bytes, None
+        upload.save(update_fields=["size_bytes", "blob", "touched_at"])
     return upload
 
 
@@ -59,8 +59,8 @@ def pin(user: User, repo: Repo, blobs: Iterable[Blob]) -> None:
     with transaction.atomic():
         for blob in blobs:
             Upload.objects.update_or_create(
-                repo=repo, sha256=blob.sha256,
-                defaults={"blob": blob, "size_bytes": blob.size_bytes, "created_by": user},
+                repo=repo, sha256=blob.sha256, created_by=user,
+                defaults={"blob": blob, "size_bytes": blob.size_bytes},
             )  # fmt: skip
 
 

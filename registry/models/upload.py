@@ -11,8 +11,8 @@ from registry.models.rules import SHA256, matches, not_negative
 class Upload(models.Model):
     """An LFS object on its way into a repo: announced, then sent, then verified by us (`blob` is set).
 
-    Only a verified one may be named by a commit. It also proves that whoever commits has the bytes: knowing the
-    sha256 of what somebody else keeps private is no way to get it.
+    Only a verified one may be named by a commit. It also proves that whoever brought it has the bytes: knowing the
+    sha256 of what somebody else keeps private is no way to get it. Hence a row, and a stage, for each who brings it.
     """
 
     repo = models.ForeignKey(Repo, on_delete=models.CASCADE, related_name="uploads")
@@ -30,7 +30,7 @@ class Upload(models.Model):
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=["repo", "sha256"], name="upload_once"),
+            models.UniqueConstraint(fields=["repo", "sha256", "created_by"], name="upload_once"),
             matches("upload", "sha256", SHA256),
             not_negative("upload", "size_bytes"),
         ]

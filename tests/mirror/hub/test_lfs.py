@@ -96,7 +96,11 @@ def test_what_others_brought_counts_for_writers_and_not_for_who_offers(
     put(owner, href(ask(owner, DATA)), DATA)
     stranger, offer = writing(charlie), f"{COMMIT}?create_pr=1"
     assert commit(stranger, lfs_file("w.bin", sha256(DATA)), url=offer).status_code == 400
-    put(stranger, href(ask(stranger, DATA)), DATA)
+    address = href(ask(stranger, DATA))
+    assert (
+        commit(stranger, lfs_file("w.bin", sha256(DATA)), url=offer).status_code == 400
+    )  # asking is not sending
+    put(stranger, address, DATA)
     assert commit(stranger, lfs_file("w.bin", sha256(DATA)), url=offer).status_code == 200
 
 
