@@ -3,12 +3,13 @@
 Two things slow us down, and one lets us go on:
 
 - **A pause.** A 429 (or a good answer that says that nothing is left) sets `paused_until`; nobody asks before.
-- **A rate.** What an operator set, or what was learned from 429s, whichever is less. Each request then reserves the
-  next free moment by one UPDATE that moves `next_request_at` on (the generic cell rate algorithm without a burst:
-  requests are spaced evenly, however many processes ask).
-- **Growth.** What was learned grows with every request: quickly while we know no better, slowly once it is near the
-  rate at which upstream last refused, and it is forgotten after an hour without a refusal. A refusal costs a fifth,
-  so that less than one request in a hundred is refused (additive increase, multiplicative decrease, as in TCP).
+- **A rate.** What an operator set, or what was learned, whichever is less. Each request then reserves the next free
+  moment by one UPDATE that moves `next_request_at` on (the generic cell rate algorithm without a burst: requests are
+  spaced evenly, however many processes ask).
+- **Learning.** The first 429 begins at two requests a second, and each request makes that a little faster until the
+  next one; from then on faster by a constant step a request, and slower by a share at each 429 (additive increase and
+  multiplicative decrease, as in TCP). A quarter is regained in some two minutes at any rate, so that the share of
+  refused requests is about the time a request takes to those two minutes. It is forgotten after a quiet while.
 
 While there is neither, a request costs no query: what the row said is believed for a second. All times are the
 database's, so that the clocks of machines need not agree. When the database does not answer, we go on as we last knew.
@@ -24,7 +25,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import DatabaseError, close_old_connections, connection, transaction
-from django.db.models import Case, F, FloatField, Q, QuerySet, When
+from django.db.models import Case, F, FloatField, QuerySet, When
 from django.db.models.functions import Coalesce, Greatest, Now
 
 from mirror.upstream.base import NotOurTurn
@@ -38,15 +39,15 @@ logger = logging.getLogger(__name__)
 PATIENCE_SECONDS = 10.0  # a request that must wait longer is not worth the worker that waits
 KNOWN_SECONDS = 1.0  # how old may be what we know of the row
 HEALTH_SECONDS = 5.0  # how often a process notes that upstream answers, or does not
-# Where learning starts when upstream says 429 for the first time, and how it goes on.
-FIRST_PER_SECOND = 2.0
-LEAST_PER_SECOND = 0.02
-SLOWER = 0.8
-FASTER, FASTER_NEAR_CEILING = 1.05, 1.0005
-FORGOTTEN_AFTER = timedelta(hours=1)
-# With so few requests left in a hub's window, those who ask at full speed spread them over the rest of it.
+# Learning: where it starts, how fast it goes until the second refusal, and after that; what a refusal costs, and what
+# one that follows soon upon the last; when what was learned is too old.
+FIRST_PER_SECOND, LEAST_PER_SECOND = 2.0, 0.02
+FASTER_AT_FIRST, FASTER_BY = 1.02, 0.002
+SLOWER, MUCH_SLOWER, SOON = 0.8, 0.5, 1.05
+FORGOTTEN_AFTER = timedelta(minutes=15)
+# With so few requests left in a hub's window, those who ask at full speed begin to learn before the first 429.
 FEW_REQUESTS = 10
-UNNOTICEABLE_SECONDS = 0.1
+LEARNED = ["paused_until", "learned_per_second", "ceiling_per_second"]
 
 
 @dataclass
@@ -108,7 +109,7 @@ class SharedPace:
         reserving = self._rows.exclude(next_request_at__gt=soon).exclude(paused_until__gt=soon)
         with _database():
             with transaction.atomic():
-                is_ours = reserving.update(next_request_at=free_at + step, learned_per_second=_grown())
+                is_ours = reserving.update(next_request_at=free_at + step, learned_per_second=_faster())
                 row = self._read()
             if row and is_ours:
                 return time.monotonic() + _seconds(row.next_request_at, row.now) - 1 / rate
@@ -140,49 +141,36 @@ class SharedPace:
     # --- after it -----------------------------------------------------------------------------------------
 
     def answered(self, allowance: Allowance | None) -> None:
-        """Upstream is well; when it says that little or nothing is left, everybody waits before it has to say 429."""
+        """Upstream is well; when it says that little or nothing is left, we slow down before it has to say 429."""
         self._note("answered_at")
         if allowance is None or allowance.n_requests > FEW_REQUESTS:
             return
-        if allowance.n_requests == 0 or self._known.rate is None:
-            self._pause(min(allowance.seconds / (allowance.n_requests + 1), LONGEST_WAIT_SECONDS))
+        if allowance.n_requests == 0:
+            self._slow_down(min(allowance.seconds, LONGEST_WAIT_SECONDS))
+        elif self._known.rate is None:
+            self._slow_down(0.0)
 
     def refused(self, seconds: float) -> None:
-        """Nobody asks for so long, and then more slowly than now. Several refusals in one pause slow us down once."""
-        with _database():
+        """Nobody asks for so long, and then more slowly than now; the row says that upstream was in trouble."""
+        self._slow_down(seconds, trouble=f"asked us to wait {seconds:.0f} seconds")
+
+    def _slow_down(self, seconds: float, trouble: str = "") -> None:
+        """A pause, and a slower pace from then on. What comes in the same pause only prolongs it."""
+        with self._known.lock, _database():
             with transaction.atomic():
                 self._make_row()
                 row = self._rows.select_for_update().annotate(now=Now()).get()
-                if row.paused_until is None or row.paused_until <= row.now:
-                    row.ceiling_per_second = _rate(row.requests_per_second, row.learned_per_second)
-                    slower = (row.ceiling_per_second or FIRST_PER_SECOND / SLOWER) * SLOWER
-                    row.learned_per_second = max(slower, LEAST_PER_SECOND)
+                if row.paused_until is None or row.paused_until < row.now:
+                    row.learned_per_second, row.ceiling_per_second = _slower(row)
                 row.paused_until = max(row.paused_until or row.now, row.now + timedelta(seconds=seconds))
-                row.trouble_at, row.trouble = row.now, f"asked us to wait {seconds:.0f} seconds"
-                row.save(
-                    update_fields=[
-                        "ceiling_per_second",
-                        "learned_per_second",
-                        "paused_until",
-                        "trouble_at",
-                        "trouble",
-                    ]
-                )
+                if trouble:
+                    row.trouble_at, row.trouble = row.now, trouble
+                row.save(update_fields=[*LEARNED, "trouble_at", "trouble"])
             self._read()
 
     def failed(self, reason: str) -> None:
         """Upstream is in trouble; the row says when and why."""
         self._note("trouble_at", trouble=reason[:500])
-
-    def _pause(self, seconds: float) -> None:
-        until = time.monotonic() + seconds
-        if until - self._known.paused_until < UNNOTICEABLE_SECONDS:
-            return
-        self._known.paused_until = until
-        with _database():
-            self._make_row()
-            later = Greatest(Coalesce("paused_until", Now()), Now() + timedelta(seconds=seconds))
-            self._rows.update(paused_until=later)
 
     def _note(self, name: str, **values: Any) -> None:
         """The column says "just now"; written at most every few seconds by each process."""
@@ -235,11 +223,20 @@ def _seconds(when: datetime | None, now: datetime) -> float:
     return max((when - now).total_seconds(), 0.0) if when else 0.0
 
 
-def _grown() -> Any:
-    """What was learned, grown by one request; NULL stays NULL."""
-    is_far = Q(ceiling_per_second=None) | Q(learned_per_second__lt=F("ceiling_per_second") * SLOWER)
-    factor = Case(When(is_far, then=FASTER), default=FASTER_NEAR_CEILING, output_field=FloatField())
-    return F("learned_per_second") * factor
+def _slower(row: Upstream) -> tuple[float, float | None]:
+    """What is learned from being refused at this rate, and the ceiling, which is unknown at the first time."""
+    rate, ceiling = _rate(row.requests_per_second, row.learned_per_second), row.ceiling_per_second
+    if rate is None:
+        return FIRST_PER_SECOND, None
+    if ceiling is None or rate < ceiling * SLOWER * SOON:  # far above what upstream bears
+        rate *= MUCH_SLOWER / SLOWER
+    return max(rate * SLOWER, LEAST_PER_SECOND), rate
+
+
+def _faster() -> Any:
+    """What was learned, after one more request; NULL stays NULL."""
+    at_first = When(ceiling_per_second=None, then=F("learned_per_second") * FASTER_AT_FIRST)
+    return Case(at_first, default=F("learned_per_second") + FASTER_BY, output_field=FloatField())
 
 
 @contextmanager
