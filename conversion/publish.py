@@ -173,9 +173,12 @@ def _relation(artifact: Artifact) -> str:
 def _record(repo: Repo, artifact: Artifact, draft: Draft, seen: list[Artifact]) -> Commit:
     """Every row of the publication. Raises _Overtaken when the draft is no longer the repo's next commit."""
     locked = Repo.objects.select_for_update(of=("self",)).select_related("head").get(pk=repo.pk)
-    if _parents(locked, artifact) != draft.parents or [one.pk for one in _published(artifact)] != [
-        one.pk for one in seen
-    ]:
+    is_moved = locked.repo_id != repo.repo_id  # the manifest lies under the old name
+    if (
+        is_moved
+        or _parents(locked, artifact) != draft.parents
+        or [one.pk for one in _published(artifact)] != [one.pk for one in seen]
+    ):
         raise _Overtaken
     source = artifact.source
     commit = record_draft(locked, draft, license=source.license, pipeline_tag=source.pipeline_tag)
