@@ -3,7 +3,7 @@
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
 from mirror.hub import wire
-from mirror.hub.asking import link_next, read_flag, read_limit, read_page_number
+from mirror.hub.asking import link_next, read_flag, read_limit, read_page_number, read_values
 from mirror.hub.doors import door
 from mirror.hub.finding import find_place, find_repo
 from mirror.hub.history import history
@@ -40,7 +40,8 @@ def list_commits(
     commits = history(place.commit)
     total = commits.count()
     rows = commits[page * limit : (page + 1) * limit]
-    response = JsonResponse([wire.commit(row) for row in rows], safe=False)
+    formatted = "formatted" in read_values(request, "expand")
+    response = JsonResponse([wire.commit(row, formatted=formatted) for row in rows], safe=False)
     response["X-Total-Count"] = str(total)
     if (page + 1) * limit < total:
         link_next(request, response, p=str(page + 1))

@@ -69,11 +69,12 @@ def paths_info(
 
 def _answer(place: Place, entries: list[Entry], *, expand: bool) -> HttpResponse:
     files = [entry for entry in entries if isinstance(entry, File)]
-    changes: dict[str, Commit] = last_changes(place.commit, files) if expand and files else {}
+    folders = [entry[0] for entry in entries if not isinstance(entry, File)]
+    changes: dict[str, Commit] = last_changes(place.commit, files, folders) if expand and entries else {}
     shapes = [
         wire.tree_file(entry, changes.get(entry.path))
         if isinstance(entry, File)
-        else wire.tree_folder(*entry)
+        else wire.tree_folder(*entry, changes.get(entry[0]))
         for entry in entries
     ]
     headers = {"X-Repo-Commit": place.commit.commit_hash, "Cache-Control": cache_control(place)}

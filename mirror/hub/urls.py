@@ -29,7 +29,7 @@ from mirror.hub.doors import door
 from mirror.hub.errors import HubError, repo_not_found
 from mirror.oci import tokens as oci_tokens
 from mirror.oci import views as oci
-from registry.access import Somebody
+from registry.access import Somebody, visible_repos
 from registry.models import Repo
 
 
@@ -84,8 +84,13 @@ def nothing_here(request: HttpRequest, user: Somebody, **names: Any) -> HttpResp
 
 
 @door("GET", "POST", "PUT", "PATCH", "DELETE")
-def no_such_repo(request: HttpRequest, user: Somebody, *, repo_id: str, **names: Any) -> HttpResponse:
-    """Below /api/models/ every name that is not known is a repo that is not there."""
+def no_such_repo(
+    request: HttpRequest, user: Somebody, *, repo_id: str, rest: str = "", repo_type: str = ""
+) -> HttpResponse:
+    """Below /api/models/ a name that is not known is a repo that is not there, unless its endpoint is not."""
+    name = rest.partition("/")[0]
+    if repo_type and name and visible_repos(user, repo_type).by_id(f"{repo_id}/{name}").exists():
+        raise HubError(404, f"There is no {request.path} here. What there is: docs/api.md.")
     raise repo_not_found(user, repo_id)
 
 
@@ -108,19 +113,19 @@ urlpatterns: list[URLPattern] = [
     path(f"api/holdfast/v1/copies/{REPO}", knowledge.show_copies),
     path("api/holdfast/v1/files/<str:digest>", knowledge.find_bytes),
     path("api/holdfast/v1/openapi.json", openapi.openapi),
+    path("api/holdfast/v1/uploads/<str:signed>", lfs.receive),
     path("api/holdfast/v1/jobs", own.list_jobs),
     path("api/holdfast/v1/jobs/<int:number>", own.show_job),
     path("api/holdfast/v1/validate", validations.validate),
     path(f"api/holdfast/v1/validations/{REPO}", validations.list_validations),
-    path("api/holdfast/v1/uploads/<str:signed>", lfs.receive),
     path(f"api/holdfast/v1/validations/{REPO}/<str:sha256>", validations.show_validations),
     path("api/holdfast/v1/reports/<str:sha256>", validations.show_report),
     *_of_type(Repo.Type.DATASET),  # before models: /datasets/… is no namespace
     *_of_type(Repo.Type.MODEL),
     *[path(f"api/{kind}/<str:repo_id>", no_such_repo) for kind in ("models", "datasets")],
     *[
-        path(f"api/{kind}/<str:repo_id>/<rest:rest>", no_such_repo)
-        for kind in ("models", "datasets", "spaces")
+        path(f"api/{repo_type}s/<str:repo_id>/<rest:rest>", no_such_repo, {"repo_type": repo_type})
+        for repo_type in ("model", "dataset", "space")
     ],
     path("<str:name>/resolve/<rest:rest>", resolve.resolve_legacy),
     path("api", nothing_here),

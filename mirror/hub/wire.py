@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from django.contrib.auth.models import User
+from django.utils.html import escape, linebreaks
 
 from registry import git
 from registry.models import AccessToken, Commit, File, Member, Ref, Repo
@@ -18,8 +19,18 @@ Json = dict[str, Any]
 ROLES = {"owner": "admin", "writer": "write", "reader": "read"}
 
 # Of a list entry; everything else only on request.
-LIGHT = {"_id", "id", "modelId", "author", "private", "gated", "disabled", "tags", "downloads", "likes", "createdAt",
-         "lastModified", "pipeline_tag", "library_name"}  # fmt: skip
+LIGHT = {"_id", "id", "modelId", "author", "private", "gated", "disabled", "tags", "downloads", "likes",
+         "trendingScore", "createdAt", "lastModified", "pipeline_tag", "library_name"}  # fmt: skip
+# {kind of tag: key of the card}: what the card says there is a tag `kind:value`.
+TAGGED: dict[str, dict[str, str]] = {
+    Repo.Type.MODEL: {"dataset": "datasets", "base_model": "base_model"},
+    Repo.Type.DATASET: {kind: kind for kind in (
+        "annotations_creators", "language", "language_creators", "multilinguality", "size_categories",
+        "source_datasets", "task_categories", "task_ids")},
+}  # fmt: skip
+TOLD = {"co2_eq_emissions"}  # a tag of every model whose card says something of it
+NOT_SCANNED = {"scansDone": False, "filesWithIssues": []}
+"""What is said of a repo's security: no scanner of viruses or pickles runs here."""
 
 
 def date(when: datetime) -> str:
@@ -43,10 +54,12 @@ def repo_info(repo: Repo, commit: Commit | None, siblings: list[Json] | None = N
         "gated": repo.gated or False,
         "disabled": False,
         "downloads": 0,
+        "downloadsAllTime": 0,
         "likes": 0,
+        "trendingScore": 0,
         "createdAt": date(repo.created_at),
         "lastModified": date(last_modified(repo, commit)),
-        "tags": tags(commit) if commit else [],
+        "tags": tags(commit, repo.repo_type) if commit else [],
     }
     if repo.repo_type == Repo.Type.MODEL:
         info |= {"modelId": repo.repo_id, "spaces": []}
@@ -64,6 +77,7 @@ def _of_commit(commit: Commit) -> Json:
         "cardData": commit.card_data or None,
         "pipeline_tag": commit.pipeline_tag or None,
         "library_name": commit.library_name or None,
+        "widgetData": commit.card_data.get("widget"),
         "config": {"model_type": commit.architecture} if commit.architecture else None,
         "safetensors": _safetensors(commit),
         "gguf": _gguf(commit),
@@ -71,16 +85,19 @@ def _of_commit(commit: Commit) -> Json:
     return {name: value for name, value in known.items() if value is not None}
 
 
-def tags(commit: Commit) -> list[str]:
+def tags(commit: Commit, repo_type: str) -> list[str]:
     """What `filter=` finds a repo by: the card's tags and what follows from its facts, each once."""
     card = commit.card_data
     found = [str(tag) for tag in commit.tags]
     found += [commit.library_name, commit.pipeline_tag]
     found += [f"license:{commit.license}"] if commit.license else []
-    found += [f"{kind}:{value}" for kind, key in [("dataset", "datasets"), ("base_model", "base_model")]
-              for value in _texts(card.get(key))]  # fmt: skip
-    found += [*_texts(card.get("language")), "region:us"]
-    return list(dict.fromkeys(tag for tag in found if tag))
+    found += [f"{kind}:{value}" for kind, key in TAGGED[repo_type].items() for value in _texts(card.get(key))]
+    if repo_type == Repo.Type.MODEL:
+        found += [
+            *_texts(card.get("language")),
+            *(name for name in sorted(TOLD) if card.get(name) is not None),
+        ]
+    return list(dict.fromkeys(tag for tag in [*found, "region:us"] if tag))
 
 
 def _texts(value: object) -> list[str]:
@@ -129,18 +146,19 @@ def tree_file(file: File, last_commit: Commit | None = None) -> Json:
     entry: Json = {"type": "file", "oid": file.git_oid, "size": file.size_bytes, "path": file.path}
     if file.is_lfs:
         entry["lfs"] = {"oid": file.lfs_sha256, "size": file.size_bytes, "pointerSize": _pointer_size(file)}
-    if last_commit is not None:
-        entry["lastCommit"] = {
-            "id": last_commit.commit_hash,
-            "title": last_commit.title,
-            "date": date(last_commit.committed_at or last_commit.recorded_at),
-        }
-    return entry
+    return entry | _last_commit(last_commit)
 
 
-def tree_folder(path: str, oid: str) -> Json:
+def tree_folder(path: str, oid: str, last_commit: Commit | None = None) -> Json:
     """A folder of a listing; `oid` is that of its git tree."""
-    return {"type": "directory", "oid": oid, "size": 0, "path": path}
+    return {"type": "directory", "oid": oid, "size": 0, "path": path} | _last_commit(last_commit)
+
+
+def _last_commit(row: Commit | None) -> Json:
+    if row is None:
+        return {}
+    when = date(row.committed_at or row.recorded_at)
+    return {"lastCommit": {"id": row.commit_hash, "title": row.title, "date": when}}
 
 
 def _pointer_size(file: File) -> int:
@@ -159,16 +177,22 @@ def refs(rows: Iterable[Ref], *, with_pull_requests: bool) -> Json:
     return found
 
 
-def commit(row: Commit) -> Json:
-    """An entry of a history."""
+def commit(row: Commit, *, formatted: bool = False) -> Json:
+    """An entry of a history; `formatted` adds its words as HTML."""
     title, _, rest = row.message.partition("\n")
-    return {
+    entry: Json = {
         "id": row.commit_hash,
         "title": row.title or title,
         "message": rest.strip() if row.title in ("", title) else row.message,
         "authors": [{"user": row.author}],
         "date": date(row.committed_at or row.recorded_at),
     }
+    if formatted:
+        entry["formatted"] = {
+            "title": escape(entry["title"]),
+            "message": linebreaks(entry["message"], autoescape=True),
+        }
+    return entry
 
 
 def person(user: User) -> Json:

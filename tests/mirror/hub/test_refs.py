@@ -58,6 +58,15 @@ def test_commits_come_newest_first_page_by_page(client: Client, db: None) -> Non
     }  # fmt: skip
 
 
+def test_words_of_a_commit_come_as_html_when_asked(client: Client, db: None) -> None:
+    record_commit("acme/old", {"x": b"1"}, message="Add <x>\n\nA & B\n")
+    plain = client.get("/api/models/acme/old/commits/main").json()
+    assert "formatted" not in plain[0]
+    for query in ("expand[]=formatted", "expand=formatted"):
+        entry = client.get(f"/api/models/acme/old/commits/main?{query}").json()[0]
+        assert entry["formatted"] == {"title": "Add &lt;x&gt;", "message": "<p>A &amp; B</p>"}
+
+
 def test_history_begins_at_the_revision(client: Client, db: None) -> None:
     made = [record_commit("acme/old", {"x": b"%d" % n}) for n in range(3)]
     found = client.get(f"/api/models/acme/old/commits/{made[1].commit_hash}").json()

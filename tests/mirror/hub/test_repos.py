@@ -63,7 +63,24 @@ def test_every_kind_of_revision_gives_the_same_commit(client: Client, commit: Co
 
 def test_expand_gives_only_what_was_asked_for(client: Client, commit: Commit) -> None:
     info = client.get("/api/models/acme/tiny?expand=sha&expand[]=gated&expand=trendingScore").json()
-    assert set(info) == {"_id", "id", "sha", "gated"}
+    assert set(info) == {"_id", "id", "sha", "gated", "trendingScore"}
+
+
+def test_what_nobody_knows_cannot_be_expanded(client: Client, commit: Commit) -> None:
+    for url in (
+        "/api/models/acme/tiny?expand=foo",
+        "/api/models?expand=sha&expand=foo",
+        "/api/datasets?expand=gguf",
+    ):
+        response = client.get(url)
+        assert response.status_code == 400
+        assert response.json()["error"].startswith('"expand" must be one of [author, ')
+
+
+def test_security_is_said_not_to_have_been_looked_into(client: Client, commit: Commit) -> None:
+    assert "securityRepoStatus" not in client.get("/api/models/acme/tiny").json()
+    info = client.get("/api/models/acme/tiny?securityStatus=true").json()
+    assert info["securityRepoStatus"] == {"scansDone": False, "filesWithIssues": []}
 
 
 def test_what_inspection_found_is_told(client: Client, db: None) -> None:
@@ -120,6 +137,16 @@ def test_what_is_not_offered_is_a_json_404_and_no_list(
         assert set(response.json()) == {"error"}
 
 
+def test_an_endpoint_that_is_not_offered_is_no_missing_repo(
+    client: Client, charlie_client: Client, commit: Commit, secret: Commit
+) -> None:
+    known = charlie_client.post("/api/models/acme/tiny/like")
+    assert known.status_code == 404
+    assert "X-Error-Code" not in known
+    for repo_id in ("acme/secret", "acme/none"):
+        assert charlie_client.post(f"/api/models/{repo_id}/like")["X-Error-Code"] == "RepoNotFound"
+
+
 # --- the list ----------------------------------------------------------------------------------------------
 
 
@@ -131,8 +158,10 @@ def catalog(db: None) -> list[str]:
         record_commit(
             name, {"config.json": b"{}"}, committed_at=datetime(2026, 1, 28 - number, tzinfo=UTC),
             license="mit" if number % 2 else "apache-2.0", pipeline_tag="text-generation" if number < 5 else "",
-            tags=["tiny", f"no-{number}"] + (["größe"] if number == 3 else []), parameter_count=10**number * 1000,
-            card_data={"base_model": "acme/base"} if number == 2 else {},
+            tags=["tiny", f"no-{number}", *{3: ["größe"], 1: ["gguf"]}.get(number, [])],
+            parameter_count=10**number * 1000,
+            card_data={"base_model": "acme/base", "language": ["fr", "en"], "co2_eq_emissions": 3}
+            if number == 2 else {},
         )  # fmt: skip
         created = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(days=number)
         Repo.objects.filter(repo_id=name).update(created_at=created)
@@ -153,6 +182,10 @@ def catalog(db: None) -> list[str]:
         ("filter=text-generation", [4, 3, 2, 1, 0]),
         ("pipeline_tag=text-generation&author=acme&search=2", [2]),
         ("filter=base_model:acme/base", [2]),
+        ("filter=en", [2]),
+        ("filter=co2_eq_emissions", [2]),
+        ("apps=ollama", [1]),
+        ("apps=ollama,vllm", []),
         ("filter=no", []),
         ("num_parameters=min:1M,max:0.01B", [4, 3]),
         ("sort=lastModified", [0, 1, 2, 3, 4, 5, 6]),
@@ -184,7 +217,7 @@ def test_entries_are_light_unless_asked(client: Client, catalog: list[str]) -> N
 @pytest.mark.parametrize(
     "query",
     ["limit=0", "limit=x", "limit=-1", "cursor=!!!", "cursor=YWJj", "sort=name", "num_parameters=lots",
-     "full=maybe", "search=%00", "filter=%00", "sort=createdAt&cursor=fDE4"],
+     "apps=word", "full=maybe", "search=%00", "filter=%00", "sort=createdAt&cursor=fDE4"],
 )  # fmt: skip
 def test_bad_questions_get_400(client: Client, catalog: list[str], query: str) -> None:
     response = client.get(f"/api/models?{query}")
@@ -246,3 +279,33 @@ def test_a_link_is_absolute_and_complete(client: Client, catalog: list[str]) -> 
     parts = urlsplit(link["Link"][1:].partition(">")[0])
     assert parts.netloc == "models.example:81"
     assert parts.query.startswith("filter=tiny&filter=text-generation&limit=2&cursor=")
+
+
+# --- data sets ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def words(db: None) -> Commit:
+    """A data set whose card says what is in it."""
+    card = {
+        "language": ["en", "fr"],
+        "size_categories": "100K<n<1M",
+        "task_ids": ["natural-language-inference"],
+    }
+    return record_commit(
+        "acme/words", {"a.csv": b"a\n"}, repo_type=Repo.Type.DATASET, tags=["tiny"], card_data=card
+    )
+
+
+@pytest.mark.parametrize(
+    ("tag", "is_there"),
+    [("language:en", True), ("language:de", False), ("size_categories:100K<n<1M", True), ("tiny", True),
+     ("task_ids:natural-language-inference", True), ("task_categories:natural-language-inference", False),
+     ("en", False)],
+)  # fmt: skip
+def test_data_sets_are_found_by_what_their_card_says(
+    client: Client, words: Commit, tag: str, is_there: bool
+) -> None:
+    response = client.get("/api/datasets", {"filter": tag, "full": "true"}).json()
+    assert [tag in entry["tags"] for entry in response] == ([True] if is_there else [])
+    assert all(entry["cardData"] == words.card_data for entry in response)

@@ -125,6 +125,17 @@ def test_expand_names_the_commit_that_last_changed_a_file(client: Client, db: No
     assert set(entries[0]["lastCommit"]) == {"id", "title", "date"}
 
 
+def test_expand_names_the_commit_that_last_changed_a_folder(client: Client, db: None) -> None:
+    record_commit("acme/history", {"old/a/x": b"1", "new/x": b"1", "new/y": b"1"}, message="First")
+    record_commit("acme/history", {"old/a/x": b"1", "new/x": b"1"}, message="Second")
+    record_commit("acme/history", {"old/a/x": b"1", "new/x": b"1", "z": b"3"}, message="Third")
+    entries = listing(client, "/api/models/acme/history/tree/main?expand=true&recursive=true")
+    titles = {
+        entry["path"]: entry["lastCommit"]["title"] for entry in entries if entry["type"] == "directory"
+    }
+    assert titles == {"old": "First", "old/a": "First", "new": "Second"}
+
+
 # --- paths-info --------------------------------------------------------------------------------------------
 
 
@@ -177,9 +188,11 @@ def test_listings_take_the_same_few_queries_for_any_size(
         client.get(everything, RAW_URI=everything)
     with django_assert_max_num_queries(4):
         client.get(everything, RAW_URI=everything)
-    with django_assert_max_num_queries(6):
+    with django_assert_max_num_queries(7):  # parents, history, its files
         client.get(f"{below}?expand=true&limit=50", RAW_URI=below)
-    with django_assert_max_num_queries(6):
+    with django_assert_max_num_queries(8):  # and what is below the folders
+        client.get("/api/models/acme/many/tree/main?expand=true&limit=50")
+    with django_assert_max_num_queries(7):
         asked = [f"d{number % 7}/{number}" for number in range(n_files)]
         client.post("/api/models/acme/many/paths-info/main", **form(paths=asked, expand="true"))
 
