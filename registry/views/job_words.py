@@ -13,6 +13,7 @@ from registry.templatetags.humane import duration, grouped, words_of_bytes
 # The phases that the handlers of each kind name, in order. A phase that is not listed is shown as it is named.
 PHASES: dict[str, list[str]] = {
     "mirror": ["asking upstream", "fetching", "recording"],
+    "fetch": ["fetching", "recording"],
     "inspect": ["read", "record"],
     "convert": ["plan", "convert", "store", "record"],
     "reproduce": ["compare"],
@@ -27,6 +28,8 @@ SUBPHASES = {
 
 AFTERWARDS = {
     "mirror": "Cancelling is safe. What has arrived stays staged, and a retry goes on from there.",
+    "lookup": "A client asked for a revision that was not held, or may have moved. What is held is served meanwhile.",
+    "fetch": "Clients wait for these bytes, and read them as they arrive. Cancelling is safe: the next request goes on.",
     "inspect": "Only headers are read, by ranges; the weights are not downloaded again.",
     "convert": "Nothing is visible before it is whole, and nothing is published before test inference passed it.",
     "reproduce": "Nothing is written: every byte is made again and compared with what is stored.",
