@@ -29,7 +29,7 @@ SUBPHASES = {
 AFTERWARDS = {
     "mirror": "Cancelling is safe. What has arrived stays staged, and a retry goes on from there.",
     "lookup": "A client asked for a revision that was not held, or may have moved. What is held is served meanwhile.",
-    "fetch": "Clients wait for these bytes, and read them as they arrive. Cancelling is safe: the next request goes on.",
+    "fetch": "Clients wait for these bytes, and read them as they arrive. Cancelling is safe: the next one goes on.",
     "inspect": "Only headers are read, by ranges; the weights are not downloaded again.",
     "convert": "Nothing is visible before it is whole, and nothing is published before test inference passed it.",
     "reproduce": "Nothing is written: every byte is made again and compared with what is stored.",
