@@ -21,7 +21,7 @@ A caller asks in this manner, and stops at the first that has it:
 """
 
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 from django.conf import settings
@@ -56,30 +56,20 @@ class BoundElsewhere(Exception):
 
 
 def candidates(repo_type: str, repo_id: str, revision: str = DEFAULT_REVISION) -> list[UpstreamRef]:
-    """The upstreams to ask for that name, in order; none if nobody may be asked. At most five queries.
+    """The upstreams to ask for that name, in order; none if nobody may be asked. At most four queries.
 
     No query, and nothing, while HOLDFAST_PULL_THROUGH is empty.
     """
     endpoints = pull_through()
     if not endpoints or not _is_askable(repo_id) or is_ours(repo_id):
         return []
-    refs = [UpstreamRef("huggingface", one, repo_id, revision, repo_type) for one in endpoints]
-    if binding := binding_of(repo_type, repo_id):
-        return [] if binding.state == Binding.State.HELD else _only(refs, binding.upstream, binding)
-    repo = _repo_of(repo_type, repo_id)
-    return _only(refs, repo.upstream) if repo else refs
-
-
-def _only(
-    refs: list[UpstreamRef], home: Upstream | None, binding: Binding | None = None
-) -> list[UpstreamRef]:
-    """The reference to that upstream, if we may still ask it, under the name that the repo has there."""
-    name = binding.upstream_repo_id if binding else ""
-    return [
-        replace(ref, repo_id=name or ref.repo_id)
-        for ref in refs
-        if home and (ref.kind, ref.endpoint) == (home.kind, home.endpoint)
-    ]
+    binding = binding_of(repo_type, repo_id)
+    if binding and binding.state == Binding.State.HELD:
+        return []
+    homes = _homes(binding, _repo_of(repo_type, repo_id))
+    name = homes[0].repo_id if homes else repo_id
+    refs = [UpstreamRef("huggingface", endpoint, name, revision, repo_type) for endpoint in endpoints]
+    return [ref for ref in refs if all(home.is_at(ref) for home in homes)]
 
 
 def pull_through() -> list[str]:
@@ -152,8 +142,7 @@ def bind_by_hand(repo_id: str, ref: UpstreamRef, *, by: str, instead: bool = Fal
     `instead` of where it belonged before, as long as nothing of that is here. Raises BoundElsewhere.
     """
     repo, binding = _repo_of(ref.repo_type, repo_id), binding_of(ref.repo_type, repo_id)
-    if repo or (binding and not instead):
-        _refuse_other_home(repo_id, *_home(binding, repo), ref)
+    _refuse_other_home(repo_id, _homes(None if instead else binding, repo), ref)
     upstream, _ = Upstream.objects.get_or_create(kind=ref.kind, endpoint=ref.endpoint)
     if binding and binding.upstream == upstream:
         return binding
@@ -176,26 +165,37 @@ def check_name(repo_id: str, ref: UpstreamRef, commit: RemoteCommit) -> Binding 
     repo is not the one, or not the same owner's, that it was.
     """
     binding = binding_of(ref.repo_type, repo_id)
-    repo = None if binding else _repo_of(ref.repo_type, repo_id)
-    if binding or repo:
-        _refuse_other_home(repo_id, *_home(binding, repo), ref)
+    _refuse_other_home(repo_id, _homes(binding, _repo_of(ref.repo_type, repo_id)), ref)
     if binding:
         check_owner(binding, commit)
     return binding
 
 
-def _home(binding: Binding | None, repo: Repo | None) -> tuple[Upstream | None, str]:
-    """Where a name belongs, and what it is called there: its binding says so, else the repo that has it."""
-    if binding:
-        return binding.upstream, binding.upstream_repo_id or binding.repo_id
-    return (repo.upstream, repo.upstream_repo_id) if repo else (None, "")
+@dataclass(frozen=True, slots=True)
+class _Home:
+    """Where a name belongs (nowhere but here: None), and what it is called there."""
+
+    upstream: Upstream | None
+    repo_id: str
+
+    def is_at(self, ref: UpstreamRef) -> bool:
+        place = self.upstream and (self.upstream.kind, self.upstream.endpoint, self.repo_id.lower())
+        return place == (ref.kind, ref.endpoint, ref.repo_id.lower())
+
+    def __str__(self) -> str:
+        return f"{self.upstream} ({self.repo_id})" if self.upstream else "this registry"
 
 
-def _refuse_other_home(repo_id: str, home: Upstream | None, name: str, ref: UpstreamRef) -> None:
-    if home is None:
-        raise BoundElsewhere(repo_id, "this registry", str(ref))
-    if (home.kind, home.endpoint, name.lower()) != (ref.kind, ref.endpoint, ref.repo_id.lower()):
-        raise BoundElsewhere(repo_id, f"{home} ({name})", str(ref))
+def _homes(binding: Binding | None, repo: Repo | None) -> list[_Home]:
+    """What binding and repo say of where a name belongs; they differ only where a repo was made under a bound name."""
+    homes = [_Home(binding.upstream, binding.upstream_repo_id or binding.repo_id)] if binding else []
+    return homes + ([_Home(repo.upstream, repo.upstream_repo_id or repo.repo_id)] if repo else [])
+
+
+def _refuse_other_home(repo_id: str, homes: list[_Home], ref: UpstreamRef) -> None:
+    for home in homes:
+        if not home.is_at(ref):
+            raise BoundElsewhere(repo_id, str(home), str(ref))
 
 
 def _add_binding(repo_id: str, ref: UpstreamRef, commit: RemoteCommit) -> Binding | None:

@@ -130,6 +130,13 @@ class TestBind:
             bind("org/model", at(SECOND), answer())
         assert not Binding.objects.exists()
 
+    def test_a_repo_of_ours_under_a_bound_name_is_not_mixed_with_upstreams(self) -> None:
+        bind("org/model", at(FIRST), answer())
+        Repo.objects.create(repo_id="org/model", namespace="org", name="model")
+        assert asked() == []
+        with pytest.raises(BoundElsewhere, match="this registry"):
+            bind("org/model", at(FIRST), answer())
+
     def test_a_name_that_moved_upstream_is_bound_under_both_names(self) -> None:
         binding = bind("old/name", at(SECOND, "old/name"), answer("New/Name", author="New"))
         assert binding.repo_id == "New/Name"
