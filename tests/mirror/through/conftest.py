@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from mirror.through import asking, running
+from mirror.through import asking, following, running
 from tests.services.hub import Hub
 
 WEIGHTS = bytes(range(256)) * 8_000
@@ -28,8 +28,16 @@ def hub() -> Iterator[Hub]:
 
 
 @pytest.fixture
-def through(hub: Hub, settings: Any, transactional_db: None) -> Iterator[Client]:
-    """A client of a registry that pulls through from the hub. Requests and jobs run in this process."""
+def through(
+    hub: Hub, settings: Any, transactional_db: None, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Client]:
+    """A client of a registry that pulls through from the hub. Requests and jobs run in this process.
+
+    Requests are more patient than in life: a machine that runs many tests at once is slow, not upstream.
+    """
+    monkeypatch.setattr(asking, "ANSWER_SECONDS", 60.0)
+    monkeypatch.setattr(asking, "REFRESH_SECONDS", 60.0)
+    monkeypatch.setattr(following, "FIRST_BYTE_SECONDS", 60.0)
     settings.HOLDFAST_PULL_THROUGH = [f"hf+{hub.url}"]
     settings.HOLDFAST_BLOB_DELIVERY = "inline"
     settings.HOLDFAST_HEARTBEAT_SECONDS = 0.2
