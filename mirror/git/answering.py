@@ -113,17 +113,17 @@ def fetch_v0(history: History, asked: Fetch) -> Packets:
 
 
 def _acknowledge_v0(history: History, asked: Fetch) -> list[bytes]:
+    """Which commits we share; the last line before a pack names one of them, or says that there is none."""
     common = _common(history, asked)
+    last = [line(f"ACK {common[-1]}" if common else "NAK")]
     if "multi_ack_detailed" not in asked.capabilities:
-        return [line(f"ACK {common[0]}")] if common else [line("NAK")]
+        return [line(f"ACK {common[0]}")] if common else last
     told = [line(f"ACK {oid} common") for oid in common]
-    if not asked.is_done:
-        is_ready = bool(common) and history.is_ready(asked)
-        told += [line(f"ACK {common[-1]} ready")] if is_ready else []
-        told += [line("NAK")]
-    if asked.is_done or _may_hurry(history, asked):
-        told += [line(f"ACK {common[-1]}")] if common else [line("NAK")] if asked.is_done else []
-    return told
+    if asked.is_done:
+        return told + last
+    if history.is_ready(asked):
+        told.append(line(f"ACK {common[-1]} ready"))
+    return [*told, line("NAK"), *(last if _may_hurry(history, asked) else [])]
 
 
 def _may_hurry(history: History, asked: Fetch) -> bool:
@@ -132,6 +132,7 @@ def _may_hurry(history: History, asked: Fetch) -> bool:
 
 
 def _check_wants(asked: Fetch) -> None:
+    """What is wanted must be in the repo, too; the plan of the pack finds out."""
     if not asked.wants:
         raise Refused("nothing is wanted")
 

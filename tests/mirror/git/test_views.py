@@ -1,5 +1,6 @@
 """Who is let in, what is refused, and in words that git prints."""
 
+import hashlib
 from typing import Any
 
 import pytest
@@ -56,6 +57,22 @@ def test_what_cannot_be_answered_is_an_error_that_git_prints(client: Client) -> 
     answer = client.post("/acme/tiny/git-upload-pack", body, content_type="application/x-git", headers=V2)
     assert (answer.status_code, answer["Content-Type"]) == (200, "application/x-git-upload-pack-result")
     assert body_of(answer) == pkt_line(b"ERR upload-pack: not our ref " + b"f" * 40)
+
+
+def test_a_client_without_capabilities_gets_a_plain_pack(client: Client) -> None:
+    first = record_commit("acme/tiny", {"a.txt": b"1"}).commit_hash
+    second = record_commit("acme/tiny", {"a.txt": b"2"}).commit_hash
+    want, have = pkt_line(f"want {second}".encode()) + b"0000", pkt_line(f"have {first}".encode())
+
+    def asked(*rest: bytes) -> bytes:
+        body = want + b"".join(rest)
+        return body_of(client.post("/acme/tiny/git-upload-pack", body, content_type="x/git"))
+
+    assert asked(have, b"0000") == pkt_line(f"ACK {first}\n".encode())
+    for rest, start in (([], b"NAK\n"), ([have], f"ACK {first}\n".encode())):
+        answer = asked(*rest, pkt_line(b"done"))
+        assert answer.startswith(pkt_line(start) + b"PACK")
+        assert hashlib.sha1(answer[len(pkt_line(start)) : -20]).digest() == answer[-20:]
 
 
 def test_a_repo_of_which_files_are_missing_is_no_empty_repo(client: Client) -> None:
