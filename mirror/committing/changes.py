@@ -36,7 +36,10 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What happens to a path: it becomes `entry`, or, without one, the file or the whole folder goes."""
+    """What happens to a path: it becomes `entry`, or, without one, the file or the whole folder goes.
+
+    Clients that do not say `is_folder` mean a file, or else the folder of that name.
+    """
 
     path: str
     entry: Entry | None = None
@@ -69,8 +72,8 @@ def apply_changes(
         if change.entry is not None:
             after[change.path] = change.entry
             continue
-        gone = _within(after, change.path) if change.is_folder else [change.path]
-        if not gone or gone[0] not in after:
+        gone = [change.path] if not change.is_folder and change.path in after else _within(after, change.path)
+        if not gone:
             raise EntryMissing(repo, change.path, base)
         for path in gone:
             del after[path]

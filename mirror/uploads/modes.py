@@ -27,5 +27,8 @@ def most_inline_bytes() -> int:
 
 
 def is_kept_by_pointer(path: str, size_bytes: int, patterns: LfsPatterns) -> bool:
-    """Whether git keeps an LFS pointer in place of the file: what `.gitattributes` says so of, and what is large."""
-    return size_bytes > MAX_GIT_BYTES or patterns.matches(path)
+    """Whether git keeps an LFS pointer in place of the file: what `.gitattributes` says so of, and what is large.
+
+    An empty file is its own pointer (git-lfs `docs/spec.md`).
+    """
+    return size_bytes > MAX_GIT_BYTES or (size_bytes > 0 and patterns.matches(path))

@@ -45,6 +45,17 @@ def test_files_go_and_folders_with_all_below(owner: Client) -> None:
     assert set(content()) == {".gitattributes"}
 
 
+def test_a_folder_goes_that_was_called_a_file(owner: Client) -> None:
+    commit(owner, file("a/1", b"1"), file("ab", b"2"))
+    assert commit(owner, deleted("a")).status_code == 200
+    assert set(content()) == {".gitattributes", "ab"}
+
+
+def test_an_empty_file_is_its_own_pointer(owner: Client) -> None:
+    commit(owner, file("empty.safetensors", b""))
+    assert not File.objects.get(path="empty.safetensors").is_lfs
+
+
 @pytest.mark.parametrize("path", ["nope", "nope/"])
 def test_what_is_not_there_cannot_go(owner: Client, path: str) -> None:
     answer = commit(owner, file("new", b"new"), deleted(path))
@@ -178,6 +189,15 @@ def test_a_pull_request_is_made_beside_the_branch_by_anybody_who_sees_the_repo(
 def test_preupload_says_how_to_send_by_size(owner: Client, size: int, mode: str) -> None:
     [told] = preupload(owner, {"path": "w.bin", "size": size, "sample": ""})
     assert told == {"path": "w.bin", "uploadMode": mode, "shouldIgnore": False}
+
+
+def test_preupload_warns_of_xet_only_where_it_matters(owner: Client) -> None:
+    url, warned = "/api/models/acme/own/preupload/main", []
+    for size in (1, 64_000_001):
+        asked = {"files": [{"path": "w.bin", "size": size}]}
+        answer = owner.post(url, asked, content_type="application/json")
+        warned.append("HF_HUB_DISABLE_XET=1" in answer.headers.get("X-HF-Warning", ""))
+    assert warned == [False, True]
 
 
 def test_preupload_knows_what_is_there_in_the_unit_of_the_mode(owner: Client, settings: Any) -> None:
