@@ -21,6 +21,11 @@ from registry.models import File
 MAX_BODY_BYTES = 8 << 20
 MAX_FILES = 5000
 GITIGNORE = ".gitignore"
+# Clients print this. Their Xet library shows no answer of ours, so it is all that people see of the reason.
+NO_XET = (
+    "uploads; large files go to this registry by Git LFS: it has no Xet store. If the upload fails at "
+    "xet-write-token, set HF_HUB_DISABLE_XET=1 and run it again."
+)
 
 
 @door("POST")
@@ -38,7 +43,10 @@ def preupload(
     held = _held(place, [path for path, _ in wanted])
     ignored = IgnorePatterns(_gitignore(place, asked))
     told = [_told(path, size, held.get(path), ignored) for path, size in wanted]
-    return JsonResponse({"files": told, "commitOid": place.commit.commit_hash})
+    response = JsonResponse({"files": told, "commitOid": place.commit.commit_hash})
+    if any(one["uploadMode"] == "lfs" for one in told):
+        response["X-HF-Warning"] = NO_XET
+    return response
 
 
 def _told(path: str, size_bytes: int, held: File | None, ignored: IgnorePatterns) -> dict[str, Any]:
