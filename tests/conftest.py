@@ -31,6 +31,8 @@ from django.conf import settings  # noqa: E402
 django.setup()
 # With this in the environment, processes of xdist would read the settings before they have folders of their own.
 del os.environ["DJANGO_SETTINGS_MODULE"]
+# A password is hashed for every user of every test; as slowly as in production that is 0.4 s each.
+settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 if settings.DATABASES["default"]["ENGINE"].endswith("sqlite3"):
     # A file, not memory: heartbeats run in threads with connections of their own.
     settings.DATABASES["default"].setdefault("TEST", {})["NAME"] = f"{_data}/test.sqlite3"

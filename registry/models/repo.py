@@ -9,9 +9,10 @@ from registry.models.rules import NAME, matches, one_of
 from registry.models.upstream import Upstream
 
 # First segments of our own URLs, and those that clients of a hub or of Ollama ask for: a repo there would be hidden.
-RESERVED_NAMESPACES = frozenset(
-    {"account", "admin", "api", "datasets", "health", "jobs", "models", "spaces", "static", "v2"}
-)
+RESERVED_NAMESPACES = frozenset({
+    "account", "admin", "api", "buckets", "datasets", "health", "jobs", "kernels", "models", "oauth", "spaces", "static",
+    "v2",
+})  # fmt: skip
 
 
 def _trigrams(text: models.F | models.Value) -> models.Func:
