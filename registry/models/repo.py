@@ -10,8 +10,8 @@ from registry.models.upstream import Upstream
 
 # First segments of our own URLs, and those that clients of a hub or of Ollama ask for: a repo there would be hidden.
 RESERVED_NAMESPACES = frozenset({
-    "account", "admin", "api", "buckets", "datasets", "health", "jobs", "kernels", "models", "oauth", "spaces", "static",
-    "v2",
+    "account", "admin", "api", "buckets", "datasets", "health", "jobs", "kernels", "models", "oauth", "spaces",
+    "static", "v2",
 })  # fmt: skip
 
 
