@@ -26,7 +26,7 @@ class BadUpstreamRef(UpstreamError):
             "Write hf://org/name, hf://org/name@revision, hf+http://host:port/org/name or dir:/path.",
             text=text,
         )
-        self.text = text
+        self.text, self.why = text, why
 
 
 class RepoNotFound(UpstreamError):

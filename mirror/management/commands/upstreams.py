@@ -262,7 +262,8 @@ def _read_upstream(text: str) -> tuple[str, str]:
         endpoint = parse_hub(written, hub_endpoint=settings.HOLDFAST_HUB_ENDPOINT)
         authority_of(endpoint)
     except UpstreamError as error:
-        raise CommandError(f"{error.code}: {error}", returncode=USAGE) from None
+        why = getattr(error, "why", error)
+        raise CommandError(f"{text!r} is no upstream: {why}", returncode=USAGE) from None
     return Upstream.Kind.HUGGINGFACE, endpoint
 
 
