@@ -79,6 +79,8 @@ def _commit(request: HttpRequest, writer: User, repo: Repo, revision: str, body:
 
 def _offer(request: HttpRequest, writer: User, place: Place, body: Body) -> HttpResponse:
     repo, base = place.repo, place.commit
+    if place.is_pinned:
+        raise revision_not_found(repo.repo_id, place.revision)  # nothing can be merged into a commit
     if not may_offer(writer, repo):
         check_may_write(writer, repo)
     with refusals(repo, base):

@@ -76,8 +76,8 @@ def gated(user: Somebody, repo: Repo) -> HubError:
     message = f"{repo.repo_id} is gated where it comes from: its files need an access token of this registry."
     if repo.organisation_id is not None and repo.upstream_id is None:
         message = (
-            f"Access to {repo.repo_type} {repo.repo_id} is restricted and you are not in the authorized list: its files "
-            f"are for members of {repo.namespace}. Its owners let people in."
+            f"Access to {repo.repo_type} {repo.repo_id} is restricted and you are not in the authorized list: "
+            f"its files are for members of {repo.namespace}. Its owners let people in."
         )
     return HubError(status, message, code="GatedRepo")
 

@@ -14,7 +14,8 @@ _OF_BOTH = {
 PROPERTIES: dict[str, set[str]] = {
     Repo.Type.MODEL: _OF_BOTH | {
         "baseModels", "childrenModelCount", "config", "evalResults", "gguf", "inference", "inferenceProviderMapping",
-        "library_name", "mask_token", "pipeline_tag", "safetensors", "spaces", "transformersInfo", "widgetData",
+        "library_name", "mask_token", "model-index", "pipeline_tag", "safetensors", "spaces", "transformersInfo",
+        "widgetData",
     },
     Repo.Type.DATASET: _OF_BOTH | {"citation", "description", "mainSize", "paperswithcode_id"},
 }  # fmt: skip

@@ -185,6 +185,14 @@ def test_a_pull_request_is_made_beside_the_branch_by_anybody_who_sees_the_repo(
     assert commit(stranger, file("c", b"c"), url=more).status_code == 403
 
 
+def test_a_pull_request_is_made_against_a_branch_and_not_a_commit(owner: Client) -> None:
+    first = Ref.objects.get(name="main").commit.commit_hash
+    for revision in (first, "none"):
+        answer = commit(owner, file("a", b"a"), url=f"/api/models/acme/own/commit/{revision}?create_pr=1")
+        assert (answer.status_code, answer["X-Error-Code"]) == (404, "RevisionNotFound")
+    assert not PullRequest.objects.exists()
+
+
 @pytest.mark.parametrize(("size", "mode"), [(0, "regular"), (64_000_000, "regular"), (64_000_001, "lfs")])
 def test_preupload_says_how_to_send_by_size(owner: Client, size: int, mode: str) -> None:
     [told] = preupload(owner, {"path": "w.bin", "size": size, "sample": ""})
