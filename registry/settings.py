@@ -34,6 +34,9 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     }
     DATABASES["default"]["CONN_MAX_AGE"] = 0
 
+if DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
+    DATABASES["default"]["ENGINE"] = "registry.postgresql"
+
 HOLDFAST_BLOBS = read_text("HOLDFAST_BLOBS", (DATA / "store").as_uri())
 HOLDFAST_BLOB_DELIVERY = read_choice(
     "HOLDFAST_BLOB_DELIVERY", "auto", {"auto", "inline", "redirect", "xaccel"}

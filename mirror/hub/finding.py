@@ -8,8 +8,11 @@ with is the revision.
 
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from urllib.parse import quote, unquote
 
+from django.contrib.auth.models import AnonymousUser, User
+from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from mirror.hub.asking import sent_path
@@ -18,8 +21,9 @@ from mirror.hub.pulling import bring, newer
 from mirror.owners import held_reason, warning_of
 from registry.access import Somebody, may_read_files, visible_repos
 from registry.models import Commit, File, Ref, Repo
+from registry.prepared import Prepared
 from registry.repos import find_moved
-from registry.revisions import RevisionNotFound, resolve_revision
+from registry.revisions import DEFAULT, RevisionNotFound, resolve_revision
 
 MOST_SEGMENTS = 12  # of a revision: branch names are rarely deeper than two
 
@@ -58,20 +62,44 @@ def find_called(
     The case of letters does not matter, and the name it had before it was moved is as good as its own.
     GET and HEAD, and whoever says that it `is_reading`, bring a repo from upstream that is not here.
     """
-    repos = visible_repos(user, repo_type).annotate(held_reason=held_reason())
-    repo = None if "\0" in repo_id else repos.by_id(repo_id).first()
+    repo = _look_up(user, repo_type, repo_id)
     repo = repo or find_moved(user, repo_type, repo_id)
     if repo is None and "\0" not in repo_id and (is_reading or request.method in ("GET", "HEAD")):
-        repo = repos.by_id(bring(request, repo_type, repo_id, _segments(request))).first()
+        repo = _look_up(user, repo_type, bring(request, repo_type, repo_id, _segments(request)))
     if repo is None:
         raise repo_not_found(user, repo_id)
     warn(request, warning_of(repo_id, getattr(repo, "held_reason", None)))
     return repo
 
 
+def _look_up(user: Somebody, repo_type: str, repo_id: str) -> Repo | None:
+    """The repo of that id, if `user` may know of it, with `main` and why it is held. One query."""
+    if "\0" in repo_id:
+        return None
+    found = _by_id(repo_type, user.is_authenticated, user.is_superuser)(
+        repo_id=repo_id.lower(), user=user.pk or 0
+    )
+    return found[0] if found else None
+
+
+@cache
+def _by_id(repo_type: str, has_account: bool, is_superuser: bool) -> Prepared[Repo]:
+    def build(repo_id: str, user: int) -> QuerySet[Repo]:
+        who = User(pk=user, is_superuser=is_superuser) if has_account else AnonymousUser()
+        repos = visible_repos(who, repo_type).annotate(held_reason=held_reason())
+        return repos.with_main().by_id(repo_id)[:1]
+
+    return Prepared(build, repo_id=str, user=int)
+
+
 def find_commit(repo: Repo, revision: str, *, light: bool = False) -> Commit:
-    """The commit of a revision. One query for a name or a full hash; of a pulled-through repo, as upstream has it."""
-    held = None
+    """The commit of a revision; of a pulled-through repo, as upstream has it.
+
+    No query for `main` of a repo that `find_repo` found, one for another name or a full hash.
+    """
+    held = repo.main if revision == DEFAULT else None
+    if held:
+        return newer(repo, revision, held) or held
     with suppress(RevisionNotFound):
         held = None if "\0" in revision else resolve_revision(repo, revision, light=light)
     if commit := newer(repo, revision, held) or held:
@@ -93,12 +121,17 @@ def find_place(request: HttpRequest, repo: Repo, rest: str, *, light: bool = Fal
         return _guess_place(repo, rest, light)  # people type resolve/refs/pr/1/… with plain slashes
 
 
+_files_at: Prepared[File] = Prepared(
+    lambda commit, path: File.objects.filter(commit=commit, path=path).select_related("blob"),
+    commit=int,
+    path=str,
+)
+
+
 def find_file(place: Place) -> File:
     """The file that is there, with its blob. One query."""
-    if "\0" not in place.path:
-        files = File.objects.filter(commit=place.commit, path=place.path).select_related("blob")
-        if file := files.first():
-            return file
+    if "\0" not in place.path and (files := _files_at(commit=place.commit.pk, path=place.path)):
+        return files[0]
     raise entry_not_found(place.repo.repo_id, place.commit.commit_hash, place.path)
 
 

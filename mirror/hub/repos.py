@@ -16,6 +16,7 @@ from mirror.hub.properties import only, read_expand
 from mirror.hub.pulling import refresh_head
 from registry.access import Somebody, visible_repos
 from registry.models import Commit, File, Repo
+from registry.prepared import Prepared
 from registry.revisions import DEFAULT
 
 PAGE = 1000
@@ -47,7 +48,7 @@ def list_repos(request: HttpRequest, user: Somebody, *, repo_type: str) -> HttpR
     limit = read_limit(request, PAGE, PAGE_WITH_FILES if with_files else PAGE)
     limit = min(limit, PAGE_WITH_FILES) if with_files else limit
     field = _sort_field(request)
-    held = visible_repos(user, repo_type).filter(head__isnull=False).with_head()
+    held = visible_repos(user, repo_type).filter(head__isnull=False).with_light_head()
     repos = filtered(request, held, repo_type)
     rows = list(_behind(repos, field, read_cursor(request))[: limit + 1])
     paths = _paths_of(rows[:limit]) if with_files else {}
@@ -64,10 +65,18 @@ def _head(repo: Repo) -> Commit:
 
 
 def _siblings(commit: Commit, *, with_blobs: bool) -> list[wire.Json]:
-    files = File.objects.filter(commit=commit).order_by("path")
     if with_blobs:
-        return [wire.sibling_with_blob(file) for file in files.select_related("blob")]
-    return [wire.sibling(path) for path in files.values_list("path", flat=True)]
+        return [wire.sibling_with_blob(file) for file in _files_in(commit=commit.pk)]
+    return [wire.sibling(path) for path in _paths_in(commit=commit.pk)]
+
+
+_files_in: Prepared[File] = Prepared(
+    lambda commit: File.objects.filter(commit=commit).order_by("path"), commit=int
+)
+_paths_in: Prepared[str] = Prepared(
+    lambda commit: File.objects.filter(commit=commit).order_by("path").values_list("path", flat=True),
+    commit=int,
+)
 
 
 def _entry(

@@ -9,7 +9,7 @@ from urllib.parse import parse_qs
 
 from django.db import connection
 from django.db.models import QuerySet, Value
-from django.db.models.functions import Collate, Left, StrIndex, Substr
+from django.db.models.functions import Collate, StrIndex, Substr
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
 from mirror.hub import wire
@@ -22,6 +22,7 @@ from mirror.hub.history import last_changes
 from registry import git
 from registry.access import Somebody
 from registry.models import Commit, File
+from registry.prepared import Prepared
 
 PAGE, PAGE_EXPANDED = 1000, 50  # llama.cpp reads one page only
 MOST_PATHS = 10_000
@@ -84,8 +85,12 @@ def _answer(place: Place, entries: list[Entry], *, expand: bool) -> HttpResponse
 @lru_cache(maxsize=256)
 def folder_oids(commit_pk: int, commit_hash: str) -> dict[str, str]:
     """{folder: oid of its git tree} of a commit, "" being the root. One query the first time; commits never change."""
-    rows = File.objects.filter(commit=commit_pk).values_list("path", "git_oid")
-    return git.folder_oids(dict(rows.iterator(chunk_size=5000)))
+    return git.folder_oids(dict(_oids_in(commit=commit_pk)))
+
+
+_oids_in: Prepared[tuple[str, str]] = Prepared(
+    lambda commit: File.objects.filter(commit=commit).values_list("path", "git_oid"), commit=int
+)
 
 
 def _read_page(place: Place, after: str, count: int, *, recursive: bool) -> list[Entry]:
@@ -96,26 +101,30 @@ def _read_page(place: Place, after: str, count: int, *, recursive: bool) -> list
         (path, oid) for path, oid in oids.items()
         if path > after and path and path.startswith(prefix) and (recursive or "/" not in path[len(prefix) :])
     )  # fmt: skip
-    files = _files_below(place.commit, prefix, after, recursive=recursive)
-    return list(islice(heapq.merge(folders, files[:count], key=_path), count))
-
-
-def _files_below(commit: Commit, prefix: str, after: str, *, recursive: bool) -> "QuerySet[File]":
-    """By path, in an order that Python shares: the default collation of a PostgreSQL need not."""
-    collation = "C" if connection.vendor == "postgresql" else "BINARY"
-    files = (
-        File.objects.filter(commit=commit)
-        .select_related("blob")
-        .annotate(by_bytes=Collate("path", collation))
+    files = _files_behind(bool(prefix), recursive, count)(
+        commit=place.commit.pk, after=max(after, prefix), end=f"{place.path}0", rest=len(prefix) + 1
     )
-    if after:
+    return list(islice(heapq.merge(folders, files, key=_path), count))
+
+
+@lru_cache(maxsize=64)
+def _files_behind(is_below: bool, is_recursive: bool, count: int) -> Prepared[File]:
+    """So many files after a path, in an order that Python shares: the default collation of a PostgreSQL need not.
+
+    What is below a folder lies before its name and "0", which is next to "/". Names of files begin at letter `rest`.
+    """
+    collation = "C" if connection.vendor == "postgresql" else "BINARY"
+
+    def build(commit: int, after: str, end: str, rest: int) -> QuerySet[File]:
+        files = File.objects.filter(commit=commit).alias(by_bytes=Collate("path", collation))
         files = files.filter(by_bytes__gt=after)
-    if prefix:
-        files = files.annotate(start=Left("path", len(prefix))).filter(start=prefix)
-    if not recursive:
-        rest = Substr("path", len(prefix) + 1)
-        files = files.annotate(slash=StrIndex(rest, Value("/"))).filter(slash=0)
-    return files.order_by("by_bytes")
+        if is_below:
+            files = files.filter(by_bytes__lt=end)
+        if not is_recursive:
+            files = files.alias(slash=StrIndex(Substr("path", Value(rest)), Value("/"))).filter(slash=0)
+        return files.order_by("by_bytes")[:count]
+
+    return Prepared(build, commit=int, after=str, end=str, rest=int)
 
 
 def _path(entry: Entry) -> str:

@@ -10,6 +10,7 @@ from django.db import models
 from django.db.models.functions import Lower, Now
 
 from registry.models.rules import NAME, SHA256, matches, one_of
+from registry.prepared import Prepared
 
 _ALPHABET = string.ascii_letters + string.digits
 
@@ -59,12 +60,8 @@ class Member(models.Model):
 class AccessTokenQuerySet(models.QuerySet["AccessToken"]):
     def find(self, secret: str) -> "AccessToken | None":
         """The live token whose secret this is, with its user. One query; the secret itself is never stored."""
-        rows = self.select_related("user").filter(
-            models.Q(expires_at__isnull=True) | models.Q(expires_at__gt=Now()),
-            digest=AccessToken.digest_of(secret),
-            user__is_active=True,
-        )
-        return rows.first()
+        found = _live(digest=AccessToken.digest_of(secret))
+        return found[0] if found else None
 
 
 class AccessToken(models.Model):
@@ -108,3 +105,13 @@ class AccessToken(models.Model):
             user=user, name=name, role=role, digest=cls.digest_of(secret), prefix=secret[:7]
         )
         return row, secret
+
+
+_live: Prepared[AccessToken] = Prepared(
+    lambda digest: AccessToken.objects.select_related("user").filter(
+        models.Q(expires_at__isnull=True) | models.Q(expires_at__gt=Now()),
+        digest=digest,
+        user__is_active=True,
+    ),
+    digest=str,
+)

@@ -1,5 +1,7 @@
 """Repo, Ref, FormerName: a named thing with history; a ref is a moving name for one commit."""
 
+from typing import TYPE_CHECKING, cast
+
 from django.contrib.postgres.fields import ArrayField
 from django.db import connection, models
 from django.db.models.functions import Lower
@@ -7,6 +9,9 @@ from django.db.models.functions import Lower
 from registry.models.account import Organisation
 from registry.models.rules import NAME, matches, one_of
 from registry.models.upstream import Upstream
+
+if TYPE_CHECKING:
+    from registry.models.commit import Commit
 
 # First segments of our own URLs, and those that clients of a hub or of Ollama ask for: a repo there would be hidden.
 RESERVED_NAMESPACES = frozenset({
@@ -45,6 +50,21 @@ class RepoQuerySet(models.QuerySet["Repo"]):
     def with_head(self) -> "RepoQuerySet":
         """Each repo with the commit that a page shows, in the same query."""
         return self.select_related("head", "upstream")
+
+    def with_main(self) -> "RepoQuerySet":
+        """Each repo with its head, but for its long texts, and whether that is `main`: then `main` needs no query."""
+        named = models.Q(refs__kind=Ref.Kind.BRANCH, refs__name="main")
+        found = self.annotate(main_ref=models.FilteredRelation("refs", condition=named))
+        found = found.annotate(main_commit_id=models.F("main_ref__commit_id"))
+        return found.with_light_head()
+
+    def with_light_head(self) -> "RepoQuerySet":
+        """Each repo with its head, but for its long texts."""
+        return self.select_related("head").defer(*(f"head__{name}" for name in _LONG))
+
+
+# Of a commit: what a page shows or git wants, and no list or look-up.
+_LONG = ("message", "upstream_info", "git_object", "card")
 
 
 class Repo(models.Model):
@@ -103,6 +123,15 @@ class Repo(models.Model):
 
     def get_absolute_url(self) -> str:
         return f"/{self.repo_id}"
+
+    @property
+    def main(self) -> "Commit | None":
+        """What the branch `main` names, where that came with the row (`with_main`). No query."""
+        if self.head_id is None or getattr(self, "main_commit_id", None) != self.head_id:
+            return None
+        head = cast("Commit", self.head)
+        head.repo = self
+        return head
 
 
 class Ref(models.Model):
