@@ -25,12 +25,14 @@ from mirror.record import record_commit, record_listing, refresh_refs
 from mirror.routing import BoundElsewhere, bind, candidates
 from mirror.source import Source, find_commit
 from mirror.store import blob_store
+from mirror.through.recording import correct_listing
 from mirror.upstream import RemoteCommit, UpstreamClient, UpstreamRef
 from mirror.upstream.base import RateLimited, RemoteRef, RepoNotFound, UpstreamError
-from registry.models import FormerName, Job, Repo
+from registry.models import Commit, FormerName, Job, Repo
 from registry.work import JobFailed, Lease, submit
 
 ABSENT = frozenset({"repo-not-found", "revision-not-found", "bad-repo-id", "bound-elsewhere"})
+WRONG = frozenset({"wrong-digest", "wrong-size", "html-instead-of-file", "pointer-instead-of-file"})
 ABSENT_SECONDS = 60.0  # how long what upstream does not have stays absent here
 TROUBLE_SECONDS = 10.0  # how long its trouble is taken to last, for whoever gets no answer at all
 FORGOTTEN_AFTER = timedelta(days=1)
@@ -113,11 +115,22 @@ def _look_up(lease: Lease) -> dict[str, Any]:
     source = Source(ref, name).named(commit.repo_id)
     refs = _refs(client, commit)
     if held := find_commit(source, commit.commit_hash):
+        if not held.is_complete and _was_wrong(held):
+            files = client.list_files(commit.repo_id, commit.commit_hash)
+            check_listing(commit, files)
+            correct_listing(lease, held, files)
         result = refresh_refs(lease, source, held, refs)
     else:
         result = _record(lease, source, client, commit, refs)
     _remember_name(params["repo_id"], result["repo_id"], params["repo_type"])
     return result
+
+
+def _was_wrong(held: Commit) -> bool:
+    """Whether bytes of the repo were not what they were listed as: perhaps the listing was wrong. One query."""
+    return Job.objects.filter(
+        kind="fetch", repo=held.repo, state=Job.State.FAILED, error_code__in=WRONG
+    ).exists()
 
 
 def _resolve(repo_type: str, repo_id: str, revision: str) -> tuple[UpstreamRef, UpstreamClient, RemoteCommit]:

@@ -1,16 +1,17 @@
 """What pulling through writes down when bytes have arrived."""
 
 from django.db import transaction
+from django.db.models import Sum
 
 from mirror.blobs.store import BlobStore
 from mirror.completing import complete, link
 from mirror.fetch import Fetched
 from mirror.manifest import write_manifest
 from mirror.plan import Plan
-from mirror.record import ask_for_inspection, blob_rows, manifest_for, note_ingestion
+from mirror.record import AGENT, ask_for_inspection, blob_rows, manifest_for, note_ingestion
 from mirror.source import Source
 from mirror.upstream import RemoteCommit, RemoteFile
-from registry.models import Commit, File, Repo
+from registry.models import Commit, Event, File, Repo
 from registry.work import Lease
 
 
@@ -22,6 +23,37 @@ def link_fetched(lease: Lease, repo: Repo, *, store: BlobStore, plan: Plan, done
         blobs = blob_rows(store, plan, done, {})
         waiting = File.objects.filter(commit__repo=repo, blob=None)
         return sum(link(waiting, digest, blobs[sha256]) for digest, sha256 in digests.items())
+
+
+def correct_listing(lease: Lease, row: Commit, listed: list[RemoteFile]) -> list[str]:
+    """Files whose bytes never were what upstream had listed are listed as it does now; their paths. One transaction.
+
+    Only files that nobody ever had are touched: what was proven once stays what it is.
+    """
+    now = {file.path: file for file in listed}
+    corrected = []
+    with transaction.atomic():
+        lease.guard()
+        for file in row.files.filter(blob=None):
+            told = now.get(file.path)
+            if told is None or (told.digest, told.size_bytes) == (file.etag, file.size_bytes):
+                continue
+            file.size_bytes, file.git_oid = told.size_bytes, told.git_oid or ""
+            file.lfs_sha256, file.is_lfs = told.lfs_sha256, bool(told.lfs_sha256)
+            file.save(update_fields=["size_bytes", "git_oid", "lfs_sha256", "is_lfs"])
+            corrected.append(file.path)
+        if corrected:
+            _note_correction(row, corrected)
+    return corrected
+
+
+def _note_correction(row: Commit, paths: list[str]) -> None:
+    row.size_bytes = row.files.aggregate(total=Sum("size_bytes"))["total"]
+    row.save(update_fields=["size_bytes"])
+    Event.objects.create(
+        type=Event.Type.METADATA, agent=AGENT, repo=row.repo, commit=row, detail={"paths": paths[:100]},
+        summary=f"upstream had listed {paths[0]} of {row.commit_hash[:8]} wrongly, and lists it otherwise now"[:500],
+    )  # fmt: skip
 
 
 def complete_commits(lease: Lease, store: BlobStore, source: Source, repo: Repo) -> list[str]:

@@ -241,8 +241,11 @@ def test_the_message_names_both_digests(through: Client, hub: Hub) -> None:
     assert f"expected git oid {entry.git_oid}, got git oid " in answer.json()["error"]
 
 
+@pytest.mark.usefixtures("old_at_once")
 @pytest.mark.parametrize("kind", ["list-sha256", "list-size"])
-def test_a_listing_that_lies_is_found_out_by_the_bytes(through: Client, hub: Hub, kind: str) -> None:
+def test_a_listing_that_lies_is_found_out_by_the_bytes_and_corrected(
+    through: Client, hub: Hub, kind: str
+) -> None:
     hub.fault(kind, path="*.safetensors", by=-5)
     answer = through.get(PATH)
     if answer.status_code == 200:
@@ -251,6 +254,10 @@ def test_a_listing_that_lies_is_found_out_by_the_bytes(through: Client, hub: Hub
     assert through.get(PATH).status_code == 502
     assert nothing_is_stored()
     assert body(through.get("/org/model/resolve/main/config.json")) == FILES["config.json"]
+    hub.heal()
+    forget_failure()
+    assert body(through.get(PATH)) == WEIGHTS
+    assert Event.objects.filter(type="metadata extraction").count() == 1
 
 
 def test_who_has_the_beginning_of_wrong_bytes_must_begin_anew(through: Client, hub: Hub) -> None:

@@ -2,11 +2,15 @@
 
 import hashlib
 import http.client
+import os
 import random
+import subprocess
+import sys
 import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -94,6 +98,55 @@ def test_a_client_sees_a_short_body_when_the_bytes_are_wrong(deployment: Deploym
         read_whole(url + PATH)
     assert len(cut.value.partial) < len(BYTES)
     wait_for(lambda: status_of(url + PATH) == 502, seconds=30, what="the failure to be told")
+
+
+PULL = """
+import sys
+from huggingface_hub import snapshot_download
+print(snapshot_download("org/model", max_workers=4))
+"""
+
+
+def pull(url: str, home: Path) -> subprocess.CompletedProcess[str]:
+    """What the official client makes of the repo, into a cache of its own."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HOLDFAST_"))}
+    env = kept | {
+        "HF_ENDPOINT": url,
+        "HF_HOME": str(home),
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "NO_PROXY": "127.0.0.1",
+    }
+    return subprocess.run(
+        [sys.executable, "-c", PULL], env=env, capture_output=True, text=True, timeout=150, check=False
+    )
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.one_backend
+def test_the_official_client_pulls_a_cold_repo_and_again_when_upstream_is_gone(
+    deployment: Deployment, hub: Hub, tmp_path: Path
+) -> None:
+    deployment.env["HOLDFAST_PULL_THROUGH"] = f"hf+{hub.url}"
+    hub.fault(
+        "corrupt", path="*.safetensors", at=8_999_990, times=2
+    )  # the first fetch, and its one repetition
+    hub.fault("slow", path="*.safetensors", rate=30_000_000)
+    _, url = start_web(deployment, "web")
+    refused = pull(url, tmp_path / "refused")
+    assert refused.returncode != 0
+    assert "expected sha256" in refused.stderr
+    kept = [path for path in (tmp_path / "refused").rglob("*.safetensors") if path.is_file()]
+    assert kept == [], "the client took wrong bytes for the file"
+    later = "Job.objects.filter(state='failed').update(finished_at='2020-01-01T00:00Z')"
+    shell = f"from registry.models import Job; {later}"
+    deployment.manage("shell", "-v", "0", "-c", shell)
+    cold = pull(url, tmp_path / "cold")
+    assert cold.returncode == 0, cold.stderr[-2000:]
+    hub.stop()
+    again = pull(url, tmp_path / "again")
+    assert again.returncode == 0, again.stderr[-2000:]
+    for done in (cold, again):
+        assert (Path(done.stdout.strip()) / "model.safetensors").read_bytes() == BYTES
 
 
 def read_whole(url: str) -> bytes:
