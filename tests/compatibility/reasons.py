@@ -49,7 +49,8 @@ OF_THE_PUBLIC_HUB = {
     r"TestParseHFUrl|TestRepoUrl":
         "compares with the public hub's fixed address, in place of which the client was given ours",
     r"with_user_agent": "counts on a redirect to another host; HEAD is answered directly here",
-    r"json_on_command_without_format": "counts on the dummy model being in production and not in staging, which are one here",
+    r"json_on_command_without_format":
+        "counts on the dummy model being in production and not in staging, which are one here",
     r"expand_space": "there are no Spaces here, only models and datasets",
 }  # fmt: skip
 OTHERWISE_HERE = {
