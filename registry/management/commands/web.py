@@ -25,7 +25,8 @@ class Command(BaseCommand):
         # A slow download holds a thread for its whole length, hence many threads; sendfile does the work.
         gunicorn = str(Path(sys.executable).parent / "gunicorn")
         command = [
-            gunicorn, "registry.wsgi:application", "--pythonpath", str(settings.BASE_DIR), "--bind", f"{options['host']}:{options['port']}",
+            gunicorn, "registry.wsgi:application", "--pythonpath", str(settings.BASE_DIR),
+            "--bind", f"{options['host']}:{options['port']}",
             "--worker-class", "gthread", "--workers", str(options["workers"]), "--threads", str(options["threads"]),
             "--timeout", "120", "--graceful-timeout", "20", "--keep-alive", "5", "--log-level", "warning",
             "--no-control-socket",
