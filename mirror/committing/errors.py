@@ -73,7 +73,9 @@ class RepoGone(CommitRefused):
     code = "repo-gone"
 
     def __init__(self, repo: Repo) -> None:
-        super().__init__(f"Repository not found: {repo.repo_id} was deleted meanwhile. Nothing was committed.")
+        super().__init__(
+            f"Repository not found: {repo.repo_id} was deleted meanwhile. Nothing was committed."
+        )
 
 
 class Incomplete(CommitRefused):

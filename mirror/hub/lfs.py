@@ -5,49 +5,29 @@ sent whole or in parts, to the store or to us, then verified by us; `mirror/uplo
 """
 
 import json
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote
 
 from django.contrib.auth.models import User
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
-from mirror.blobs import BlobStore
-from mirror.blobs.store import (
-    DigestMismatch,
-    OutOfSpace,
-    Staged,
-    StagedBusy,
-    StagedIncomplete,
-    StagedPart,
-)
+from mirror.blobs.store import StagedPart
 from mirror.hub.doors import door, writer_of
 from mirror.hub.errors import HubError, bad_request
 from mirror.hub.finding import check_may_read, find_repo
-from mirror.hub.receiving import FULL, Body
+from mirror.hub.receiving import refusals
 from mirror.hub.verbs import check_may_write
 from mirror.store import blob_store
-from mirror.uploads.addresses import END, WHOLE, Address, absolute, address_of, headers_of, part_bytes_for
-from mirror.uploads.objects import SHA256, announce, keep, known_objects, pin, stage_name
-from mirror.uploads.verifying import (
-    ObjectRefused,
-    StillVerifying,
-    parts_of,
-    request_verification,
-    wait_until_verified,
-)
+from mirror.uploads.addresses import END, Address, absolute, address_of, headers_of, part_bytes_for
+from mirror.uploads.objects import SHA256, announce, known_objects, pin
+from mirror.uploads.verifying import parts_of, wait_until_verified
 from registry.access import Somebody, may_offer
 from registry.models import File, Job, Repo, Upload
-
-logger = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/vnd.git-lfs+json"
 MAX_OBJECTS = 1000
 MAX_OBJECT_BYTES = 10 << 40
 MAX_BATCH_BYTES = 1 << 20
-RETRY_SECONDS = "5"
 Json = dict[str, Any]
 
 
@@ -76,7 +56,7 @@ def verify(
     repo = find_repo(request, user, repo_type, f"{namespace}/{name}")
     writer = _uploader(request, repo)
     sha256, size_bytes = _read_object(_read_json(request))
-    with _refusals(repo):
+    with refusals(repo):
         uploads = Upload.objects.filter(repo=repo, sha256=sha256, created_by=writer)
         if upload := uploads.select_related("repo").first():
             _check_size(sha256, size_bytes, upload.size_bytes)
@@ -86,28 +66,6 @@ def verify(
         else:
             raise HubError(404, f"the LFS object {sha256} was not announced to {repo.repo_id}.")
     return _answer({"oid": sha256, "size": size_bytes})
-
-
-@door("PUT", "POST")
-def receive(request: HttpRequest, user: Somebody, *, signed: str) -> HttpResponse:
-    """PUT: the bytes of an object, or of one part. POST: all parts were sent. The URL itself is the permission."""
-    address = Address.read(signed)
-    uploads = Upload.objects.filter(pk=address.upload if address else 0).select_related("repo")
-    upload = uploads.first()
-    if address is None or upload is None:
-        raise HubError(403, "This address has run out, or is not one that we gave. Ask for a new one.")
-    if (request.method == "POST") != (address.part == END):
-        raise HubError(405, f"{request.method} is not what this address is for.")
-    body = Body(request)
-    try:
-        with _refusals(upload.repo):
-            if address.part == END:
-                return _end(upload)
-            if upload.blob_id is None:
-                _take(request, body, upload, address)
-    finally:
-        body.drain()
-    return HttpResponse(headers={"ETag": f'"{upload.sha256[:16]}-{address.part}"'})
 
 
 # --- batch ------------------------------------------------------------------------------------------------
@@ -186,75 +144,6 @@ def _cut(upload: Upload, part_bytes: int) -> None:
     if upload.parts != parts:
         upload.parts = parts
         upload.save(update_fields=["parts", "touched_at"])
-
-
-# --- bytes ------------------------------------------------------------------------------------------------
-
-
-def _take(request: HttpRequest, body: Body, upload: Upload, address: Address) -> None:
-    """The body is staged, and when it is the whole object, verified and kept. Content-Length must be right."""
-    part = _part_of(upload, address)
-    if request.headers.get("Content-Length") != str(part.size_bytes):
-        raise bad_request(f"Content-Length must be {part.size_bytes}: that is what was announced.")
-    store = blob_store()
-    if address.part != WHOLE:
-        store.write_part(stage_name(upload), part, body.blocks(part.size_bytes))
-        return
-    with _fresh_stage(store, stage_name(upload)) as staged:
-        try:
-            for block in body.blocks(part.size_bytes):
-                staged.write(block)
-            keep(store, upload, staged)
-        except (HubError, DigestMismatch):
-            staged.discard()
-            raise
-
-
-def _fresh_stage(store: BlobStore, name: str) -> Staged:
-    """An empty stage. What a try that broke off left is thrown away: the client begins anew, and so do we."""
-    staged = store.stage(name)
-    if not staged.size_bytes:
-        return staged
-    staged.discard()
-    return store.stage(name)
-
-
-def _part_of(upload: Upload, address: Address) -> StagedPart:
-    if address.part == WHOLE:
-        return StagedPart(1, 0, upload.size_bytes)
-    parts = parts_of(upload)
-    if address.part > len(parts):
-        raise HubError(409, "The object was cut anew since this address was given. Ask for a new one.")
-    return parts[address.part - 1]
-
-
-def _end(upload: Upload) -> HttpResponse:
-    """The parts are there, as the client says. Hashing begins; `verify` and the commit wait for it."""
-    if upload.blob_id is None:
-        with blob_store().gather(stage_name(upload), parts_of(upload)):
-            pass  # a part that is missing is told at once
-        request_verification(upload)
-    return _answer({"oid": upload.sha256, "size": upload.size_bytes})
-
-
-@contextmanager
-def _refusals(repo: Repo) -> Iterator[None]:
-    """What can go wrong with bytes becomes an answer. 4xx: they are wrong; 5xx: send them again later."""
-    try:
-        yield
-    except DigestMismatch as error:
-        raise HubError(
-            422, f"{error.expected} was announced, {error.actual} was sent; it was thrown away."
-        ) from None
-    except ObjectRefused as error:
-        raise HubError(422, str(error)) from None
-    except StagedIncomplete as error:
-        raise HubError(400, error.message) from None
-    except (StillVerifying, StagedBusy) as error:
-        raise HubError(503, str(error), Retry_After=RETRY_SECONDS) from None
-    except OutOfSpace as error:
-        logger.error("upload to %s: %s", repo.repo_id, error)
-        raise HubError(507, f"{repo.repo_id}: {FULL}") from None
 
 
 # --- reading and answering --------------------------------------------------------------------------------
