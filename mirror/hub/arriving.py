@@ -11,7 +11,9 @@ from mirror.through.asking import BUSY_SECONDS, UpstreamTrouble, trouble_of
 from mirror.through.fetches import DOUBT_SECONDS, was_doubtful
 from mirror.through.following import Failed, Following, NotAllowed, ask_for
 from mirror.through.running import TooManyWait
-from registry.models import Blob, File
+from registry.models import Blob, File, Job
+
+LONGEST_BUSY_SECONDS = 30.0
 
 
 def follow(file: File, part: ByteRange | None) -> Following | Blob:
@@ -21,15 +23,29 @@ def follow(file: File, part: ByteRange | None) -> Following | Blob:
     """
     start, end = (part.start, part.start + part.length) if part else (0, file.size_bytes)
     try:
-        body = Following(blob_store(), file, ask_for(file), start, end)
-        return _begun(body)
+        job = ask_for(file)
+        return _begun(_follow(file, job, start, end))
     except Failed as failed:
         raise _trouble(file, trouble_of(failed.job)) from failed
     except NotAllowed:
         raise _only_upstream(file) from None
+
+
+def _follow(file: File, job: Job, start: int, end: int) -> Following:
+    try:
+        return Following(blob_store(), file, job, start, end)
     except TooManyWait:
         message = f"Too many requests wait for files from upstream; {file.path} is on its way. Ask again in a moment."
-        raise _trouble(file, UpstreamTrouble("busy", message, BUSY_SECONDS)) from None
+        raise _trouble(file, UpstreamTrouble("busy", message, _seconds_left(job))) from None
+
+
+def _seconds_left(job: Job) -> float:
+    """When the file may be here, by how fast it came so far: whoever cannot wait here need not ask all the time."""
+    if not job.bytes_done or not job.bytes_total or job.started_at is None:
+        return BUSY_SECONDS
+    passed = (timezone.now() - job.started_at).total_seconds()
+    left = passed * (job.bytes_total - job.bytes_done) / job.bytes_done
+    return min(max(left, BUSY_SECONDS), LONGEST_BUSY_SECONDS)
 
 
 def _begun(body: Following) -> Following | Blob:
