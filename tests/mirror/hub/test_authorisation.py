@@ -96,6 +96,7 @@ RULES: dict[str, list[Rule]] = {
     "show": [Rule("read", path="/api/models/{repo}/discussions/1")],
     "change": [Rule("write", "POST", "/api/models/{repo}/discussions/1/merge", {})],
     "super_squash": [Rule("write", "POST", "/api/models/{repo}/super-squash/main", {"message": "x"})],
+    "safetensors_metadata": [Rule("read", path="/api/models/{repo}/safetensors-metadata/config.json")],
     "list_lfs_files": [Rule("read", path="/api/models/{repo}/lfs-files")],
     # owning it
     "settings": [Rule("own", "PUT", "/api/models/{repo}/settings", {"gated": "auto"})],

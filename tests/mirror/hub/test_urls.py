@@ -7,6 +7,7 @@ from registry import urls as root
 from tests.services.deployment import ROOT
 
 PLACES = {
+    "<path:path>": "{path}",
     "<str:namespace>": "{org}", "<str:name>": "{name}", "<int:number>": "{number}", "<str:sha256>": "{sha256}",
     "<str:reference>": "{reference}", "<str:digest>": "{digest}", "<str:signed>": "{signed}", "<str:verb>": "{verb}",
 }  # fmt: skip
