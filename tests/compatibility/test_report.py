@@ -8,6 +8,8 @@ import pytest
 
 from tests.compatibility.report import COLUMNS, judge, write_report
 
+pytestmark = pytest.mark.one_backend
+
 PAGE = (Path(__file__).resolve().parent.parent.parent / "docs" / "compatibility.md").read_text()
 LEAST = 180
 """Tests of huggingface_hub's suite that ask our server and pass."""
