@@ -13,8 +13,6 @@ from mirror.through.following import Failed, Following, NotAllowed, ask_for
 from mirror.through.running import TooManyWait
 from registry.models import Blob, File, Job
 
-LONGEST_BUSY_SECONDS = 30.0
-
 
 def follow(file: File, part: ByteRange | None) -> Following | Blob:
     """What to send of the file, or of that part: the bytes as they arrive, or the blob if they came at once.
@@ -36,16 +34,7 @@ def _follow(file: File, job: Job, start: int, end: int) -> Following:
         return Following(blob_store(), file, job, start, end)
     except TooManyWait:
         message = f"Too many requests wait for files from upstream; {file.path} is on its way. Ask again in a moment."
-        raise _trouble(file, UpstreamTrouble("busy", message, _seconds_left(job))) from None
-
-
-def _seconds_left(job: Job) -> float:
-    """When the file may be here, by how fast it came so far: whoever cannot wait here need not ask all the time."""
-    if not job.bytes_done or not job.bytes_total or job.started_at is None:
-        return BUSY_SECONDS
-    passed = (timezone.now() - job.started_at).total_seconds()
-    left = passed * (job.bytes_total - job.bytes_done) / job.bytes_done
-    return min(max(left, BUSY_SECONDS), LONGEST_BUSY_SECONDS)
+        raise _trouble(file, UpstreamTrouble("busy", message, BUSY_SECONDS)) from None
 
 
 def _begun(body: Following) -> Following | Blob:
