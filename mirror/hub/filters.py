@@ -25,13 +25,18 @@ APPS = {
 }  # fmt: skip
 
 
-def filtered(request: HttpRequest, repos: RepoQuerySet, repo_type: str) -> RepoQuerySet:
-    """The repos that match every filter of the query; a filter that is malformed is a 400."""
+def filtered(
+    request: HttpRequest, repos: RepoQuerySet, repo_type: str, *, by_index: bool = True
+) -> RepoQuerySet:
+    """The repos that match every filter of the query; a filter that is malformed is a 400.
+
+    Not `by_index`, words are looked for in the id of every one of `repos`, which are few.
+    """
     query = request.GET
     if any("\0" in value for _, values in query.lists() for value in values):
         raise bad_request("the query holds a NUL character.")
     for word in query.get("search", "").split()[:MOST_FILTERS]:
-        repos = repos.with_word(word)
+        repos = repos.with_word(word, by_index=by_index)
     if author := query.get("author"):
         repos = repos.of_namespace(author)
     if task := query.get("pipeline_tag"):

@@ -2,7 +2,8 @@
 
 from datetime import UTC, datetime
 
-from django.db.models import F, Q, QuerySet
+from django.db import connection
+from django.db.models import F, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
@@ -16,10 +17,12 @@ from mirror.hub.properties import only, read_expand
 from mirror.hub.pulling import refresh_head
 from registry.access import Somebody, visible_repos
 from registry.models import Commit, File, Repo
+from registry.models.repo import RepoQuerySet
 from registry.prepared import Prepared
 from registry.revisions import DEFAULT
 
 PAGE = 1000
+NEWEST = 500  # are looked through for a common word
 PAGE_WITH_FILES = 100  # full=true lists the files of every repo
 # Numbers we do not keep are 0 for every repo: sorted by them, the newest come first.
 SORTS = {"lastModified": "modified", "last_modified": "modified", "createdAt": "created_at", "created_at": "created_at",
@@ -49,14 +52,30 @@ def list_repos(request: HttpRequest, user: Somebody, *, repo_type: str) -> HttpR
     limit = min(limit, PAGE_WITH_FILES) if with_files else limit
     field = _sort_field(request)
     held = visible_repos(user, repo_type).filter(head__isnull=False).with_light_head()
-    repos = filtered(request, held, repo_type)
-    rows = list(_behind(repos, field, read_cursor(request))[: limit + 1])
+    rows = _read_page(request, held, repo_type, field, limit + 1)
     paths = _paths_of(rows[:limit]) if with_files else {}
     shapes = [_entry(request, repo, paths, full=full, expand=expand) for repo in rows[:limit]]
     response = JsonResponse(shapes, safe=False, headers={"Vary": "Authorization, Cookie"})
     if len(rows) > limit:
         link_next(request, response, cursor=cursor(_position(rows[limit - 1], field)))
     return response
+
+
+def _read_page(
+    request: HttpRequest, held: RepoQuerySet, repo_type: str, field: str, count: int
+) -> list[Repo]:
+    """The next repos that match. One query, or two for words: a common one is soon met among the newest repos.
+
+    For those the index would name every repo there is with the word. No planner can know which word is common.
+    """
+    place = read_cursor(request)
+    if request.GET.get("search") and not field and connection.vendor == "postgresql":
+        oldest = _behind(held, field, place).values("pk")[NEWEST : NEWEST + 1]
+        newest = held.filter(pk__gt=Subquery(oldest))
+        rows = list(_behind(filtered(request, newest, repo_type, by_index=False), field, place)[:count])
+        if len(rows) == count:
+            return rows
+    return list(_behind(filtered(request, held, repo_type), field, place)[:count])
 
 
 def _head(repo: Repo) -> Commit:

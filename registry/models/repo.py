@@ -34,14 +34,14 @@ class RepoQuerySet(models.QuerySet["Repo"]):
         """Those of that first half of their ids, whatever the case of its letters."""
         return self.alias(namespace_lower=Lower("namespace")).filter(namespace_lower=namespace.lower())
 
-    def with_word(self, word: str) -> "RepoQuerySet":
+    def with_word(self, word: str, *, by_index: bool = True) -> "RepoQuerySet":
         """Those with the word anywhere in their ids, whatever the case of its letters.
 
         PostgreSQL finds a word of three letters or more by an index of all trigrams of all ids; that those of the
         word lie in the right order is compared afterwards.
         """
         found = self.filter(repo_id__icontains=word)
-        if connection.vendor != "postgresql" or len(word) < 3:
+        if not by_index or connection.vendor != "postgresql" or len(word) < 3:
             return found
         return found.alias(trigrams=_trigrams(models.F("repo_id"))).filter(
             trigrams__contains=_trigrams(models.Value(word))

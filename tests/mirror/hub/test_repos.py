@@ -9,6 +9,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
+from mirror.hub.repos import NEWEST
 from registry import git
 from registry.models import Commit, Repo
 from tests.checkpoints import ensure_repo, record_commit
@@ -309,3 +310,37 @@ def test_data_sets_are_found_by_what_their_card_says(
     response = client.get("/api/datasets", {"filter": tag, "full": "true"}).json()
     assert [tag in entry["tags"] for entry in response] == ([True] if is_there else [])
     assert all(entry["cardData"] == words.card_data for entry in response)
+
+
+@pytest.mark.parametrize("n_repos", [2, 30])
+def test_a_search_takes_one_query_or_two(
+    alice: User, sign_in: Caller, django_assert_max_num_queries: Any, n_repos: int
+) -> None:
+    for number in range(n_repos):
+        record_commit(f"acme/model-{number}", {"a.txt": b"a"})
+    client = sign_in(alice)
+    client.head("/api/models")
+    for query, found in [
+        ("search=model", n_repos),
+        ("search=el-1", 1 if n_repos == 2 else 11),
+        ("search=none", 0),
+    ]:
+        with django_assert_max_num_queries(3):  # with that for the token
+            entries = client.get(f"/api/models?{query}").json()
+        assert len(entries) == found
+
+
+def test_a_search_finds_the_same_by_the_newest_as_by_the_index(client: Client, db: None) -> None:
+    head = record_commit("acme/base", {"a": b"a"})
+    names = [f"{'rare' if number % 60 == 7 else 'tiny'}-{number}" for number in range(NEWEST + 40)]
+    Repo.objects.bulk_create(
+        Repo(repo_id=f"acme/{name}", namespace="acme", name=name, head=head) for name in names
+    )
+    for word, limit in [("tiny", 400), ("TINY-4", 7), ("rare", 2), ("are-7", 2), ("re", 4), ("none", 2)]:
+        wanted = [f"acme/{name}" for name in reversed(names) if word.lower() in name]
+        found, url = [], f"/api/models?search={word}&limit={limit}"
+        while url:
+            response = client.get(url)
+            found += [entry["id"] for entry in response.json()]
+            url = response["Link"].partition("testserver")[2].partition(">")[0] if "Link" in response else ""
+        assert found == wanted
