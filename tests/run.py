@@ -29,6 +29,14 @@ PURE = [
     "tests/mirror/upstream",
     "tests/mirror/blobs",  # tests both stores itself, in either run
 ]
+# Programs that the tests use, by the names that they may have, and Debian's package of each.
+PROGRAMS = {
+    ("chromium", "chromium-browser", "google-chrome"): "chromium",
+    ("git-lfs",): "git-lfs",
+    ("skopeo",): "skopeo",
+    ("aria2c",): "aria2",
+    ("nginx",): "nginx-light",
+}
 NOT_TWICE = "not soak and not browser and not one_backend"
 
 
@@ -131,17 +139,25 @@ def servers() -> Iterator[dict[str, str]]:
         }
 
 
-def ensure_chromium() -> None:
-    """Chromium is there, or a loud line says which tests will not run. CI never goes without."""
-    if shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome"):
-        return
-    if os.geteuid() == 0 and shutil.which("apt-get"):
-        print("== installing Chromium with apt", flush=True)
-        subprocess.run("apt-get update -qq && apt-get install -y -qq chromium", shell=True, check=False)
-    if not shutil.which("chromium"):
-        print("!! NO CHROMIUM: the browser tests will be skipped. Install the package chromium.", flush=True)
-        if os.environ.get("CI") == "true":
-            sys.exit("!! CI=true and no Chromium: refusing to go without the browser tests")
+def ensure_programs() -> None:
+    """The programs that we are tried with are there, or a loud line says which tests will not run.
+
+    CI never goes without a browser.
+    """
+    if (missing := missing_packages()) and os.geteuid() == 0 and shutil.which("apt-get"):
+        print(f"== installing {', '.join(missing)} with apt", flush=True)
+        install = f"apt-get update -qq && apt-get install -y -qq {' '.join(missing)}"
+        subprocess.run(install, shell=True, check=False)
+    missing = missing_packages()
+    for package in missing:
+        print(f"!! NO {package}: tests that need it will be skipped. Install the package.", flush=True)
+    if "chromium" in missing and os.environ.get("CI") == "true":
+        sys.exit("!! CI=true and no Chromium: refusing to go without the browser tests")
+
+
+def missing_packages() -> list[str]:
+    found = {package for names, package in PROGRAMS.items() if any(map(shutil.which, names))}
+    return [package for package in PROGRAMS.values() if package not in found]
 
 
 def ensure_torch() -> None:
@@ -156,7 +172,7 @@ def ensure_torch() -> None:
 
 
 def run_tests(which: str) -> list[Step]:
-    ensure_chromium()
+    ensure_programs()
     ensure_torch()
     processes = os.environ.get(
         "HOLDFAST_TEST_PROCESSES", "3"
