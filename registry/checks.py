@@ -12,11 +12,12 @@ from mirror.blobs import store_from_url
 from mirror.blobs.store import StoreError
 from mirror.upstream import UpstreamError, parse_hub
 from mirror.upstream.guard import authority_of
+from registry.management.base import OURS
 
 _HOST_PORT = re.compile(r"[A-Za-z0-9.\-]+(:\d{1,5})?|\[[0-9A-Fa-f:]+\](:\d{1,5})?")
 
 
-@register()
+@register(OURS)
 def storage_can_be_named(**_: Any) -> Iterable[CheckMessage]:
     """HOLDFAST_BLOBS names a store of a kind that we know. `check_storage` then asks the store itself."""
     try:
@@ -27,7 +28,7 @@ def storage_can_be_named(**_: Any) -> Iterable[CheckMessage]:
     return []
 
 
-@register()
+@register(OURS)
 def upstreams_are_well_formed(**_: Any) -> Iterable[CheckMessage]:
     """The lists of allowed addresses and of tokens can be read as such."""
     found: list[CheckMessage] = []
@@ -50,7 +51,7 @@ def upstreams_are_well_formed(**_: Any) -> Iterable[CheckMessage]:
     return found
 
 
-@register()
+@register(OURS)
 def pull_through_names_hubs(**_: Any) -> Iterable[CheckMessage]:
     """Every entry of HOLDFAST_PULL_THROUGH is a hub, without a repo."""
     hint = "hf:// or hf+https://host[:port], comma-separated, in the order in which they are to be asked"
@@ -64,7 +65,7 @@ def pull_through_names_hubs(**_: Any) -> Iterable[CheckMessage]:
     return found
 
 
-@register()
+@register(OURS)
 def leases_outlive_heartbeats(**_: Any) -> Iterable[CheckMessage]:
     """A lease that one late heartbeat can lose makes jobs run twice for nothing."""
     if settings.HOLDFAST_LEASE_SECONDS < 2 * settings.HOLDFAST_HEARTBEAT_SECONDS:
@@ -73,7 +74,7 @@ def leases_outlive_heartbeats(**_: Any) -> Iterable[CheckMessage]:
     return []
 
 
-@register()
+@register(OURS)
 def broker_reaches_every_machine(**_: Any) -> Iterable[CheckMessage]:
     """A broker in a local folder cannot nudge workers of another machine."""
     on_one_machine = settings.DATABASES["default"]["ENGINE"].endswith("sqlite3")
@@ -85,7 +86,7 @@ def broker_reaches_every_machine(**_: Any) -> Iterable[CheckMessage]:
     return []
 
 
-@register()
+@register(OURS)
 def wanted_recipes_exist(**_: Any) -> Iterable[CheckMessage]:
     """HOLDFAST_AUTO_CONVERT names file types that we can make."""
     if not settings.HOLDFAST_AUTO_CONVERT:

@@ -2,7 +2,6 @@
 
 from typing import TYPE_CHECKING, cast
 
-from django.contrib.postgres.fields import ArrayField
 from django.db import connection, models
 from django.db.models.functions import Lower
 
@@ -22,6 +21,8 @@ RESERVED_NAMESPACES = frozenset({
 
 def _trigrams(text: models.F | models.Value) -> models.Func:
     """Every three letters in a row, in lower case; the function is made by migration 0009."""
+    from django.contrib.postgres.fields import ArrayField  # brings psycopg, which SQLite does without
+
     return models.Func(text, function="holdfast_trigrams", output_field=ArrayField(models.TextField()))
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from rich import box
 from rich.console import Console
 from rich.filesize import decimal
@@ -31,6 +31,7 @@ from mirror.blobs.store import StoreError
 from mirror.store import blob_store
 from registry.foreground import FAILED, USAGE, refuse_unfinished, run_with_bar
 from registry.incomplete import CommitIncomplete, refuse_incomplete
+from registry.management.base import HoldfastCommand
 from registry.models import Commit, Job, Repo
 from registry.revisions import DEFAULT, RevisionNotFound, resolve_revision
 
@@ -49,7 +50,7 @@ repeated.
 """
 
 
-class Command(BaseCommand):
+class Command(HoldfastCommand):
     help = "Convert mirrored weights: GGUFs with the bytes of llama.cpp's converter and llama-quantize, or safetensors."
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> Any:

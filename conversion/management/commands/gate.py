@@ -4,17 +4,18 @@ import json
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from registry.foreground import FAILED, USAGE
 from registry.gates import DEFAULT, BadGate, read_gates, save_gate
+from registry.management.base import HoldfastCommand
 from registry.models import Gate
 
 
-class Command(BaseCommand):
+class Command(HoldfastCommand):
     help = (
         "Say which verdicts are enough: for what is made here to be published, and for a file to be pulled without "
         "being asked for by name. The pattern is that of the repo that holds the file, e.g. acme/* or *-GGUF; of "

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from rich.console import Console
 from rich.progress import Progress
 
@@ -18,10 +18,11 @@ from conversion.management.targets import find_artifacts
 from mirror.blobs.store import StoreError
 from mirror.store import blob_store
 from registry.foreground import FAILED, USAGE
+from registry.management.base import HoldfastCommand
 from registry.models import Imatrix
 
 
-class Command(BaseCommand):
+class Command(HoldfastCommand):
     help = (
         "Importance matrices: take in llama.cpp's files (both forms), measure one by running an artifact over a text, "
         "or list those of a repo. `manage.py convert --imatrix` uses them. Exit status: 0 done, 1 it was refused or "

@@ -5,16 +5,17 @@ import json
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from conversion.management.targets import Target, find_targets
 from registry.foreground import FAILED, USAGE
+from registry.management.base import HoldfastCommand
 from registry.models import Artifact, Override
 from registry.models.validation import VERDICTS
 from registry.overrides import BadOverride, grant_override, withdraw_override
 
 
-class Command(BaseCommand):
+class Command(HoldfastCommand):
     help = (
         "Let gates take a file for something else than what was measured: verified, when a limit is wrong for it, or "
         "damaged, to take it out of circulation. The reason and who decided are an event, and stand on the file's page "

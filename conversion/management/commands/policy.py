@@ -4,7 +4,7 @@ import json
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -13,10 +13,11 @@ from conversion.convert import submit_wanted
 from conversion.naming import NamingError
 from conversion.policies import save_policy
 from registry.foreground import FAILED, USAGE
+from registry.management.base import HoldfastCommand
 from registry.models import Commit, Policy, Repo
 
 
-class Command(BaseCommand):
+class Command(HoldfastCommand):
     help = (
         "Say which recipes a repo should have, e.g. every base model up to 9B: Q4_K_M, Q6_K, Q8_0. A policy is asked "
         "whenever a checkpoint was mirrored and inspected; `apply` asks for everything that is here already. "

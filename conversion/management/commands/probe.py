@@ -7,12 +7,12 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from django.conf import settings
-from django.core.management.base import BaseCommand
 
 from conversion.inference.probe import outcome_lines, probe
+from registry.management.base import HoldfastCommand
 
 
-class Command(BaseCommand):
+class Command(HoldfastCommand):
     help = (
         "Try to get out of the sandbox in which engines open foreign files: network, secrets, this service's store and "
         "database, other processes, 1 TB of everything, broken answers. Says what refused each attempt, and what this "

@@ -4,16 +4,17 @@ import json
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from rich.filesize import decimal
 
 from conversion.management.targets import find_artifacts
 from conversion.reproduce import NotEvictable, evict_artifact, submit_reproduction
 from registry.foreground import FAILED, refuse_unfinished, run_with_bar
+from registry.management.base import HoldfastCommand
 from registry.models import Artifact, Blob, Job
 
 
-class Command(BaseCommand):
+class Command(HoldfastCommand):
     help = (
         "Make artifacts again from their recipes and compare every byte with what is stored. With --evict, let those "
         "go that are identical: their rows stay, and whoever asks for such a file has it rebuilt. "

@@ -5,7 +5,7 @@ from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from dataclasses import dataclass
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from rich import box
 from rich.console import Console
 from rich.filesize import decimal
@@ -16,6 +16,7 @@ from conversion.inference.table import report_lines
 from conversion.management.targets import Target, find_targets
 from conversion.revalidation import submit_stale
 from registry.foreground import FAILED, USAGE, refuse_unfinished, run_with_bar
+from registry.management.base import HoldfastCommand
 from registry.models import Job, Validation
 
 EPILOG = """\
@@ -36,7 +37,7 @@ Exit status: 0 all passed, or queued; 1 a file did not pass or a job failed; 2 t
 """
 
 
-class Command(BaseCommand):
+class Command(HoldfastCommand):
     help = "Run artifacts in a sandbox, compare them with their exact parent, publish those that pass."
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> Any:

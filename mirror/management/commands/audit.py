@@ -6,7 +6,7 @@ from argparse import ArgumentParser
 from datetime import timedelta
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.utils import timezone
 from rich.console import Console
 from rich.filesize import decimal
@@ -17,9 +17,10 @@ from mirror.blobs.store import StoreError
 from mirror.fixity import Finding, Report, audit
 from mirror.fixity.report import OnProgress
 from mirror.store import blob_store
+from registry.management.base import HoldfastCommand
 
 
-class Command(BaseCommand):
+class Command(HoldfastCommand):
     help = (
         "Re-hash every blob, compare the catalog with the store both ways, check every manifest. Records what it "
         "finds and deletes nothing. Exit status 1 if bytes are lost or wrong; leftovers are listed but are no error."

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -17,9 +17,10 @@ from rich.text import Text
 from mirror.blobs import store_from_url
 from mirror.blobs.probe import Finding, probe
 from mirror.blobs.store import StoreError
+from registry.management.base import HoldfastCommand
 
 
-class Command(BaseCommand):
+class Command(HoldfastCommand):
     help = (
         "Try everything that Holdfast needs from a blob store, on scratch objects that are removed afterwards. "
         "Exit status 1 if something is missing without which it must not run."

@@ -6,13 +6,14 @@ from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from rich.filesize import decimal
 
 from mirror.sync import submit_mirror
 from mirror.upstream import UpstreamRef, parse_upstream_ref
 from mirror.upstream.base import BadUpstreamRef
 from registry.foreground import USAGE, refuse_unfinished, run_with_bar
+from registry.management.base import HoldfastCommand
 from registry.models import Job
 
 EPILOG = """\
@@ -30,7 +31,7 @@ Exit status: 0 mirrored, or held already, or queued with --enqueue; 1 the job fa
 _REPO_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 
 
-class Command(BaseCommand):
+class Command(HoldfastCommand):
     help = "Mirror one repo from an upstream: fetch what is missing, verify every byte, publish it as one commit."
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> Any:

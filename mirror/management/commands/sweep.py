@@ -6,15 +6,16 @@ from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from rich.filesize import decimal
 
 from mirror.blobs.store import StoreError
 from mirror.store import blob_store
 from mirror.sweep import GRACE, Swept, sweep_store
+from registry.management.base import HoldfastCommand
 
 
-class Command(BaseCommand):
+class Command(HoldfastCommand):
     help = (
         "Delete what nobody needs: bytes staged by jobs that never came back, and blobs that no file, artifact or "
         "manifest names. Only what is older than the grace period; blobs only while no job moves bytes."

@@ -9,7 +9,7 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db.models import Count, Q
 
@@ -19,6 +19,7 @@ from mirror.tokens import keep_token, seal_again, token_of_environment, unseal
 from mirror.upstream import UpstreamError, UpstreamRef, parse_hub
 from mirror.upstream.guard import authority_of
 from registry.foreground import FAILED, USAGE
+from registry.management.base import HoldfastCommand
 from registry.models import Binding, Upstream
 
 _NAME = re.compile(
@@ -26,7 +27,7 @@ _NAME = re.compile(
 )
 
 
-class Command(BaseCommand):
+class Command(HoldfastCommand):
     help = (
         "Show the upstreams, their health and pace, and which names belong to each; release a name that is held for "
         "review because upstream's repo or its owner changed; keep or forget an access token, which is sealed with the "

@@ -4,7 +4,7 @@ import json
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.core.serializers.json import DjangoJSONEncoder
 from rich import box
 from rich.console import Console
@@ -13,10 +13,11 @@ from rich.table import Table
 from rich.text import Text
 
 from registry import work
+from registry.management.base import HoldfastCommand
 from registry.models import Job
 
 
-class Command(BaseCommand):
+class Command(HoldfastCommand):
     help = "List the jobs that run, wait or failed (newest first); cancel or retry one."
 
     def add_arguments(self, parser: ArgumentParser) -> None:

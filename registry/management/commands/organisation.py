@@ -5,16 +5,17 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.contrib.auth.models import User
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db.models import ProtectedError
 
+from registry.management.base import HoldfastCommand
 from registry.models import Event, Member, Organisation
 from registry.namespaces import BadName, check_namespace, find_organisation
 
 AGENT = "manage.py organisation"
 
 
-class Command(BaseCommand):
+class Command(HoldfastCommand):
     help = (
         "Make an organisation, put people into it or take them out, list what there is, or remove an empty one. "
         "Owners may do everything to its repos, writers make repos and commit to them, readers see private ones."

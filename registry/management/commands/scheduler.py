@@ -2,12 +2,11 @@
 
 from typing import Any
 
-from django.core.management.base import BaseCommand
-
 from registry.celery import app
+from registry.management.base import HoldfastCommand
 
 
-class Command(BaseCommand):
+class Command(HoldfastCommand):
     help = "Send the periodic nudges: the sweep that re-queues what died. Run exactly one."
 
     def handle(self, *args: Any, **options: Any) -> None:

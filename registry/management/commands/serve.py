@@ -5,12 +5,12 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.core.management import call_command
-from django.core.management.base import BaseCommand
 
+from registry.management.base import HoldfastCommand
 from registry.supervisor import Child, Supervisor
 
 
-class Command(BaseCommand):
+class Command(HoldfastCommand):
     help = (
         "Run everything on this machine: web, worker and scheduler, restarted when they die, ended together by "
         "Ctrl-C. Brings the database up to date first."

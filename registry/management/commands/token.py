@@ -5,18 +5,19 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.contrib.auth.models import User
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.core.serializers.json import DjangoJSONEncoder
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from registry.management.base import HoldfastCommand
 from registry.models import AccessToken
 
 COLUMNS = ["id", "user", "name", "role", "prefix", "created_at", "last_used_at", "expires_at"]
 
 
-class Command(BaseCommand):
+class Command(HoldfastCommand):
     help = (
         "Give a user an access token (shown once, on stdout), list the tokens there are, or withdraw one. "
         "Programs send it as HF_TOKEN or HOLDFAST_TOKEN."

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand
+
+from registry.management.base import HoldfastCommand
 
 
-class Command(BaseCommand):
+class Command(HoldfastCommand):
     help = "Serve the pages and the API with gunicorn. Put nginx or a load balancer in front of it on the Internet."
 
     def add_arguments(self, parser: ArgumentParser) -> None:

@@ -4,13 +4,14 @@ import warnings
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from registry.celery import app
+from registry.management.base import HoldfastCommand
 from registry.models.job import QUEUES
 
 
-class Command(BaseCommand):
+class Command(HoldfastCommand):
     help = (
         "Work on jobs. On SIGTERM every job stops at its next checkpoint and goes back to the queue; a worker "
         "that is killed loses nothing either, its jobs are taken over when their leases run out."
