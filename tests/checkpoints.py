@@ -133,6 +133,7 @@ def _digests(content: Content) -> tuple[str, int, str]:
 
 def _commit_row(repo: Repo, oids: Mapping[str, str], branch: str, message: str, facts: Any) -> Commit:
     parent = Commit.objects.filter(refs__repo=repo, refs__kind=Ref.Kind.BRANCH, refs__name=branch).first()
+    parent = parent or repo.head  # a new branch begins at main
     parents = [parent.commit_hash] if parent else []
     when = FIRST_DAY + timedelta(hours=Commit.objects.filter(repo=repo).count())
     author = git.Signature("Alice", "alice@example.org", when)

@@ -194,7 +194,7 @@ def test_staff_find_the_playground_at_a_report(page: Page, url: str) -> None:
     sign_in(page)
     page.get_by_role("link", name="Q8_0", exact=True).click()
     page.get_by_role("link", name="Say something with it").click()
-    expect(page.get_by_label("Text to continue")).to_be_visible()
+    expect(page.get_by_label("Prompt")).to_be_visible()
     page.evaluate(AXE.read_text())
     for width in WIDTHS:
         page.set_viewport_size({"width": width, "height": 900})
