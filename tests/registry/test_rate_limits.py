@@ -17,6 +17,7 @@ def few(settings: Any, db: None) -> None:
     """Three requests of each kind, counted from nought."""
     settings.HOLDFAST_RATE_LIMITS = dict.fromkeys(("api", "resolvers", "pages", "sign_in", "tokens"), (3, 60))
     settings.HOLDFAST_RATE_LIMIT_STORE = "memory://"
+    settings.HOLDFAST_BLOB_DELIVERY = "inline"
     rate_limits._counter.cache_clear()
 
 
