@@ -47,6 +47,7 @@ LONGEST_FIRST = (
     "client/test_interruptions.py", "end_to_end/test_pages.py", "conversion/test_kills.py",
     "client/test_against_server.py",
     "tests/test_benchmarks.py", "mirror/test_command.py", "inference/test_judge.py", "quants/test_golden.py",
+    "through/test_trouble.py", "through/test_lookups.py", "mirror/test_sync.py",
     "naming/test_architectures.py", "conversion/test_reproduce.py", "formats/test_fuzz.py",
 )  # fmt: skip
 """Files that take a minute or so: begun last, they would leave one process working alone."""

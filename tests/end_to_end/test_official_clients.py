@@ -20,6 +20,8 @@ import pytest
 
 from tests.services.deployment import ROOT, Deployment
 
+pytestmark = pytest.mark.one_backend  # uploads and management run on both
+
 SAMPLE = ROOT / "deploy" / "samples" / "tinyfamily" / "base-f32"
 
 # Runs inside the deployment: what a mirror of a folder cannot bring about.

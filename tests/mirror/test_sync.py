@@ -312,7 +312,7 @@ def test_a_cancelled_job_publishes_nothing(hub: Hub) -> None:
 
 
 def test_a_rate_limit_parks_the_job_and_loses_nothing(hub: Hub, settings: Any) -> None:
-    settings.HOLDFAST_FILES_IN_PARALLEL = 1  # another file could be the first to be told that it is not our turn
+    settings.HOLDFAST_FILES_IN_PARALLEL = 1  # another could be the first to be told: not our turn
     hub.fault("status", status=429, retry_after=120, path="model.safetensors", times=1)
     job = mirror(ref(hub))
     assert job.state == "queued"

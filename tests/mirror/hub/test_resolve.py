@@ -18,6 +18,9 @@ from registry.models import Blob, Commit
 from tests.checkpoints import record_commit, record_tag
 from tests.mirror.hub.conftest import FILES, WEIGHTS, Caller
 
+# What is the store's own is in test_delivery.py, and runs on both.
+pytestmark = pytest.mark.one_backend
+
 SHA256 = hashlib.sha256(WEIGHTS).hexdigest()
 MODEL = "/acme/tiny/resolve/main/model.safetensors"
 

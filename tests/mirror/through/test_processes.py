@@ -18,6 +18,8 @@ from tests.services.deployment import Deployment
 from tests.services.hub import Hub
 from tests.services.processes import Service, free_port, wait_for
 
+pytestmark = pytest.mark.one_backend
+
 BYTES = random.Random(5).randbytes(9_000_000)
 PATH = "/org/model/resolve/main/model.safetensors"
 
