@@ -9,4 +9,4 @@ OURS = "holdfast"
 class HoldfastCommand(BaseCommand):
     """A command that looks at our own configuration first, and not at every URL and model, which takes a second."""
 
-    requires_system_checks = [OURS]
+    requires_system_checks: tuple[str, ...] = (OURS,)
