@@ -178,14 +178,14 @@ def _read_batch(request: HttpRequest) -> Json:
 
 
 def _read_object(asked: Any) -> tuple[str, int]:
-    sha256 = asked.get("oid") if isinstance(asked, dict) else None
-    size_bytes = asked.get("size") if isinstance(asked, dict) else None
-    is_known = isinstance(sha256, str) and SHA256.fullmatch(sha256) and type(size_bytes) is int
-    if not is_known or not 0 <= size_bytes <= MAX_OBJECT_BYTES:  # type: ignore[operator]  # a number by now
-        raise HubError(
-            422, "An object has an `oid`, its sha256 in 64 lower-case hex digits, and a `size` in bytes."
-        )
-    return sha256, size_bytes  # type: ignore[return-value]  # both were looked at
+    told = asked if isinstance(asked, dict) else {}
+    sha256, size_bytes = told.get("oid"), told.get("size")
+    is_named = isinstance(sha256, str) and SHA256.fullmatch(sha256)
+    if is_named and type(size_bytes) is int and 0 <= size_bytes <= MAX_OBJECT_BYTES:
+        return str(sha256), size_bytes
+    raise HubError(
+        422, "An object has an `oid`, its sha256 in 64 lower-case hex digits, and a `size` in bytes."
+    )
 
 
 def _check_size(sha256: str, told: int, true: int) -> None:

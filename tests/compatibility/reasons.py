@@ -6,9 +6,11 @@
 import re
 from typing import Literal, NamedTuple
 
+Verdict = Literal["not applicable", "failed"]
+
 
 class Reason(NamedTuple):
-    verdict: Literal["not applicable", "failed"]
+    verdict: Verdict
     text: str
 
 
@@ -66,8 +68,12 @@ OTHERWISE_HERE = {
 def reason_of(test: str) -> Reason | None:
     """Why a test that did not pass did not, if that is known."""
     name = test.partition("::")[2]
-    for verdict, reasons in (("failed", OTHERWISE_HERE), ("not applicable", NOT_OFFERED | OF_THE_PUBLIC_HUB)):
+    known: dict[Verdict, dict[str, str]] = {
+        "failed": OTHERWISE_HERE,
+        "not applicable": NOT_OFFERED | OF_THE_PUBLIC_HUB,
+    }
+    for verdict, reasons in known.items():
         for pattern, text in reasons.items():
             if re.search(pattern, name):
-                return Reason(verdict, text)  # type: ignore[arg-type]
+                return Reason(verdict, text)
     return None
