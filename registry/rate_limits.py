@@ -4,7 +4,7 @@
 |-------------|------------------------------------------------------------|
 | `api`       | `/api/…`: names, listings, commits                         |
 | `resolvers` | bytes: `/resolve/`, `/raw/`, `/v2/`, git and LFS           |
-| `pages`     | everything that a person looks at                          |
+| `pages`     | everything that a person looks at, per address             |
 | `sign_in`   | passwords tried at the sign-in page, per address           |
 | `tokens`    | tokens that were refused, per address: guessing ends here  |
 
@@ -32,6 +32,8 @@ logger = logging.getLogger(__name__)
 
 NOT_COUNTED = ("/static/", "/health", "/favicon.ico")
 SIGN_IN = "/account/sign-in"
+# Pages look at no token, so whoever makes up a new one each time is one address.
+WITH_TOKENS = ("api", "resolvers")
 PAUSE_SECONDS = 5.0  # without counting, after the counter failed
 _BYTES = re.compile(r"^/v2/|^/[^/]+(?:/[^/]+){1,2}/(?:resolve|raw|info|git-upload-pack)\b|\.git/")
 
@@ -52,7 +54,7 @@ def limit_rates(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable
         limit = _limit(bucket)
         if limit is None:
             return get_response(request)
-        caller = address_of(request) if bucket == "sign_in" else caller_of(request)
+        caller = caller_of(request) if bucket in WITH_TOKENS else address_of(request)
         if is_guessing(request) or not _take(limit, bucket, caller):
             return _say(_refusal(request, bucket), limit, bucket, caller)
         response = get_response(request)

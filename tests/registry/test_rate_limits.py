@@ -63,6 +63,11 @@ def test_each_address_and_each_token_has_its_own_count(client: Client, alice_tok
     assert statuses(client, "/api/models", 1, headers={"Authorization": f"Bearer {alice_token}"}) == [200]
 
 
+def test_made_up_tokens_are_no_way_to_more_pages(client: Client) -> None:
+    tried = [client.get("/", headers={"Authorization": f"Bearer hf_{n}"}).status_code for n in range(4)]
+    assert tried == [200, 200, 200, 429]
+
+
 @pytest.fixture
 def alice_token(alice: Any) -> str:
     from registry.models import AccessToken
