@@ -94,7 +94,7 @@ def _derived_repo(artifact: Artifact) -> Repo:
             repo_id=repo_id, repo_type=source.repo_type,
             defaults={
                 "namespace": source.namespace, "name": name, "private": source.private,
-                "organisation": source.organisation,
+                "gated": source.gated, "organisation": source.organisation,
             },
         )  # fmt: skip
     if repo.upstream_id is not None:

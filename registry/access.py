@@ -33,6 +33,18 @@ def may_read_files(user: Somebody, repo: Repo) -> bool:
     return _has_role(user, repo.organisation_id, Member.Role.READER)
 
 
+def readable_repos(user: Somebody, repo_type: str = Repo.Type.MODEL) -> RepoQuerySet:
+    """The repos whose files `user` may have: those that `may_read_files` lets through, as a query."""
+    repos = visible_repos(user, repo_type)
+    if not user.is_authenticated:
+        return repos.filter(gated="")
+    if user.is_superuser:
+        return repos
+    mine = Member.objects.filter(user=user).values("organisation")
+    gated_elsewhere = Q(organisation=None) | Q(upstream__isnull=False)
+    return repos.filter(Q(gated="") | gated_elsewhere | Q(organisation__in=mine))
+
+
 def may_write(user: Somebody, repo: Repo) -> bool:
     """Whether `user` may commit to the repo: a writer or owner of its organisation. Mirrors are upstream's affair."""
     return repo.upstream_id is None and _has_role(user, repo.organisation_id, Member.Role.WRITER)

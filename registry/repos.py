@@ -94,7 +94,7 @@ def rename(user: User, repo: Repo, goal: Repo, *, manifests: list[str]) -> None:
 def change_settings(user: User, repo: Repo, *, private: bool | None = None, gated: str | None = None) -> Repo:
     """The repo is private, or gated (`auto`, `manual`, or "" for not), as is said; None leaves it as it is.
 
-    What was made here of a repo that is hidden is hidden with it. Showing it again shows nothing else.
+    What was made here of a repo that is hidden or gated is so with it. Opening it again opens nothing else.
     """
     wanted = {"private": private, "gated": gated}
     with transaction.atomic():
@@ -102,15 +102,16 @@ def change_settings(user: User, repo: Repo, *, private: bool | None = None, gate
         changes = {name: to for name, to in wanted.items() if to is not None and to != getattr(locked, name)}
         if changes:
             _change(user, locked, changes)
-        if changes.get("private"):
+        if closed := {name: to for name, to in changes.items() if to}:
             for made in _made_of(locked):
-                _change(user, made, {"private": True})
+                if news := {name: to for name, to in closed.items() if not getattr(made, name)}:
+                    _change(user, made, news)
     return locked
 
 
 def _made_of(repo: Repo) -> QuerySet[Repo]:
     edges = Lineage.objects.filter(parent=repo, evidence=Lineage.Evidence.MADE_HERE)
-    return Repo.objects.filter(pk__in=edges.values("child"), upstream=None, private=False)
+    return Repo.objects.filter(pk__in=edges.values("child"), upstream=None)
 
 
 def _change(user: User, repo: Repo, changes: dict[str, bool | str]) -> None:

@@ -30,12 +30,13 @@ def record_commit(
     branch: str = "main",
     message: str = "Add files",
     private: bool = False,
+    gated: str = "",
     organisation: Organisation | None = None,
     repo_type: str = Repo.Type.MODEL,
     **facts: Any,
 ) -> Commit:
     """A commit with these files is held and the branch names it. `facts` are further columns of Commit."""
-    repo = ensure_repo(repo_id, private=private, organisation=organisation, repo_type=repo_type)
+    repo = ensure_repo(repo_id, private=private, gated=gated, organisation=organisation, repo_type=repo_type)
     contents = read_folder(files) if isinstance(files, Path) else files
     held = {path: (store_blob(content), is_lfs(path)) for path, content in contents.items()}
     oids = {path: _git_oid(blob, lfs) for path, (blob, lfs) in held.items()}

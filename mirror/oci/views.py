@@ -22,7 +22,7 @@ from mirror.hub.finding import Place, check_may_read, find_called, find_commit
 from mirror.oci.errors import in_oci_words
 from mirror.oci.images import DOCKER_MANIFEST, OCI_MANIFEST, Image, Json, digest_of, find_image, images_of
 from mirror.oci.tokens import reader_of
-from registry.access import Somebody, visible_repos
+from registry.access import Somebody, readable_repos
 from registry.git import lfs_pointer
 from registry.models import Artifact, File, Ref, Repo
 from registry.revisions import DEFAULT
@@ -166,7 +166,7 @@ def _gguf_file(file: File) -> Json:
 def _find_file(user: Somebody, repo: Repo, sha256: str) -> File | None:
     """A file with these bytes in the repo, or in one where artifacts of it are published. Two queries at most."""
     made = Artifact.objects.filter(source__repo=repo, state=Artifact.State.PUBLISHED)
-    homes = visible_repos(user).filter(Q(pk=repo.pk) | Q(pk__in=made.values("published_in__repo")))
+    homes = readable_repos(user).filter(Q(pk=repo.pk) | Q(pk__in=made.values("published_in__repo")))
     files = (
         File.objects.filter(commit__repo__in=homes.values("pk"))
         .select_related("blob", "commit__repo")

@@ -14,7 +14,7 @@ from django.db.models import Exists, OuterRef, Q
 
 from mirror.blobs.store import BlobStore, Staged, blob_key
 from mirror.holding import QUERY_SIZE, Stored, hold
-from registry.access import may_write, visible_repos
+from registry.access import may_write, readable_repos
 from registry.models import Blob, File, Repo, Upload
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -25,7 +25,7 @@ def known_objects(user: User, repo: Repo, digests: Collection[str]) -> dict[str,
     """Those of the objects that `user` may name in a commit to `repo`, by sha256. A query per 500, and one."""
     readable = Q()
     for repo_type in Repo.Type:
-        readable |= Q(commit__repo__in=visible_repos(user, repo_type).values("pk"))
+        readable |= Q(commit__repo__in=readable_repos(user, repo_type).values("pk"))
     files = File.objects.filter(readable, blob=OuterRef("pk"))
     brought = Upload.objects.filter(repo=repo, blob=OuterRef("pk"))
     if not may_write(user, repo):

@@ -202,10 +202,10 @@ def test_a_worker_that_lost_its_lease_publishes_nothing():
     assert not Event.objects.filter(artifact=artifact).exists()
 
 
-def test_conversions_of_a_private_repo_are_private(organisation):
-    source = source_commit("acme/secret", private=True, organisation=organisation)
+def test_conversions_of_a_closed_repo_are_closed(organisation):
+    source = source_commit("acme/secret", private=True, gated="manual", organisation=organisation)
     repo = put_out(small_artifact(source, "Q8_0")).repo
-    assert (repo.private, repo.organisation) == (True, organisation)
+    assert (repo.private, repo.gated, repo.organisation) == (True, "manual", organisation)
 
 
 def test_a_name_that_is_mirrored_from_elsewhere_is_not_written_to():

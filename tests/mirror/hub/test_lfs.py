@@ -82,10 +82,11 @@ def test_an_address_is_ours_and_has_an_end(owner: Client, settings: Any) -> None
     assert put(owner, address, DATA).status_code == 403
 
 
-def test_a_private_repos_object_must_be_sent_by_who_may_not_read_it(
-    owner: Client, charlie: User, writing: Caller, organisation: Organisation
+@pytest.mark.parametrize("closed", [{"private": True}, {"gated": "manual"}])
+def test_an_object_of_a_closed_repo_must_be_sent_by_who_may_not_read_it(
+    owner: Client, charlie: User, writing: Caller, organisation: Organisation, closed: Any
 ) -> None:
-    record_commit("acme/hidden", {"w.safetensors": DATA}, private=True, organisation=organisation)
+    record_commit("acme/hidden", {"w.safetensors": DATA}, organisation=organisation, **closed)
     assert "actions" not in ask(owner, DATA).json()["objects"][0]
     assert "actions" in ask(writing(charlie), DATA).json()["objects"][0]
 

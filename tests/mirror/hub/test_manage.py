@@ -168,14 +168,32 @@ def test_settings_are_what_was_asked_for_last(made: Client, client: Client, gate
     assert Event.objects.filter(summary__startswith="changed the settings of acme/mine").count() == 2
 
 
-def test_what_was_made_of_a_hidden_repo_is_hidden_with_it(made: Client, client: Client) -> None:
+@pytest.fixture
+def child(made: Client) -> Repo:
+    """`acme/mine-GGUF`, which was made here of `acme/mine`."""
     child = record_commit("acme/mine-GGUF", {"x": b"x"}).repo
     edge = {"parent": Repo.objects.get(name="mine"), "parent_repo_id": "acme/mine", "relation": "quantized"}
     Lineage.objects.create(child=child, evidence="made_here", **edge)
+    return child
+
+
+def test_what_was_made_of_a_hidden_repo_is_hidden_with_it(made: Client, client: Client, child: Repo) -> None:
     put(made, private=True)
     assert client.get("/api/models/acme/mine-GGUF").status_code == 401
     put(made, private=False)
     assert client.get("/api/models/acme/mine-GGUF").status_code == 401
+
+
+def test_what_was_made_of_a_gated_repo_is_gated_with_it(made: Client, child: Repo) -> None:
+    put(made, gated="manual")
+    child.refresh_from_db()
+    assert child.gated == "manual"
+    put(made, gated="auto", private=True)
+    child.refresh_from_db()
+    assert (child.gated, child.private) == ("manual", True)
+    put(made, gated=False, private=False)
+    child.refresh_from_db()
+    assert (child.gated, child.private) == ("manual", True)
 
 
 @pytest.mark.parametrize(

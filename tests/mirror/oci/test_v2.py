@@ -9,7 +9,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
-from registry.models import AccessToken, Artifact, Blob, Commit, Header, Organisation, Recipe
+from registry.models import AccessToken, Artifact, Blob, Commit, Header, Organisation, Recipe, Repo
 from tests.checkpoints import record_commit, record_tag
 
 DOCKER = "application/vnd.docker.distribution.manifest.v2+json"
@@ -140,7 +140,8 @@ def test_bytes_of_another_repo_are_not_given_under_this_name(
         assert response.json()["errors"][0]["code"] == "BLOB_UNKNOWN"
 
 
-def test_what_was_made_of_a_checkpoint_is_a_tag_of_it(client: Client, db: None) -> None:
+@pytest.mark.parametrize("closed", [{"private": True}, {"gated": "manual"}])
+def test_what_was_made_of_a_checkpoint_is_a_tag_of_it(client: Client, db: None, closed: Any) -> None:
     source = record_commit("acme/tiny", {"model.safetensors": b"weights"})
     home = record_commit("acme/tiny-GGUF", {"tiny-Q8_0.gguf": LARGE})
     blob = Blob.objects.get(sha256=hashlib.sha256(LARGE).hexdigest())
@@ -151,8 +152,7 @@ def test_what_was_made_of_a_checkpoint_is_a_tag_of_it(client: Client, db: None) 
     assert manifest(client, "latest", repo="acme/tiny").json()["layers"][0]["digest"] == digest_of(LARGE)
     response = client.get(f"/v2/acme/tiny/blobs/{digest_of(LARGE)}")
     assert response.getvalue() == LARGE
-    home.repo.private = True
-    home.repo.save()
+    Repo.objects.filter(pk=home.repo_id).update(**closed)
     assert client.get(f"/v2/acme/tiny/blobs/{digest_of(LARGE)}").status_code == 404
 
 
