@@ -4,7 +4,7 @@ import argparse
 import re
 
 from holdfast import errors
-from holdfast.arguments import build_parser
+from holdfast.arguments import build_parser, command_parsers
 
 from tests.client.running import ROOT, SOURCE
 
@@ -13,8 +13,7 @@ PAGE = (ROOT / "docs" / "cli.md").read_text()
 
 def parsers() -> list[argparse.ArgumentParser]:
     root = build_parser()
-    commands = next(action for action in root._actions if isinstance(action, argparse._SubParsersAction))
-    return [root, *dict.fromkeys(commands.choices.values())]
+    return [root, *command_parsers(root).values()]
 
 
 def test_every_flag_is_on_the_page_and_explains_itself() -> None:

@@ -1,4 +1,4 @@
-"""Every command and flag, with the sentence that `--help` and docs/cli.md show. The letters are pip's."""
+"""The parser: the global flags, and a parser for each command that fills itself. The letters are pip's."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from holdfast import __version__
+from holdfast.commands import COMMANDS, Command
 
 REFERENCE_HELP = "[index/]org/name[@revision][:variant][//path]"
 MAX_WORKERS = 64
@@ -20,11 +21,22 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"holdfast {__version__}")
     _add_global_flags(parser, is_root=True)
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    _add_pull(commands)
-    _add_list(commands)
-    _add_check(commands)
+    commands = parser.add_subparsers(
+        dest="command", metavar="COMMAND", required=True, parser_class=_CommandParser
+    )
+    for command in COMMANDS.values():
+        one = commands.add_parser(command.name, aliases=list(command.aliases), help=command.help)
+        one.source = command
+        one.set_defaults(command=command.name)
     return parser
+
+
+def command_parsers(root: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    """The parser of every command, by name, complete: for documents and completion, which need all of them."""
+    action = next(action for action in root._actions if isinstance(action, argparse._SubParsersAction))
+    for parser in action.choices.values():
+        parser.fill()
+    return {name: action.choices[name] for name in COMMANDS}
 
 
 def _add_global_flags(parser: argparse.ArgumentParser, *, is_root: bool) -> None:
@@ -52,10 +64,8 @@ def _add_global_flags(parser: argparse.ArgumentParser, *, is_root: bool) -> None
         help="the result, or the error, as one JSON object on stdout",
     )
     add("--no-input", action="store_true", default=False, help="never ask")
-    add(
-        "--timeout", type=_seconds, default=30.0, metavar="SECONDS", help="for a connection or a silence (30)"
-    )
-    add("--retries", type=_retries, default=5, metavar="N", help="of one request without any progress (5)")
+    add("--timeout", type=seconds, default=30.0, metavar="SECONDS", help="for a connection or a silence (30)")
+    add("--retries", type=number, default=5, metavar="N", help="of one request without any progress (5)")
     add(
         "--cache-dir",
         default=None,
@@ -77,81 +87,48 @@ def _add_global_flags(parser: argparse.ArgumentParser, *, is_root: bool) -> None
     )
 
 
-def _seconds(text: str) -> float:
+class _CommandParser(argparse.ArgumentParser):
+    """The parser of one command, which reads the command's module when it is first used: `holdfast list` never pays
+    for what `holdfast pull` imports.
+    """
+
+    source: Command | None = None
+
+    def fill(self) -> None:
+        """Afterwards the parser knows the command's arguments, and the global flags."""
+        if self.source is not None:
+            module, self.source = self.source.module(), None
+            self.description = module.DESCRIPTION
+            module.add_arguments(self)
+            _add_global_flags(self, is_root=False)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        self.fill()
+        return super().parse_known_args(args, namespace)
+
+
+def seconds(text: str) -> float:
+    """The type of a flag that takes a time."""
     value = float(text)
     if not 0 < value <= 86400:
         raise ValueError(text)
     return value
 
 
-def _retries(text: str) -> int:
+def number(text: str) -> int:
+    """The type of a flag that takes a small count."""
     value = int(text)
     if not 0 <= value <= 1000:
         raise ValueError(text)
     return value
 
 
-def _workers(text: str) -> int:
+def workers(text: str) -> int:
+    """The type of --max-workers."""
     value = int(text)
     if not 1 <= value <= MAX_WORKERS:
         raise ValueError(text)
     return value
 
 
-_seconds.__name__, _retries.__name__, _workers.__name__ = (
-    "seconds",
-    "count",
-    "count",
-)  # what argparse calls them
-
-
-def _add_pull(commands: Any) -> None:
-    pull = commands.add_parser(
-        "pull",
-        aliases=["install", "download"],
-        help="fetch and verify models",
-        description="Resolve, plan, fetch, verify, publish into the cache. The last line on stdout is the path.",
-    )
-    pull.set_defaults(command="pull")
-    pull.add_argument("references", nargs="+", metavar="REF", help=REFERENCE_HELP)
-    pull.add_argument(
-        "-d", "--dest", "--local-dir", default=None, metavar="DIR", help="a plain folder, not the cache"
-    )
-    pull.add_argument(
-        "--include", action="append", default=[], metavar="PATTERN", help="only paths like this; repeatable"
-    )
-    pull.add_argument(
-        "--exclude", action="append", default=[], metavar="PATTERN", help="no paths like this; repeatable"
-    )
-    pull.add_argument("--dry-run", action="store_true", help="show the plan, change nothing")
-    pull.add_argument(
-        "--force", action="store_true", help="fetch again what is here, replace other files in --dest"
-    )
-    pull.add_argument("--max-workers", type=_workers, default=8, metavar="N", help="connections at once (8)")
-    pull.add_argument("-y", "--yes", action="store_true", help="do not ask before a large pull")
-    _add_global_flags(pull, is_root=False)
-
-
-def _add_list(commands: Any) -> None:
-    listing = commands.add_parser(
-        "list", aliases=["ls"], help="what the cache holds", description="Reads the disk only."
-    )
-    listing.set_defaults(command="list")
-    listing.add_argument("--sort", choices=("name", "size", "time"), default="name", help="the order (name)")
-    _add_global_flags(listing, is_root=False)
-
-
-def _add_check(commands: Any) -> None:
-    check = commands.add_parser(
-        "check",
-        aliases=["verify"],
-        help="re-hash what the cache holds",
-        description="Re-hash cached files and compare with the digest each must have. 1 if one is wrong.",
-    )
-    check.set_defaults(command="check")
-    check.add_argument(
-        "references", nargs="*", metavar="REF", help="org/name or org/name@revision; all if none"
-    )
-    check.add_argument("--quick", action="store_true", help="compare sizes only")
-    check.add_argument("--repair", action="store_true", help="fetch damaged files again from the index")
-    _add_global_flags(check, is_root=False)
+number.__name__, workers.__name__ = "count", "count"  # what argparse calls them

@@ -8,17 +8,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from importlib import import_module
 
 from holdfast.arguments import build_parser
+from holdfast.commands import COMMANDS
 from holdfast.errors import INTERRUPTED, USAGE, HoldfastError, UsageError
 from holdfast.output import Output, make_printable, say
-
-COMMANDS = {
-    "pull": "holdfast.commands.pull",
-    "list": "holdfast.commands.list",
-    "check": "holdfast.commands.check",
-}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -30,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         from holdfast.settings import read_settings
 
         settings = read_settings(args, os.environ)
-        return int(import_module(COMMANDS[args.command]).run(args, settings, out))
+        return int(COMMANDS[args.command].module().run(args, settings, out))
     except HoldfastError as error:
         if out.verbosity >= 2:
             _print_traceback()

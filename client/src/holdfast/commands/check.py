@@ -16,6 +16,17 @@ from holdfast.repairing import repair
 from holdfast.settings import Settings
 from holdfast.text import count, format_bytes, printable
 
+DESCRIPTION = "Re-hash cached files and compare with the digest each must have. 1 if one is wrong."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of `check`."""
+    parser.add_argument(
+        "references", nargs="*", metavar="REF", help="org/name or org/name@revision; all if none"
+    )
+    parser.add_argument("--quick", action="store_true", help="compare sizes only")
+    parser.add_argument("--repair", action="store_true", help="fetch damaged files again from the index")
+
 
 def run(args: argparse.Namespace, settings: Settings, out: Output) -> int:
     """Re-hashes the named snapshots, or all. 1 if something is wrong and was not repaired."""

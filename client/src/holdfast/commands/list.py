@@ -19,6 +19,14 @@ SORTS: dict[str, Callable[[Snapshot], Any]] = {
 }
 
 
+DESCRIPTION = "Reads the disk only."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of `list`."""
+    parser.add_argument("--sort", choices=tuple(SORTS), default="name", help="the order (name)")
+
+
 def run(args: argparse.Namespace, settings: Settings, out: Output) -> int:
     """Shows every cached commit of every model repo. Reads the disk only."""
     found = sorted(installed(settings.cache_dir), key=SORTS[args.sort])
