@@ -1,34 +1,28 @@
-"""What the command line and the environment say, read once and then passed along.
+"""What the command line, the environment and the configuration files say, read once and then passed along.
 
-| fact      | flag        | environment, the first one set wins                        | otherwise                |
-|-----------|-------------|------------------------------------------------------------|--------------------------|
-| index     | -i          | HOLDFAST_INDEX_URL, HF_ENDPOINT                            | http://127.0.0.1:8000    |
-| token     |             | HOLDFAST_TOKEN, HF_TOKEN, HF_TOKEN_PATH (file)             | the file HF_HOME/token   |
-| cache     | --cache-dir | HOLDFAST_CACHE_DIR, HF_HUB_CACHE, HUGGINGFACE_HUB_CACHE    | HF_HOME/hub              |
-| HF_HOME   |             | HF_HOME, XDG_CACHE_HOME/huggingface                        | ~/.cache/huggingface     |
-| offline   | --offline   | HOLDFAST_OFFLINE, HF_HUB_OFFLINE                           | no                       |
-| colour    | --no-color  | NO_COLOR                                                   | if stderr is a terminal  |
-| symlinks  |             | HF_HUB_DISABLE_SYMLINKS                                    | if the disk can          |
-| ask above |             | HOLDFAST_ASK_ABOVE (bytes)                                 | 20 GB                    |
+`options.py` has a row for everything that can be configured; `configuration.py` says which source wins. Tokens are
+bound to the origin that they are for, whichever index is configured:
+
+| token of             | the first one set wins                                                      |
+|----------------------|-----------------------------------------------------------------------------|
+| the configured index | HOLDFAST_TOKEN, HF_TOKEN, the file HF_TOKEN_PATH or HF_HOME/token           |
+| huggingface.co       | HF_TOKEN, the file HF_TOKEN_PATH or HF_HOME/token                           |
+
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
 
+from holdfast.configuration import Configuration, read_configuration
 from holdfast.errors import UsageError
-from holdfast.text import printable
+from holdfast.options import OPTIONS
+from holdfast.urls import Origin, origin
 
-DEFAULT_INDEX_URL = "http://127.0.0.1:8000"
 HUGGING_FACE_URL = "https://huggingface.co"
-DEFAULT_TIMEOUT_SECONDS = 30.0
-DEFAULT_RETRIES = 5
-DEFAULT_WORKERS = 8
-ASK_ABOVE_BYTES = 20_000_000_000
 _TRUE = frozenset({"1", "on", "yes", "true"})
 
 
@@ -37,72 +31,90 @@ class Settings:
     """Everything a command needs to know about its surroundings."""
 
     index_url: str
+    indexes: tuple[
+        str, ...
+    ]  # in the order they are asked: index_url, then the extra ones; empty with --no-index
+    find_links: tuple[str, ...]  # absolute folders and http(s) addresses
     hugging_face_url: str
-    token: str | None
-    hugging_face_token: str | None  # for hf:// references: never the one that is for another index
+    tokens: Mapping[Origin, str] = field(repr=False)
     cache_dir: Path
+    max_cache_bytes: int | None
     offline: bool
     symlinks: bool
+    require_hashes: bool
+    require_validated: bool
     timeout_seconds: float
     retries: int
     max_workers: int
+    limit_rate: int | None  # bytes per second, of all connections together
+    proxy: str | None = field(repr=False)  # may hold a password
+    cert: Path | None  # certificate authorities, a file or a folder
+    client_cert: tuple[Path, Path | None] | None  # certificate, and its key if that is another file
+    trusted_hosts: tuple[str, ...]  # `host` or `host:port`, in lower case
     ask_above_bytes: int
     verbosity: int  # -1 quiet, 0, 1 -v (requests), 2 -vv (tracebacks)
     json: bool
     no_input: bool
     color: bool
     progress: str  # on, off, json
+    log: Path | None
+    warnings: tuple[str, ...] = ()  # what was left out of the configuration, and why
+
+    def token_for(self, url: str) -> str | None:
+        """The token that may be sent to the URL's scheme, host and port; None if there is none."""
+        return self.tokens.get(origin(url))
+
+    @property
+    def token(self) -> str | None:
+        """The token of the configured index."""
+        return self.token_for(self.index_url)
+
+    @property
+    def hugging_face_token(self) -> str | None:
+        """The token for hf:// references: never the one that is for another index."""
+        return self.token_for(self.hugging_face_url)
 
 
 def read_settings(args: argparse.Namespace, environ: Mapping[str, str]) -> Settings:
-    """Returns the settings, or raises UsageError naming the flag or variable that is wrong."""
+    """Returns the settings, or raises UsageError naming the flag, the variable or the file that is wrong."""
+    found = read_configuration(args, environ)
+    index_url, extra = found["index-url"], found["extra-index-url"]
+    hugging_face_url = _hugging_face_url(environ)
+    progress = found["progress-bar"]
     return Settings(
-        index_url=_index_url(args.index_url, environ),
-        hugging_face_url=_url("HF_ENDPOINT", environ.get("HF_ENDPOINT") or HUGGING_FACE_URL),
-        token=_token(environ, ("HOLDFAST_TOKEN", "HF_TOKEN")),
-        hugging_face_token=_token(environ, ("HF_TOKEN",)),
-        cache_dir=_cache_dir(args.cache_dir, environ),
-        offline=args.offline or _is_set(environ, "HOLDFAST_OFFLINE") or _is_set(environ, "HF_HUB_OFFLINE"),
-        symlinks=not _is_set(environ, "HF_HUB_DISABLE_SYMLINKS"),
-        timeout_seconds=args.timeout,
-        retries=args.retries,
-        max_workers=getattr(args, "max_workers", DEFAULT_WORKERS),
-        ask_above_bytes=_bytes("HOLDFAST_ASK_ABOVE", environ, ASK_ABOVE_BYTES),
+        index_url=index_url,
+        indexes=() if found["no-index"] else tuple(dict.fromkeys((index_url, *extra))),
+        find_links=found["find-links"],
+        hugging_face_url=hugging_face_url,
+        tokens=_tokens(found, hugging_face_url, environ),
+        cache_dir=found["cache-dir"] or _hf_home(environ).absolute() / "hub",
+        max_cache_bytes=found["max-cache-size"],
+        offline=found["offline"],
+        symlinks=environ.get("HF_HUB_DISABLE_SYMLINKS", "").strip().lower() not in _TRUE,
+        require_hashes=found["require-hashes"],
+        require_validated=found["require-validated"],
+        timeout_seconds=found["timeout"],
+        retries=found["retries"],
+        max_workers=found["max-workers"],
+        limit_rate=found["limit-rate"],
+        proxy=found["proxy"],
+        cert=found["cert"],
+        client_cert=found["client-cert"],
+        trusted_hosts=found["trusted-host"],
+        ask_above_bytes=found["ask-above"],
         verbosity=-1 if args.quiet else args.verbose,
         json=args.json,
         no_input=args.no_input,
         color=not (args.no_color or environ.get("NO_COLOR")),
-        progress="off" if args.quiet and args.progress_bar == "on" else args.progress_bar,
+        progress="off" if args.quiet and progress == "on" else progress,
+        log=found["log"],
+        warnings=found.warnings,
     )
 
 
-def _is_set(environ: Mapping[str, str], name: str) -> bool:
-    return environ.get(name, "").strip().lower() in _TRUE
-
-
-def _index_url(flag: str | None, environ: Mapping[str, str]) -> str:
-    if flag:
-        return _url("--index-url", flag)
-    for name in ("HOLDFAST_INDEX_URL", "HF_ENDPOINT"):
-        if environ.get(name):
-            return _url(name, environ[name])
-    return DEFAULT_INDEX_URL
-
-
-def _url(name: str, value: str) -> str:
-    try:
-        parts = urlsplit(value.strip())
-        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable or parts.query or parts.fragment:
-        raise UsageError(
-            f"{name} is not an http(s) URL: {printable(value)!r}",
-            hint="write for example http://127.0.0.1:8000",
-        )
-    if parts.username or parts.password:
-        raise UsageError(f"{name} holds credentials", hint="leave them out and set HOLDFAST_TOKEN")
-    return value.strip().rstrip("/")
+def _hugging_face_url(environ: Mapping[str, str]) -> str:
+    named = environ.get("HF_ENDPOINT") or HUGGING_FACE_URL
+    return str(OPTIONS["index-url"].value(named, named="HF_ENDPOINT", base=Path()))
 
 
 def _hf_home(environ: Mapping[str, str]) -> Path:
@@ -112,37 +124,36 @@ def _hf_home(environ: Mapping[str, str]) -> Path:
     return Path(base).expanduser() / "huggingface"
 
 
-def _cache_dir(flag: str | None, environ: Mapping[str, str]) -> Path:
-    names = ("HOLDFAST_CACHE_DIR", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE")
-    named = flag or next((environ[name] for name in names if environ.get(name)), None)
-    return Path(named).expanduser().absolute() if named else _hf_home(environ).absolute() / "hub"
+def _tokens(found: Configuration, hugging_face_url: str, environ: Mapping[str, str]) -> dict[Origin, str]:
+    """Every token with the one place that it is for."""
+    own, hugging_face = origin(found.own["index-url"]), origin(hugging_face_url)
+    kept = _token_in_file(environ)
+    tokens: dict[Origin, str] = {} if kept is None else {hugging_face: kept, own: kept}
+    theirs = _token_in("HF_TOKEN", environ)
+    if theirs is not None:
+        tokens.update({hugging_face: theirs, own: theirs})
+    ours = _token_in("HOLDFAST_TOKEN", environ)
+    if ours is not None:
+        tokens[own] = ours
+    return tokens
 
 
-def _token(environ: Mapping[str, str], names: tuple[str, ...]) -> str | None:
-    for name in names:
-        if environ.get(name, "").strip():
-            return _clean_token(name, environ[name])
+def _token_in(name: str, environ: Mapping[str, str]) -> str | None:
+    return clean_token(name, environ[name]) if environ.get(name, "").strip() else None
+
+
+def _token_in_file(environ: Mapping[str, str]) -> str | None:
     path = Path(environ.get("HF_TOKEN_PATH") or _hf_home(environ) / "token").expanduser()
     try:
         text = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError):
         return None
-    return _clean_token(str(path), text) if text else None
+    return clean_token(str(path), text) if text else None
 
 
-def _clean_token(name: str, value: str) -> str:
+def clean_token(name: str, value: str) -> str:
+    """The token without spaces around it, or UsageError: what it holds goes into a header."""
     token = value.strip()
     if not (token.isascii() and token.isprintable()) or " " in token:
         raise UsageError(f"the token in {name} holds spaces or control characters", hint="set it again")
     return token
-
-
-def _bytes(name: str, environ: Mapping[str, str], default: int) -> int:
-    text = environ.get(name, "")
-    if not text:
-        return default
-    if not text.isdecimal():
-        raise UsageError(
-            f"{name} is not a number of bytes: {printable(text)!r}", hint=f"for example {name}={default}"
-        )
-    return int(text)

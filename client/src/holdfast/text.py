@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 UNITS = ("kB", "MB", "GB", "TB", "PB")
@@ -31,6 +32,21 @@ def format_bytes(size_bytes: float) -> str:
         if abs(value) < 999.95 or unit == UNITS[-1]:
             break
     return f"{value:.1f} {unit}"
+
+
+def parse_bytes(text: str) -> int:
+    """The number of bytes in `500000`, `500k`, `10M`, `1.5 GB`, `200GiB`. Raises ValueError; zero is no size."""
+    match = re.fullmatch(
+        r"(\d{1,18})(\.\d{1,6})?\s*(?:([kmgtp])(i)?)?b?", text.strip(), re.ASCII | re.IGNORECASE
+    )
+    if match is None:
+        raise ValueError("is not a number of bytes", "write for example 500000, 500k, 10M or 200G")
+    whole, fraction, unit, binary = match.groups()
+    factor: int = (1024 if binary else 1000) ** ("kmgtp".index(unit.lower()) + 1 if unit else 0)
+    size = int(whole) * factor + int(float(fraction or 0) * factor)
+    if size == 0:
+        raise ValueError("is no number of bytes above zero", "leave it out for no limit")
+    return size
 
 
 def format_seconds(seconds: float) -> str:

@@ -23,6 +23,8 @@ from urllib3.exceptions import HTTPError, SSLError
 from holdfast import __version__
 from holdfast.errors import BadAnswer, HoldfastError, NetworkError, RateLimited
 from holdfast.text import printable
+from holdfast.urls import origin as origin  # noqa: PLC0414 - those who talk HTTP ask for it here
+from holdfast.urls import show_url as show_url  # noqa: PLC0414 - as above
 
 MAX_REDIRECTS = 5
 MAX_JSON_BYTES = 64 * 1024 * 1024
@@ -156,21 +158,6 @@ def proxy_from_environment(url: str) -> str | None:
         return None
     proxy = proxies.get(parts.scheme) or proxies.get("all")
     return proxy if proxy is None or "://" in proxy else f"http://{proxy}"
-
-
-def origin(url: str) -> tuple[str, str, int]:
-    """Scheme, host and port: what must be equal for two URLs to be one place."""
-    parts = urlsplit(url)
-    return (
-        parts.scheme.lower(),
-        (parts.hostname or "").lower(),
-        parts.port or (443 if parts.scheme == "https" else 80),
-    )
-
-
-def show_url(url: str) -> str:
-    """The URL without its query (which may hold a signature), safe to print."""
-    return printable(urlsplit(url)._replace(query="", fragment="").geturl())
 
 
 def _redirected(url: str, location: str) -> str:

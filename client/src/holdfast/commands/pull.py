@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--exclude", action="append", default=[], metavar="PATTERN", help="no paths like this; repeatable")
     add("--dry-run", action="store_true", help="show the plan, change nothing")
     add("--force", action="store_true", help="fetch again what is here, replace other files in --dest")
-    add("--max-workers", type=workers, default=8, metavar="N", help="connections at once (8)")
+    add("--max-workers", type=workers, metavar="N", help="connections at once (8)")
     add("-y", "--yes", action="store_true", help="do not ask before a large pull")
 
 
