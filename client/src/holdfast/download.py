@@ -18,13 +18,13 @@ from holdfast.disk import disk_errors
 from holdfast.errors import HashMismatch, HoldfastError, NetworkError
 from holdfast.following import FollowingHasher
 from holdfast.hashing import Digests, Expected, Hasher, hash_file
-from holdfast.hub import Hub
 from holdfast.locks import locked
 from holdfast.partial import Partial
 from holdfast.patience import Patience
 from holdfast.plan import Plan
 from holdfast.progress import Progress
 from holdfast.remote import RemoteFile
+from holdfast.sources.source import Opener
 from holdfast.streams import Slots, Stopped, Streams, first_byte
 from holdfast.text import printable
 from holdfast.transport import show_url
@@ -40,7 +40,7 @@ MAX_FILES_AT_ONCE = 16
 class Fetcher:
     """What the fetching of every file of one plan shares."""
 
-    hub: Hub
+    opener: Opener
     plan: Plan
     destination: Destination
     progress: Progress
@@ -57,7 +57,7 @@ class Fetcher:
 
 def fetch_plan(
     plan: Plan,
-    hub: Hub,
+    opener: Opener,
     destination: Destination,
     progress: Progress,
     *,
@@ -71,7 +71,7 @@ def fetch_plan(
     """
     if not plan.fetches:
         return 0
-    fetcher = Fetcher(hub, plan, destination, progress, Slots(max_workers), threading.Event(), retries, force)
+    fetcher = Fetcher(opener, plan, destination, progress, Slots(max_workers), threading.Event(), retries, force)
     largest_first = sorted(plan.fetches, key=lambda file: -file.size_bytes)
     with worker_threads(min(max_workers, MAX_FILES_AT_ONCE), "file") as pool:
         futures = [pool.submit(_fetch_in_slot, fetcher, file) for file in largest_first]
@@ -119,7 +119,7 @@ def _fetch(fetcher: Fetcher, file: RemoteFile) -> int:
 
 def _expected(file: RemoteFile) -> Expected:
     """git's oid of an LFS file names its pointer, so it says nothing about these bytes."""
-    return Expected(file.size_bytes, file.sha256, None if file.sha256 else file.git_oid)
+    return Expected(file.size_bytes, file.sha256, None if file.sha256 else file.git_oid, file.pins)
 
 
 def _adopt(fetcher: Fetcher, file: RemoteFile, staged: Path) -> bool:
@@ -146,6 +146,17 @@ def _adopt(fetcher: Fetcher, file: RemoteFile, staged: Path) -> bool:
 def _fetch_whole(fetcher: Fetcher, file: RemoteFile, staged: Path) -> int:
     """A small file: one request, in memory until it is verified."""
     fetcher.progress.started(file.path, file.size_bytes, 0)
+    data, digests = _read_whole(fetcher, file)
+    while _is_doubtful(fetcher, file, digests):
+        data, digests = _read_whole(fetcher, file)
+    _verify(fetcher, file, digests)
+    staged.write_bytes(data)
+    fetcher.destination.accept(file, moving(staged))
+    fetcher.progress.finished(file.path)
+    return len(data)
+
+
+def _read_whole(fetcher: Fetcher, file: RemoteFile) -> tuple[bytearray, Digests]:
     data = bytearray()
     patience = Patience(fetcher.retries, fetcher.sleep)
     while len(data) < file.size_bytes:
@@ -155,17 +166,21 @@ def _fetch_whole(fetcher: Fetcher, file: RemoteFile, staged: Path) -> int:
             patience.wait_or_raise(error)
     hasher = Hasher(git_size=None if file.sha256 else file.size_bytes)
     hasher.update(data)
-    _verify(fetcher, file, hasher.digests())
-    staged.write_bytes(data)
-    fetcher.destination.accept(file, moving(staged))
-    fetcher.progress.finished(file.path)
-    return len(data)
+    return data, hasher.digests()
+
+
+def _is_doubtful(fetcher: Fetcher, file: RemoteFile, digests: Digests) -> bool:
+    """Whether the bytes are wrong and a mirror may be to blame, which is not asked again: worth another try."""
+    if _expected(file).difference(digests) is None or not fetcher.opener.doubt(file.path):
+        return False
+    fetcher.progress.advanced(file.path, -file.size_bytes)
+    return True
 
 
 def _read_rest(fetcher: Fetcher, file: RemoteFile, data: bytearray, patience: Patience) -> None:
     """Appends what one request gives; a cut leaves what came."""
     selection = fetcher.plan.selection
-    with fetcher.hub.open_file(selection.repo_id, selection.commit, file.path, len(data), None) as answer:
+    with fetcher.opener.open_file(selection.repo_id, selection.commit, file.path, len(data), None) as answer:
         if first_byte(answer, len(data), file.size_bytes, file.path):
             data.clear()  # the index ignores ranges
         while len(data) < file.size_bytes:
@@ -194,6 +209,9 @@ def _fetch_parts(fetcher: Fetcher, file: RemoteFile, staged: Path) -> int:
             fetcher.progress.advanced(file.path, -file.size_bytes)
             partial.forget()
             kept, digests = 0, _fill(fetcher, file, partial)
+        while _is_doubtful(fetcher, file, digests):
+            partial.forget()
+            kept, digests = 0, _fill(fetcher, file, partial)
         if _expected(file).difference(digests) is not None:
             partial.forget()
         _verify(fetcher, file, digests)
@@ -211,7 +229,7 @@ def _fill(fetcher: Fetcher, file: RemoteFile, partial: Partial) -> Digests:
     try:
         selection = fetcher.plan.selection
         Streams(
-            bind(fetcher.hub.open_file, selection.repo_id, selection.commit, file.path),
+            bind(fetcher.opener.open_file, selection.repo_id, selection.commit, file.path),
             partial,
             hasher,
             name=file.path,

@@ -54,6 +54,10 @@ class NotFound(HoldfastError):
     exit_code = NOTHING_MATCHED
 
 
+class RepoNotFound(NotFound):
+    """The index does not know the name at all: only then may the next index be asked."""
+
+
 class AmbiguousVariant(HoldfastError):
     """Several variants match and nobody may be asked; `choices` lists them."""
 
@@ -103,6 +107,36 @@ class HashMismatch(HoldfastError):
     code = "hash_mismatch"
 
 
+class HashMissing(HoldfastError):
+    """--require-hashes was given, and a file has none."""
+
+    code = "hash_missing"
+
+
+class PolicyDenied(HoldfastError):
+    """A constraint forbids it: licence, format, size or revision. `rules` are the lines that say so."""
+
+    code = "policy_denied"
+
+
+class NotValidated(HoldfastError):
+    """A passing verdict is required, and the index has none for some weights (`paths`)."""
+
+    code = "not_validated"
+
+
+class BadLock(HoldfastError):
+    """A lock file that cannot be used: damaged, from a later version, or with a branch where a commit belongs."""
+
+    code = "bad_lock"
+
+
+class LockOutdated(HoldfastError):
+    """The lock does not say what the requirements ask for; `differences` lists how."""
+
+    code = "lock_outdated"
+
+
 class NoSpace(HoldfastError):
     """The disk cannot hold what was asked for."""
 
@@ -131,3 +165,10 @@ class Declined(HoldfastError):
     """The person at the terminal said no."""
 
     code = "declined"
+
+
+class InUse(HoldfastError):
+    """Another process is pulling into what was to be removed."""
+
+    code = "in_use"
+    retryable = True

@@ -30,6 +30,7 @@ class Expected:
     size_bytes: int
     sha256: str | None
     git_oid: str | None  # of the content; never of an LFS pointer
+    pins: tuple[str, ...] = ()  # the sha256 that are allowed; empty: any
 
     def difference(self, got: Digests) -> tuple[str, str, str] | None:
         """The first disagreement as (what, expected, got), or None if everything known agrees."""
@@ -39,6 +40,9 @@ class Expected:
             return "sha256", self.sha256, got.sha256
         if self.git_oid is not None and got.git_oid != self.git_oid:
             return "git oid", self.git_oid, str(got.git_oid)
+        if self.pins and got.sha256 not in self.pins:
+            one = self.pins[0] if len(self.pins) == 1 else f"one of {len(self.pins)} pinned"
+            return "sha256", one, got.sha256
         return None
 
 

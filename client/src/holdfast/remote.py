@@ -12,12 +12,16 @@ SHA256 = re.compile(r"^[0-9a-f]{64}$")
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """One file of a commit, as listed. `sha256` is known for LFS files, `git_oid` names the content of the others."""
+    """One file of a commit, as listed. `sha256` is known for LFS files, `git_oid` names the content of the others.
+
+    `pins` are the sha256 that somebody allows (a lock, a `--hash`); empty if nobody said any.
+    """
 
     path: str
     size_bytes: int
     git_oid: str | None
     sha256: str | None
+    pins: tuple[str, ...] = ()
 
     @property
     def etag(self) -> str:

@@ -106,6 +106,18 @@ def files_of_format(files: Sequence[RemoteFile], wanted: str) -> list[RemoteFile
     return [file for file in files if not any(_is_format(file.path, name) for name in others)]
 
 
+def format_of(path: str) -> str | None:
+    """The format of the weights in a file of that name; None if it holds none."""
+    if path.lower().endswith(_INDEX):
+        return None
+    return next((name for name in _WEIGHTS_BY_FORMAT if _is_format(path, name)), None)
+
+
+def is_weights(path: str) -> bool:
+    """Whether a file of that name holds weights."""
+    return format_of(path) is not None
+
+
 def _is_format(path: str, name: str) -> bool:
     lowered = path.lower()
     lowered = lowered[: -len(_INDEX)] if lowered.endswith(_INDEX) else lowered
