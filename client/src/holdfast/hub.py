@@ -10,13 +10,16 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial as bind
 from typing import Any
 from urllib.parse import quote, urlencode, urljoin
 
-from holdfast.errors import AuthFailed, BadAnswer, Gated, HoldfastError, NotFound
+from holdfast.errors import AuthFailed, BadAnswer, Gated, HoldfastError, NotFound, RepoNotFound
 from holdfast.paths import check_path
 from holdfast.patience import with_patience
+from holdfast.reference import is_repo_id
 from holdfast.remote import COMMIT, SHA256, Choice, RemoteFile, VariantAnswer
+from holdfast.sources.source import OpenRange
 from holdfast.text import printable
 from holdfast.transport import MAX_JSON_BYTES, Answer, Transport, said, show_url
 
@@ -34,13 +37,30 @@ class Hub:
         self._retries = retries
 
     def resolve(self, repo_id: str, revision: str) -> str:
-        """The commit that the revision names. Raises NotFound for an unknown repo or revision."""
+        """The commit that the revision names. Raises RepoNotFound for an unknown repo, NotFound for a revision."""
         url = f"{self.index_url}/api/models/{repo_id}/revision/{quote(revision, safe='')}"
-        info, _answer = self._get_json(url, f"{repo_id}@{revision}")
+        try:
+            info, _answer = self._get_json(url, f"{repo_id}@{revision}")
+        except RepoNotFound:
+            raise
+        except NotFound as error:
+            if "error_code" not in error.facts:
+                self._check_known(repo_id)
+            raise
         commit = info.get("sha") if isinstance(info, dict) else None
         if not isinstance(commit, str) or not COMMIT.match(commit):
             raise _malformed(url, f"no commit for {repo_id}@{revision}")
         return commit
+
+    def _check_known(self, repo_id: str) -> None:
+        """Raises RepoNotFound if a bare 404 for the repo says so: not every hub tells what it did not find."""
+        with_patience(self._retries, lambda: self._ask_known(repo_id))
+
+    def _ask_known(self, repo_id: str) -> None:
+        with self._transport.open(f"{self.index_url}/api/models/{repo_id}") as answer:
+            if answer.status == 404 and "json" in answer.headers.get("Content-Type", ""):
+                refusal = _refusal(answer, repo_id)
+                raise RepoNotFound(refusal.message, hint=refusal.hint, **refusal.facts)
 
     def list_files(self, repo_id: str, commit: str) -> list[RemoteFile]:
         """Every file of the commit, all pages, checked and sorted by path."""
@@ -62,6 +82,17 @@ class Hub:
         query = urlencode({"revision": revision, "variant": variant})
         url = f"{self.index_url}/api/holdfast/v1/resolve/{repo_id}?{query}"
         return with_patience(self._retries, lambda: self._ask_variant(url))
+
+    def ask(self, path: str) -> Any | None:
+        """What a Holdfast index answers below /api/holdfast/v1; None if it has no such service, or nothing to say."""
+        url = f"{self.index_url}/api/holdfast/v1/{path}"
+        return with_patience(self._retries, lambda: self._ask_own(url))
+
+    def _ask_own(self, url: str) -> Any | None:
+        with self._transport.open(url) as answer:
+            if answer.status != 200 or "json" not in answer.headers.get("Content-Type", ""):
+                return None
+            return _parse_json(answer)
 
     def _ask_variant(self, url: str) -> VariantAnswer | None:
         with self._transport.open(url) as answer:
@@ -88,6 +119,28 @@ class Hub:
             if answer.status not in (200, 206):
                 raise _refusal(answer, f"{repo_id}@{commit[:12]}//{path}")
             yield answer
+
+    def find(self, repo_id: str, commit: str, file: RemoteFile) -> OpenRange | None:
+        """The same bytes here: under the same commit and path, or wherever a Holdfast index knows the sha256."""
+        try:
+            listed = {one.path: one for one in self.list_files(repo_id, commit)}
+        except NotFound:
+            listed = {}
+        if (same := listed.get(file.path)) and same.etag == file.etag:
+            return bind(self.open_file, repo_id, commit, file.path)
+        return self._find_digest(file) if file.sha256 else None
+
+    def _find_digest(self, file: RemoteFile) -> OpenRange | None:
+        url = f"{self.index_url}/api/holdfast/v1/files/{file.sha256}"
+        try:
+            found, _answer = self._get_json(url, file.path)
+            places = [one for one in found["files"] if one.get("repo_type", "model") == "model"]
+            repo_id, commit, path = (places[0][fact] for fact in ("repo_id", "commit", "path"))
+        except (HoldfastError, KeyError, IndexError, TypeError, AttributeError):
+            return None
+        if not (is_repo_id(repo_id) and _is_hex(commit, COMMIT) and isinstance(path, str)):
+            return None
+        return bind(self.open_file, repo_id, commit, check_path(path, listed_by=show_url(url)))
 
     def _get_json(self, url: str, name: str) -> tuple[Any, Answer]:
         return with_patience(self._retries, lambda: self._ask_json(url, name))
@@ -193,7 +246,8 @@ def _refusal(answer: Answer, name: str) -> HoldfastError:
         )
     if code in ("RepoNotFound", "RevisionNotFound", "EntryNotFound"):
         noun = {"RepoNotFound": "repo", "RevisionNotFound": "revision", "EntryNotFound": "file"}[code]
-        return NotFound(f"no such {noun}: {name}", hint=_HINTS[code], said=words, **facts)
+        kind = RepoNotFound if code == "RepoNotFound" else NotFound
+        return kind(f"no such {noun}: {name}", hint=_HINTS[code], said=words, error_code=code, **facts)
     if answer.status in (401, 403):
         hint = "Set HOLDFAST_TOKEN (or HF_TOKEN) to a token that may read it."
         return AuthFailed(f"{name}: access refused ({answer.status}): {words}", hint=hint, **facts)

@@ -114,6 +114,12 @@ def _check(reference: Reference) -> None:
         raise _malformed(reference.text, "what follows // is a path inside the repo")
 
 
+def is_repo_id(repo_id: object) -> bool:
+    """Whether a repo can be called this: `org/name`, or `name` alone."""
+    segments = repo_id.split("/") if isinstance(repo_id, str) else []
+    return 0 < len(segments) <= 2 and all(map(is_repo_segment, segments))
+
+
 def is_repo_segment(segment: str) -> bool:
     """Whether a repo's namespace or name can be this (the hub's own rule, and safe as a folder name)."""
     return bool(_REPO_SEGMENT.match(segment)) and "--" not in segment and ".." not in segment

@@ -1,0 +1,161 @@
+"""Which index answers for a name: the first that knows it, for all its revisions.
+
+Sources are asked in order: --find-links first, then the index, then the extra ones. One that knows the name is the
+only one that is believed about it: a revision it lacks is not looked for elsewhere. One that cannot be asked (down,
+refusing, answering nonsense) ends the search with its error: otherwise whoever can switch our index off, or registers
+our private names elsewhere, could hand us other weights under the same name.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+
+from holdfast.errors import HoldfastError, NotFound, RepoNotFound, UsageError
+from holdfast.hub import Hub
+from holdfast.output import Output
+from holdfast.reference import HUGGING_FACE, Reference
+from holdfast.remote import RemoteFile, VariantAnswer
+from holdfast.settings import Settings
+from holdfast.sources.source import OpenRange, Source
+from holdfast.text import printable
+from holdfast.transport import Answer, Transport
+
+
+class Indexes:
+    """Several sources as one. Asks nobody anything before it is asked itself."""
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        self.sources = tuple(sources)
+        self._chosen: dict[str, Source] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def index_url(self) -> str:
+        """The address of the first source."""
+        return self.sources[0].index_url if self.sources else "no index"
+
+    def url_of(self, repo_id: str) -> str:
+        """The address of the source that answers for the repo; of the first, while nobody has been asked."""
+        chosen = self._chosen.get(repo_id)
+        return chosen.index_url if chosen else self.index_url
+
+    def source_of(self, repo_id: str, revision: str) -> Source:
+        """The first source that knows the repo. Raises RepoNotFound if none does, and what kept one from answering."""
+        with self._lock:
+            if repo_id not in self._chosen:
+                self._chosen[repo_id] = self._choose(repo_id, revision)
+            return self._chosen[repo_id]
+
+    def others(self, source: Source) -> tuple[Source, ...]:
+        """Every other source: they are believed about nothing, but may hold the same bytes."""
+        return tuple(other for other in self.sources if other is not source)
+
+    def resolve(self, repo_id: str, revision: str) -> str:
+        """The commit of a revision, by the first source that knows the repo."""
+        source = self.source_of(repo_id, revision)
+        try:
+            return source.resolve(repo_id, revision)
+        except RepoNotFound:
+            raise
+        except NotFound as error:
+            raise self._explained(error, source, repo_id) from error
+
+    def list_files(self, repo_id: str, commit: str) -> list[RemoteFile]:
+        """Every file of the commit."""
+        return self.source_of(repo_id, commit).list_files(repo_id, commit)
+
+    def resolve_variant(self, repo_id: str, revision: str, variant: str) -> VariantAnswer | None:
+        """Where the source that answers for the repo keeps a variant of it."""
+        return self.source_of(repo_id, revision).resolve_variant(repo_id, revision, variant)
+
+    def open_file(
+        self, repo_id: str, commit: str, path: str, start: int, end: int | None
+    ) -> AbstractContextManager[Answer]:
+        """Bytes [start, end) of a file, from the source that answers for the repo."""
+        return self.source_of(repo_id, commit).open_file(repo_id, commit, path, start, end)
+
+    def find(self, repo_id: str, commit: str, file: RemoteFile) -> OpenRange | None:
+        """How to read the same bytes from the source that answers for the repo."""
+        return self.source_of(repo_id, commit).find(repo_id, commit, file)
+
+    def _choose(self, repo_id: str, revision: str) -> Source:
+        if not self.sources:
+            raise UsageError(
+                "there is nobody to ask: --no-index without --find-links",
+                hint="name a folder or an address that holds models: --find-links DIR",
+            )
+        if len(self.sources) == 1:
+            return self.sources[0]
+        for source in self.sources:
+            try:
+                source.resolve(repo_id, revision)
+            except RepoNotFound:
+                continue
+            except NotFound:
+                return source
+            except HoldfastError as error:
+                raise _not_passed_over(error, source, self.sources) from error
+            return source
+        raise self._unknown_everywhere(repo_id)
+
+    def _unknown_everywhere(self, repo_id: str) -> RepoNotFound:
+        asked = [source.index_url for source in self.sources]
+        return RepoNotFound(
+            f"no such repo: {repo_id}: not at {printable(' nor at '.join(asked))}",
+            hint="Check the spelling. A private repo needs a token of its index: holdfast login, or HOLDFAST_TOKEN.",
+            repo_id=repo_id,
+            asked=asked,
+        )
+
+    def _explained(self, error: NotFound, source: Source, repo_id: str) -> NotFound:
+        """With several sources, a person must hear why the others were not asked."""
+        if len(self.sources) > 1:
+            error.hint = (
+                f"{printable(source.index_url)} is the first that knows {repo_id}, so it answers for all of it. "
+                f"{error.hint}"
+            )
+        return error
+
+
+def _not_passed_over(error: HoldfastError, source: Source, sources: Sequence[Source]) -> HoldfastError:
+    if source is not sources[-1]:
+        error.hint = f"The next index was not asked instead: under this name it may hold somebody else's weights. {error.hint}"
+    return error
+
+
+def open_source(reference: Reference, settings: Settings, out: Output) -> Indexes:
+    """What to ask for the reference: the index it names and no other, or all that are configured, in order."""
+    if reference.index_url is not None:
+        named = settings.hugging_face_url if reference.index_url == HUGGING_FACE else reference.index_url
+        return Indexes([open_index(named, settings, out)])
+    return open_indexes(settings, out)
+
+
+def open_indexes(settings: Settings, out: Output) -> Indexes:
+    """Everything that is configured, in the order in which it is asked."""
+    from holdfast.sources.opening import open_place
+
+    places = [open_place(place, settings, out) for place in settings.find_links]
+    return Indexes([*places, *(open_index(url, settings, out) for url in settings.indexes)])
+
+
+def open_index(url: str, settings: Settings, out: Output) -> Source:
+    """One index: a Hub-compatible one, or a bucket of ours (`s3+https://…`, `s3://…`)."""
+    if url.startswith("s3"):
+        from holdfast.sources.opening import open_place
+
+        return open_place(url, settings, out)
+    return Hub(url, open_transport(url, settings, out), retries=settings.retries)
+
+
+def open_transport(url: str, settings: Settings, out: Output) -> Transport:
+    """Connections to one place, with the token that is for it and for no other."""
+    return Transport(
+        url,
+        settings.token_for(url),
+        timeout_seconds=settings.timeout_seconds,
+        connections=settings.max_workers + 1,
+        trace=out.trace if out.verbosity >= 1 else None,
+    )
