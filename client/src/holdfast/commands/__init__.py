@@ -30,5 +30,6 @@ COMMANDS = {
         Command("pull", "fetch and verify models", ("install", "download")),
         Command("list", "what the cache holds", ("ls",)),
         Command("check", "re-hash what the cache holds", ("verify",)),
+        Command("serve", "serve the cache to other machines, read-only"),
     )
 }
