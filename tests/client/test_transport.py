@@ -7,7 +7,8 @@ from collections.abc import Callable
 import pytest
 from holdfast.errors import BadAnswer, NetworkError
 from holdfast.patience import Patience
-from holdfast.transport import Transport, origin, proxy_from_environment, show_url
+from holdfast.pools import proxy_from_environment
+from holdfast.transport import Transport, origin, show_url
 
 
 def once(answer: bytes) -> tuple[str, Callable[[], bytes]]:

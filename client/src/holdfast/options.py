@@ -96,6 +96,7 @@ OPTIONS: Mapping[str, Option] = {
         Option(
             "require-validated", read_switch, False, in_projects=ONLY_ON, help="pull only what has passed"
         ),
+        Option("memory", read_size, None, help="bytes that :best may count on, instead of what is free"),
         Option("max-workers", read_workers, 8, help="connections at once"),
         Option("limit-rate", read_size, None, help="bytes per second, of all connections together"),
         Option("timeout", read_seconds, 30.0, help="seconds for a connection or a silence"),

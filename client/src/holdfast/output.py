@@ -10,10 +10,12 @@ import io
 import json
 import shutil
 import sys
+import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, TextIO
 
-from holdfast.errors import HoldfastError
+from holdfast.errors import HoldfastError, UsageError
 from holdfast.text import format_bytes, printable, shorten
 
 PLAIN_WIDTH = 80
@@ -38,9 +40,39 @@ class Output:
     def __init__(self, *, verbosity: int, as_json: bool) -> None:
         self.verbosity = verbosity
         self.as_json = as_json
+        self._log: TextIO | None = None
+
+    def log_to(self, path: Path) -> None:
+        """From now on every line is also added to this file, with its time; UsageError if it cannot be written."""
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._log = path.open("a", encoding="utf-8", errors="backslashreplace")
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            raise UsageError(
+                f"--log: cannot write {printable(path)}: {reason}", hint="name another file"
+            ) from error
+
+    @property
+    def traces(self) -> bool:
+        """Whether anybody reads what `trace` is told."""
+        return self.verbosity >= 1 or self._log is not None
+
+    def _note_down(self, text: str) -> None:
+        if self._log is None:
+            return
+        now = time.time()
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now))
+        try:
+            self._log.write(f"{stamp}.{int(now % 1 * 1000):03d}Z {text}\n")
+            self._log.flush()
+        except OSError as error:
+            self._log = None  # a full disk must not end a pull to another one
+            say(f"note: nothing more is written to the log: {error.strerror}")
 
     def result(self, text: str) -> None:
         """One line of the result; silent under --json."""
+        self._note_down(text)
         if not self.as_json:
             print(text, flush=True)
 
@@ -51,17 +83,20 @@ class Output:
 
     def note(self, text: str) -> None:
         """One line for a person; silent under -q."""
+        self._note_down(text)
         if self.verbosity >= 0:
             say(text)
 
     def trace(self, text: str) -> None:
         """One line for the curious; under -v."""
+        self._note_down(text)
         if self.verbosity >= 1:
             say(text)
 
     def error(self, error: HoldfastError) -> None:
         """What happened, to what, what there is to choose from, and what to do next."""
         self.json({"error": error.as_json()})
+        self._note_down(f"error: {error.code}: {printable(error.message)}")
         say(f"error: {printable(error.message)}")
         choices = error.facts.get("choices")
         for line in choice_lines(choices) if choices else ():
@@ -76,17 +111,29 @@ def width() -> int:
 
 
 def choice_lines(choices: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A table of variants: name, size, verdict, where."""
+    """A table of variants: name, size, bits per weight, distance from the parent, verdict, where."""
     rows = [
         (
             printable(choice["variant"]),
             format_bytes(choice["size_bytes"]) if choice["size_bytes"] else "",
+            *_quality(choice),
             printable(choice.get("verdict") or ""),
             printable(f"{choice['repo_id']}//{choice['path']}" if choice["path"] else choice["repo_id"]),
         )
         for choice in choices
     ]
-    return table(("VARIANT", "SIZE", "VERDICT", "FROM"), rows, right=(1,), indent="  ", flexible=3)
+    heads = ("VARIANT", "SIZE", "BITS", "KL DIV", "PPL", "VERDICT", "FROM")
+    return table(heads, rows, right=(1, 2, 3, 4), indent="  ", flexible=6)
+
+
+def _quality(choice: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Bits per weight, KL divergence from the parent and the change of perplexity: `4.85`, `0.0112`, `+0.6%`."""
+    bits, kld, ratio = (choice.get(name) for name in ("bits_per_weight", "mean_kld", "perplexity_ratio"))
+    return (
+        "" if bits is None else f"{bits:.2f}",
+        "" if kld is None else f"{kld:.4f}",
+        "" if ratio is None else f"{100 * (ratio - 1):+.1f}%",
+    )
 
 
 def table(

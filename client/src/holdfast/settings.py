@@ -46,6 +46,7 @@ class Settings:
     timeout_seconds: float
     retries: int
     max_workers: int
+    memory_bytes: int | None  # what :best may count on; None: what this machine has
     limit_rate: int | None  # bytes per second, of all connections together
     proxy: str | None = field(repr=False)  # may hold a password
     cert: Path | None  # certificate authorities, a file or a folder
@@ -96,6 +97,7 @@ def read_settings(args: argparse.Namespace, environ: Mapping[str, str]) -> Setti
         timeout_seconds=found["timeout"],
         retries=found["retries"],
         max_workers=found["max-workers"],
+        memory_bytes=found["memory"],
         limit_rate=found["limit-rate"],
         proxy=found["proxy"],
         cert=found["cert"],

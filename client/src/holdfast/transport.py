@@ -14,14 +14,15 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Callable
-from urllib.parse import urljoin, urlsplit
+from typing import Callable
+from urllib.parse import urljoin
 
 import urllib3
 from urllib3.exceptions import HTTPError, SSLError
 
 from holdfast import __version__
 from holdfast.errors import BadAnswer, HoldfastError, NetworkError, RateLimited
+from holdfast.pools import Pools, Trust, proxy_from_environment
 from holdfast.text import printable
 from holdfast.urls import origin as origin  # noqa: PLC0414 - those who talk HTTP ask for it here
 from holdfast.urls import show_url as show_url  # noqa: PLC0414 - as above
@@ -31,6 +32,7 @@ MAX_JSON_BYTES = 64 * 1024 * 1024
 MAX_ERROR_BYTES = 64 * 1024
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 USER_AGENT = f"holdfast/{__version__}"
+ORDINARY = Trust()
 
 
 @dataclass
@@ -72,20 +74,16 @@ class Transport:
         *,
         timeout_seconds: float,
         connections: int,
-        proxy_for: Callable[[str], str | None] | None = None,
+        proxy_for: Callable[[str], str | None] = proxy_from_environment,
+        trust: Trust = ORDINARY,
         trace: Callable[[str], None] | None = None,
     ) -> None:
         self._token = token
         self._home = origin(index_url)
-        self._proxy_for = proxy_for or proxy_from_environment
         self._trace = trace
-        self._options: dict[str, Any] = {
-            "num_pools": 8,
-            "maxsize": connections,
-            "retries": False,
-            "timeout": urllib3.Timeout(connect=timeout_seconds, read=timeout_seconds),
-        }
-        self._pools: dict[str | None, urllib3.PoolManager] = {}
+        self._pools = Pools(
+            timeout_seconds=timeout_seconds, connections=connections, proxy_for=proxy_for, trust=trust
+        )
 
     @contextmanager
     def open(self, url: str, headers: Mapping[str, str] | None = None) -> Iterator[Answer]:
@@ -119,7 +117,7 @@ class Transport:
         if self._token is not None and origin(url) == self._home:
             sent["Authorization"] = f"Bearer {self._token}"
         try:
-            pool = self._pool(url)
+            pool = self._pools.pool(url)
             response = pool.request("GET", url, headers=sent, redirect=False, preload_content=False)
         except (HTTPError, OSError, ValueError) as error:
             raise _unreachable(url, error) from error
@@ -127,16 +125,6 @@ class Transport:
             took = (time.monotonic() - started) * 1000
             self._trace(f"GET {show_url(url)} {sent.get('Range', '')} -> {response.status} in {took:.0f} ms")
         return response
-
-    def _pool(self, url: str) -> urllib3.PoolManager:
-        proxy = self._proxy_for(url)
-        if proxy not in self._pools:
-            self._pools[proxy] = (
-                urllib3.ProxyManager(proxy, **self._options)
-                if proxy
-                else urllib3.PoolManager(**self._options)
-            )
-        return self._pools[proxy]
 
 
 def _hand_back(response: urllib3.BaseHTTPResponse) -> None:
@@ -146,18 +134,6 @@ def _hand_back(response: urllib3.BaseHTTPResponse) -> None:
         response.release_conn()
     else:
         response.close()
-
-
-def proxy_from_environment(url: str) -> str | None:
-    """HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY, as the standard library reads them."""
-    from urllib.request import getproxies, proxy_bypass
-
-    parts = urlsplit(url)
-    proxies = getproxies()
-    if not proxies or (parts.hostname and proxy_bypass(parts.netloc.rpartition("@")[2])):
-        return None
-    proxy = proxies.get(parts.scheme) or proxies.get("all")
-    return proxy if proxy is None or "://" in proxy else f"http://{proxy}"
 
 
 def _redirected(url: str, location: str) -> str:

@@ -1,0 +1,110 @@
+"""Connections: which proxy a URL is asked through, which certificates are believed, and which one is ours.
+
+- A proxy that is named (`--proxy`) is for every host but those in NO_PROXY; without one the environment decides.
+- `cert` takes the place of the system's authorities. A trusted host's certificate is not looked at, and only its.
+- Our own certificate is shown to a server that asks for one in its handshake, and to no other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable
+from urllib.parse import unquote, urlsplit
+
+import urllib3
+from urllib3.exceptions import InsecureRequestWarning
+
+from holdfast.urls import is_trusted
+
+
+@dataclass(frozen=True)
+class Trust:
+    """Whom we believe, and who we are."""
+
+    cert: Path | None = None
+    client_cert: tuple[Path, Path | None] | None = None
+    trusted_hosts: tuple[str, ...] = ()
+
+
+class Pools:
+    """Kept connections, apart for each proxy and for the hosts that need no certificate. Safe between threads."""
+
+    def __init__(
+        self,
+        *,
+        timeout_seconds: float,
+        connections: int,
+        proxy_for: Callable[[str], str | None],
+        trust: Trust,
+    ) -> None:
+        self._proxy_for = proxy_for
+        self._trust = trust
+        self._options: dict[str, Any] = {
+            "num_pools": 8,
+            "maxsize": connections,
+            "retries": False,
+            "timeout": urllib3.Timeout(connect=timeout_seconds, read=timeout_seconds),
+            **_certificates(trust),
+        }
+        self._pools: dict[tuple[str | None, bool], urllib3.PoolManager] = {}
+
+    def pool(self, url: str) -> urllib3.PoolManager:
+        """The pool to ask for the URL."""
+        key = (self._proxy_for(url), is_trusted(url, self._trust.trusted_hosts))
+        if key not in self._pools:
+            self._pools[key] = self._open(*key)
+        return self._pools[key]
+
+    def _open(self, proxy: str | None, trusted: bool) -> urllib3.PoolManager:
+        options = self._options
+        if trusted:
+            urllib3.disable_warnings(InsecureRequestWarning)  # the person has said so, once is enough
+            options = {**options, "cert_reqs": "CERT_NONE", "assert_hostname": False}
+        if proxy is None:
+            return urllib3.PoolManager(**options)
+        address, headers = _proxy_login(proxy)
+        return urllib3.ProxyManager(address, proxy_headers=headers, **options)
+
+
+def _certificates(trust: Trust) -> Mapping[str, Any]:
+    found: dict[str, Any] = {}
+    if trust.cert is not None:
+        found["ca_cert_dir" if trust.cert.is_dir() else "ca_certs"] = str(trust.cert)
+    if trust.client_cert is not None:
+        certificate, key = trust.client_cert
+        found["cert_file"], found["key_file"] = str(certificate), None if key is None else str(key)
+    return found
+
+
+def _proxy_login(proxy: str) -> tuple[str, dict[str, str]]:
+    """The address without the name and password in it, and the header that says them to the proxy alone."""
+    parts = urlsplit(proxy)
+    login, at, host = parts.netloc.rpartition("@")
+    if not at:
+        return proxy, {}
+    return parts._replace(netloc=host).geturl(), urllib3.make_headers(proxy_basic_auth=unquote(login))
+
+
+def proxy_chooser(named: str | None) -> Callable[[str], str | None]:
+    """What tells the proxy for a URL: the one that is named, or what the environment says."""
+    return proxy_from_environment if named is None else lambda url: None if _is_excepted(url) else named
+
+
+def _is_excepted(url: str) -> bool:
+    from urllib.request import proxy_bypass
+
+    return bool(proxy_bypass(urlsplit(url).netloc.rpartition("@")[2]))
+
+
+def proxy_from_environment(url: str) -> str | None:
+    """HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY, as the standard library reads them."""
+    from urllib.request import getproxies, proxy_bypass
+
+    parts = urlsplit(url)
+    proxies = getproxies()
+    if not proxies or (parts.hostname and proxy_bypass(parts.netloc.rpartition("@")[2])):
+        return None
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    return proxy if proxy is None or "://" in proxy else f"http://{proxy}"
