@@ -1,22 +1,29 @@
-"""What the list of repos may be narrowed by: words of the id, author, tags, task, library, app, size, gate."""
+"""What the list of repos may be narrowed by: words of the id, author, tags, task, library, app, size, gate.
+
+Three filters are ours, and other hubs pass over them: `quantization`, `verdict`, `upstream_gone`.
+"""
 
 import json
 import re
 
 from django.db import connection
-from django.db.models import JSONField, Q, TextField, Value
+from django.db.models import Exists, JSONField, OuterRef, Q, TextField, Value
 from django.db.models.functions import Cast, Lower
 from django.http import HttpRequest
 
 from mirror.hub import wire
 from mirror.hub.asking import read_flag, read_values
 from mirror.hub.errors import bad_request
-from registry.models import Repo
+from registry.gone import gone_or_not
+from registry.models import Artifact, File, Repo
 from registry.models.repo import RepoQuerySet
+from registry.models.validation import VERDICTS
+from registry.search import FACETS
 
 MOST_FILTERS = 20
 _LANGUAGE = re.compile(r"[a-z]{2,3}")
 _PARAMETERS = re.compile(r"(min|max):(\d{1,9}(?:\.\d{1,9})?)([KMBT]?)", re.IGNORECASE)
+_TYPE = re.compile(r"[A-Za-z0-9_-]{1,30}")
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 # Local programs and the format of weights that they load.
 APPS = {
@@ -47,7 +54,34 @@ def filtered(
         repos = repos.exclude(gated="") if read_flag(request, "gated") else repos.filter(gated="")
     tags = [tag for tags in read_values(request, "filter") for tag in tags.split(",") if tag]
     repos = _with_tags(repos, tags + _formats_for(read_values(request, "apps")), repo_type)
-    return _with_parameters(repos, query.get("num_parameters", ""))
+    return _of_our_own(request, _with_parameters(repos, query.get("num_parameters", "")))
+
+
+def _of_our_own(request: HttpRequest, repos: RepoQuerySet) -> RepoQuerySet:
+    """Narrowed by what no other hub knows. Values of one filter widen the result, as in the catalog."""
+    if types := read_values(request, "quantization"):
+        repos = _with_quantization(repos, types)
+    if verdicts := read_values(request, "verdict"):
+        if unknown := set(verdicts) - set(VERDICTS):
+            raise bad_request(f"verdict={min(unknown)[:40]} is unknown; there are {', '.join(VERDICTS)}.")
+        repos = FACETS["verdict"].narrow(repos, verdicts)
+    if request.GET.get("upstream_gone"):
+        repos = gone_or_not(repos, is_gone=read_flag(request, "upstream_gone"))
+    return repos
+
+
+def _with_quantization(repos: RepoQuerySet, types: list[str]) -> RepoQuerySet:
+    """Those of which such an artifact was made here, and those that have a GGUF file with the type in its name."""
+    if bad := [name for name in types if not _TYPE.fullmatch(name)]:
+        raise bad_request(f"quantization={bad[0][:40]} is not the name of a type, such as Q4_K_M.")
+    names = "|".join(re.escape(name) for name in types[:MOST_FILTERS])
+    of_head = File.objects.filter(commit=OuterRef("head"), path__iendswith=".gguf")
+    named = of_head.filter(path__iregex=rf"(^|[-._/])({names})($|[-./])")
+    published = Artifact.objects.filter(state=Artifact.State.PUBLISHED)
+    made = published.filter(recipe__name__iregex=f"^({names})$")
+    by_source = made.filter(source__repo=OuterRef("pk"), published_in__repo__private=False)
+    by_home = made.filter(published_in__repo=OuterRef("pk"))
+    return repos.filter(Exists(named) | Exists(by_source) | Exists(by_home))
 
 
 def _formats_for(apps: list[str]) -> list[str]:

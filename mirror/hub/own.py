@@ -1,6 +1,6 @@
 """Our own API, `/api/holdfast/v1`: what the hub protocol has no words for. The pull client asks here.
 
-GET resolve/{org}/{name}?revision=main&variant=Q8_0    which files a variant is
+GET resolve/{org}/{name}?revision=main&variant=Q8_0    which files a variant is, and what there is to choose from
 GET jobs, jobs/{id}                                    work and its progress
 
 Verdicts are in validations.py.
@@ -15,6 +15,7 @@ from mirror.hub.doors import door
 from mirror.hub.errors import HubError, bad_request
 from mirror.hub.finding import find_commit, find_repo
 from registry.access import Somebody, may_operate, visible_jobs
+from registry.figures import figures_of
 from registry.models import Commit, File, Job, Repo
 from registry.models.job import STATES
 from registry.revisions import DEFAULT
@@ -29,7 +30,8 @@ def resolve_variant(request: HttpRequest, user: Somebody, *, namespace: str, nam
     repo = find_repo(request, user, Repo.Type.MODEL, f"{namespace}/{name}")
     commit = find_commit(repo, request.GET.get("revision") or DEFAULT, light=True)
     variants = variants_of(repo, commit)
-    choices = [_choice(variant) for variant in variants]
+    figures = figures_of(variants, commit)
+    choices = [_choice(variant) | more for variant, more in zip(variants, figures, strict=True)]
     wanted = request.GET.get("variant", "")
     if not wanted:
         return JsonResponse(_whole(repo, commit) | {"choices": choices})

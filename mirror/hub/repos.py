@@ -10,6 +10,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from mirror.hub import wire
 from mirror.hub.asking import cursor, link_next, read_cursor, read_flag, read_limit
 from mirror.hub.doors import door
+from mirror.hub.entries import own_facts
 from mirror.hub.errors import bad_request
 from mirror.hub.filters import filtered
 from mirror.hub.finding import find_commit, find_place, find_repo
@@ -55,6 +56,9 @@ def list_repos(request: HttpRequest, user: Somebody, *, repo_type: str) -> HttpR
     rows = _read_page(request, held, repo_type, field, limit + 1)
     paths = _paths_of(rows[:limit]) if with_files else {}
     shapes = [_entry(request, repo, paths, full=full, expand=expand) for repo in rows[:limit]]
+    if repo_type == Repo.Type.MODEL and read_flag(request, "holdfast"):
+        told = own_facts(rows[:limit])
+        shapes = [shape | {"holdfast": told[row.pk]} for shape, row in zip(shapes, rows, strict=False)]
     response = JsonResponse(shapes, safe=False, headers={"Vary": "Authorization, Cookie"})
     if len(rows) > limit:
         link_next(request, response, cursor=cursor(_position(rows[limit - 1], field)))

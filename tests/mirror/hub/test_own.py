@@ -29,7 +29,7 @@ def publish(source: Commit, name: str, data: bytes, **repo: Any) -> Commit:
     for verdict, passed in [("damaged", False), ("verified", True)]:
         Validation.objects.create(
             artifact=artifact, blob=artifact.blob, parent=source, path=path, verdict=verdict, passed=passed, report={},
-            engine="test",
+            engine="test", mean_kld=0.004, top1_agreement=0.97, perplexity_ratio=1.001,
         )  # fmt: skip
     return home
 
@@ -56,6 +56,8 @@ def test_a_published_artifact_is_a_variant_of_its_source(client: Client, base: C
     assert choices["Q8_0"] == {
         "variant": "Q8_0", "repo_id": "acme/base-GGUF", "path": "base-Q8_0.gguf", "size_bytes": 2,
         "verdict": "verified", "commit": home.commit_hash, "pulled_by_default": True, "override": None,
+        "mean_kld": 0.004, "top1_agreement": 0.97, "perplexity_ratio": 1.001, "parameter_count": None,
+        "bits_per_weight": None, "context_length": None, "cache_bytes_per_token": None,
     }  # fmt: skip
 
 
@@ -137,7 +139,7 @@ def test_variants_take_the_same_queries_for_any_number(
 ) -> None:
     for number in range(n_recipes):
         publish(base, f"Q{number}_0", b"q%d" % number)
-    with django_assert_max_num_queries(8):
+    with django_assert_max_num_queries(10):
         assert len(resolve(client, "acme/base", variant="Q0_0")["choices"]) == n_recipes + 1
 
 
