@@ -106,15 +106,19 @@ class _CommandParser(argparse.ArgumentParser):
     for what `holdfast pull` imports.
     """
 
-    source: Command | None = None
+    source: Command | None = None  # None for what follows a command, as `info` in `holdfast cache info`
+    is_filled = False
 
     def fill(self) -> None:
         """Afterwards the parser knows the command's arguments, and the global flags."""
+        if self.is_filled:
+            return
+        self.is_filled = True
         if self.source is not None:
-            module, self.source = self.source.module(), None
+            module = self.source.module()
             self.description = module.DESCRIPTION
             module.add_arguments(self)
-            _add_global_flags(self, is_root=False)
+        _add_global_flags(self, is_root=False)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         self.fill()
