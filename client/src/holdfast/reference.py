@@ -21,11 +21,11 @@ HUGGING_FACE = "hf://"
 DEFAULT_REVISION = "main"
 
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*)://")
-_HOST = re.compile(r"^(localhost|[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+)(:\d+)?$")
-_REPO_SEGMENT = re.compile(r"^[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?$")
-_REVISION = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9._/+=-]{0,254}$")
-_VARIANT = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9._+-]{0,127}$")
-_HASH_WITH_SCHEME = re.compile(r"^sha256:[0-9a-fA-F]{64}$")
+_HOST = re.compile(r"^(localhost|[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+)(:\d+)?\Z")
+_REPO_SEGMENT = re.compile(r"^[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?\Z")
+_REVISION = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9._/+=-]{0,254}\Z")
+_VARIANT = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9._+-]{0,127}\Z")
+_HASH_WITH_SCHEME = re.compile(r"^sha256:[0-9a-fA-F]{64}\Z")
 _LOCAL_NAMES = ("localhost", "127.")
 
 

@@ -32,7 +32,7 @@ from holdfast.text import parse_bytes, printable
 ALL_FILES = Patterns()
 MAX_FILES = 200  # read for one list, so that files that include each other twice do not multiply
 FORMAT_NAMES = ("safetensors", "gguf", "pytorch", "onnx", "other")
-_HASH = re.compile(r"^sha256:([0-9a-fA-F]{64})$")
+_HASH = re.compile(r"^sha256:([0-9a-fA-F]{64})\Z")
 _VERSION = re.compile(r"^([^@=]+)==(?=[^=])")
 _WITH_VALUE = {
     "-r": "--requirement", "--requirement": "--requirement", "-c": "--constraint", "--constraint": "--constraint",
