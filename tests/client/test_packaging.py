@@ -1,4 +1,4 @@
-"""The client is a small distribution of its own: two dependencies, no Django, old Pythons, quick to start."""
+"""The client is a small distribution of its own: few dependencies, no Django, old Pythons, quick to start."""
 
 import ast
 import os
@@ -15,7 +15,7 @@ from tests.client.running import COMMAND, ROOT, SOURCE, Home
 
 CLIENT = ROOT / "client"
 MODULES = sorted(SOURCE.rglob("*.py"))
-ALLOWED = {"holdfast", "urllib3", "rich", *sys.stdlib_module_names}
+ALLOWED = {"holdfast", "urllib3", "rich", "tomli", *sys.stdlib_module_names}
 
 
 def metadata() -> dict[str, object]:
@@ -24,12 +24,13 @@ def metadata() -> dict[str, object]:
     return found
 
 
-def test_there_are_two_dependencies_and_each_has_its_reason() -> None:
-    assert [re.split(r"[<>=]", name)[0] for name in metadata()["dependencies"]] == ["urllib3", "rich"]  # type: ignore[attr-defined]
-    lines = re.findall(
-        r'^    "(?:urllib3|rich)[^"]*",(.*)$', (CLIENT / "pyproject.toml").read_text(), re.MULTILINE
-    )
-    assert all(line.strip().startswith("# ") for line in lines)
+def test_there_are_three_dependencies_and_each_has_its_reason() -> None:
+    names = [re.split(r"[<>=]", name)[0] for name in metadata()["dependencies"]]  # type: ignore[attr-defined]
+    assert names == ["urllib3", "tomli", "rich"]
+    page = (CLIENT / "pyproject.toml").read_text()
+    reasons = re.findall(r'^    "(?:urllib3|tomli|rich)[^"]*",(.*)$', page, re.MULTILINE)
+    assert len(reasons) == 3
+    assert all(reason.strip().startswith("# ") for reason in reasons)
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
@@ -110,7 +111,7 @@ def test_it_installs_into_an_empty_environment_without_django(home: Home, model:
     names = {
         line.split("==")[0].lower() for line in run(*pip, "list", "--format=freeze", env=env).stdout.split()
     }
-    assert names - {"pip", "setuptools"} == {
+    assert names - {"pip", "setuptools", "tomli"} == {
         "holdfast",
         "urllib3",
         "rich",

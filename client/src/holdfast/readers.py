@@ -14,6 +14,7 @@ from holdfast.text import parse_bytes
 MAX_WORKERS = 64
 MAX_RETRIES = 1000
 MAX_SECONDS = 86400
+_SCHEMES = ("http", "https", "s3", "s3+http", "s3+https")
 _ON = frozenset({"1", "on", "yes", "true"})
 _OFF = frozenset({"0", "off", "no", "false"})
 
@@ -27,7 +28,7 @@ def read_switch(raw: object, _base: Path) -> bool:
 
 
 def read_url(raw: object, _base: Path) -> str:
-    """An address without credentials, query and final slash."""
+    """The address of an index or a bucket, without credentials, query and final slash."""
     text = _text(raw)
     _check_url(text)
     return text.rstrip("/")
@@ -46,9 +47,18 @@ def read_places(raw: object, base: Path) -> tuple[str, ...]:
 
 def _place(raw: object, base: Path) -> str:
     text = _text(raw)
-    if text.startswith(("http://", "https://")):
+    if text.startswith(tuple(f"{scheme}://" for scheme in _SCHEMES)):
         return read_url(text, base)
     return str(read_path(text[len("file://") :] if text.startswith("file://") else text, base))
+
+
+def _bucket(text: str) -> str:
+    parts = urlsplit(text)
+    if not parts.netloc or "@" in parts.netloc or parts.query or parts.fragment or not text.isprintable():
+        raise ValueError(
+            "is not the address of a bucket", "write s3+https://host/bucket/prefix or s3://bucket"
+        )
+    return text.rstrip("/")
 
 
 def read_path(raw: object, base: Path) -> Path:
@@ -148,7 +158,7 @@ def _items(raw: object) -> list[object]:
 def _check_url(text: str) -> None:
     try:
         parts = urlsplit(text)
-        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        usable = parts.scheme in _SCHEMES and parts.hostname and parts.port != 0
     except ValueError:
         usable = False
     if not usable or parts.query or parts.fragment or not text.isprintable() or " " in text:
