@@ -33,13 +33,18 @@ django.setup()
 del os.environ["DJANGO_SETTINGS_MODULE"]
 # A password is hashed for every user of every test; as slowly as in production that is 0.4 s each.
 settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-if settings.DATABASES["default"]["ENGINE"].endswith("sqlite3"):
+IS_SQLITE = settings.DATABASES["default"]["ENGINE"].endswith("sqlite3")
+if IS_SQLITE:
     # A file, not memory: heartbeats run in threads with connections of their own.
     settings.DATABASES["default"].setdefault("TEST", {})["NAME"] = f"{_data}/test.sqlite3"
 
 
+from django.db import connection  # noqa: E402
+
 from tests.people import alice, bob, charlie, organisation  # noqa: E402, F401
+from tests.services.databases import copy_template, empty_quickly, migrated_template  # noqa: E402
 from tests.services.deployment import Deployment  # noqa: E402
+from tests.services.postgres import database_of  # noqa: E402
 from tests.services.stores import fresh_store_url  # noqa: E402
 
 LONGEST_FIRST = (
@@ -67,6 +72,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return next((at for at, name in enumerate(LONGEST_FIRST) if path.endswith(name)), len(LONGEST_FIRST))
 
     items.sort(key=rank)
+
+
+@pytest.fixture(scope="session")
+def django_db_keepdb() -> bool:
+    """A copy of the template is there already, and goes with the folder of this process."""
+    return IS_SQLITE
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: None) -> None:
+    """The database of this process begins as a copy of a migrated one, and is emptied quickly after each test."""
+    if IS_SQLITE:
+        copy_template(Path(connection.creation._get_test_db_name()))
+    elif server := os.environ.get("HOLDFAST_TEST_DATABASE_URL"):
+        template = database_of(migrated_template(server))
+        settings.DATABASES["default"].setdefault("TEST", {})["TEMPLATE"] = template
+    empty_quickly()
 
 
 @pytest.fixture(autouse=True)

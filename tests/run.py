@@ -139,6 +139,15 @@ def servers() -> Iterator[dict[str, str]]:
         }
 
 
+@contextmanager
+def template(server: str | None) -> Iterator[dict[str, str]]:
+    """A migrated database for every process of a run to copy; the environment that names it."""
+    from tests.services.databases import TEMPLATE, make_template
+
+    with tempfile.TemporaryDirectory(prefix="holdfast-template-") as folder:
+        yield {TEMPLATE: make_template(server, Path(folder))}
+
+
 def ensure_programs() -> None:
     """The programs that we are tried with are there, or a loud line says which tests will not run.
 
@@ -180,12 +189,13 @@ def run_tests(which: str) -> list[Step]:
     parallel = ["-n", processes, "--dist", "loadfile", "--no-loadscope-reorder", "-m", "not soak"]
     steps = []
     if which in ("all", "embedded"):
-        steps.append(pytest_step("tests: SQLite, directory, filesystem", [*parallel, "tests"], {}))
+        with template(None) as env:
+            steps.append(pytest_step("tests: SQLite, directory, filesystem", [*parallel, "tests"], env))
     if which in ("all", "servers"):
         ignored = [f"--ignore={folder}" for folder in PURE]
-        with servers() as env:
+        with servers() as env, template(env["DATABASE_URL"]) as more:
             chosen = [*parallel[:-1], NOT_TWICE, *TWO_BACKENDS, *ignored]
-            steps.append(pytest_step("tests: PostgreSQL, S3, Redis", chosen, env))
+            steps.append(pytest_step("tests: PostgreSQL, S3, Redis", chosen, env | more))
     return steps
 
 

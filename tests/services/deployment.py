@@ -7,19 +7,17 @@ Unset, it is the embedded default: SQLite, a directory, the filesystem broker.
 
 import json
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.request
 from collections.abc import Sequence
 from contextlib import ExitStack
-from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
 from tests.services import postgres
+from tests.services.databases import copy_template, migrated_template
 from tests.services.processes import Service, free_port
 from tests.services.redis import running_redis
 from tests.services.stores import fresh_store_url
@@ -59,11 +57,11 @@ class Deployment:
 
     def _new_database(self) -> str:
         if server := os.environ.get("HOLDFAST_TEST_DATABASE_URL"):
-            url = postgres.create_database(server, template=postgres.database_of(_migrated_postgres(server)))
+            url = postgres.create_database(server, template=postgres.database_of(migrated_template(server)))
             self._stack.callback(postgres.drop_database, url)
             return url
         file = self.folder / "holdfast.sqlite3"
-        shutil.copyfile(_migrated_sqlite(), file)
+        copy_template(file)
         return f"sqlite:///{file}"
 
     # --- the shell -----------------------------------------------------------------------------------------
@@ -143,22 +141,3 @@ def _answers(url: str) -> bool:
             return bool(response.status == 200)
     except OSError:
         return False
-
-
-def _migrate(url: str, folder: Path) -> None:
-    env = _clean_environment() | {"HOLDFAST_DATA": str(folder / "data"), "DATABASE_URL": url}
-    subprocess.run(_manage(["migrate", "-v", "0"]), env=env, cwd=ROOT, check=True)
-
-
-@cache
-def _migrated_sqlite() -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="template-", dir=os.environ["HOLDFAST_DATA"]))
-    _migrate(f"sqlite:///{folder}/template.sqlite3", folder)
-    return folder / "template.sqlite3"
-
-
-@cache
-def _migrated_postgres(server: str) -> str:
-    url = postgres.create_database(server)
-    _migrate(url, Path(tempfile.mkdtemp(prefix="template-", dir=os.environ["HOLDFAST_DATA"])))
-    return url
