@@ -1,4 +1,7 @@
-"""Which source wins: a flag, then the environment, then the default. Every value knows where it comes from."""
+"""Which source wins: a flag, the environment, the project's file, the person's, the machine's, the default.
+
+Every value knows where it comes from. What a file cannot say is left out with a warning; what cannot be read is an error.
+"""
 
 from __future__ import annotations
 
@@ -8,58 +11,110 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from holdfast.configfiles import (
+    PROJECT,
+    ConfigFile,
+    files_that_count,
+    forbidden,
+    is_planted,
+    unknown_key,
+)
 from holdfast.options import OPTIONS, Option
+from holdfast.text import printable
 
-DEFAULT = "default"
+FLAG, ENVIRONMENT, DEFAULT = "flag", "environment", "default"
+_NOT_GIVEN: tuple[object, ...] = (None, False, [], "")
 
 
 @dataclass(frozen=True)
 class Found:
-    """A value, and the words for where it is set."""
+    """A value; the kind of place that it is from, and the flag, variable or file itself."""
 
     value: Any
+    scope: str
     source: str
 
 
 class Configuration:
-    """The value of every option. `own` are the values as they were without a project's file."""
+    """The value of every option."""
 
-    def __init__(self, layers: tuple[Mapping[str, Found], ...], warnings: tuple[str, ...] = ()) -> None:
+    def __init__(self, layers: Mapping[str, Mapping[str, Found]], warnings: tuple[str, ...] = ()) -> None:
         self._layers = layers
         self.warnings = warnings
 
     @property
     def own(self) -> Configuration:
-        """What the person says, by whatever means, without what a project's file says."""
-        return self
+        """What the person and the machine say, without what a project's file says."""
+        return Configuration({scope: layer for scope, layer in self._layers.items() if scope != PROJECT})
 
     def __getitem__(self, key: str) -> Any:
         return self.found(key).value
 
     def found(self, key: str) -> Found:
         """The value that wins, and from where."""
-        layers = (layer[key] for layer in self._layers if key in layer)
-        return next(layers, Found(OPTIONS[key].default, DEFAULT))
+        layers = (layer[key] for layer in self._layers.values() if key in layer)
+        return next(layers, Found(OPTIONS[key].default, DEFAULT, DEFAULT))
 
 
-def read_configuration(args: argparse.Namespace, environ: Mapping[str, str]) -> Configuration:
+def read_configuration(
+    args: argparse.Namespace, environ: Mapping[str, str], *, with_files: bool = True
+) -> Configuration:
     """Reads all sources. Raises UsageError naming the one that is wrong."""
-    return Configuration((dict(_from_flags(args)), dict(_from_environment(environ))))
+    folder = working_folder()
+    layers = {
+        FLAG: dict(_from_flags(args, folder or Path())),
+        ENVIRONMENT: dict(_from_environment(environ, folder or Path())),
+    }
+    warnings: list[str] = []
+    for file in files_that_count(environ, folder) if with_files else ():
+        layers[file.scope] = dict(_from_file(file, warnings))
+    return Configuration(layers, tuple(warnings))
 
 
-def _from_flags(args: argparse.Namespace) -> Iterator[tuple[str, Found]]:
+def working_folder() -> Path | None:
+    """The folder we are in; None if it is gone."""
+    try:
+        return Path.cwd()
+    except OSError:
+        return None
+
+
+def _from_flags(args: argparse.Namespace, base: Path) -> Iterator[tuple[str, Found]]:
     for option in OPTIONS.values():
         raw = getattr(args, option.attribute, None)
-        if raw not in (None, False, [], ""):
-            yield option.key, _found(option, raw, f"--{option.key}")
+        if raw not in _NOT_GIVEN:
+            named = f"--{option.key}"
+            yield option.key, Found(option.value(raw, named=named, base=base), FLAG, named)
 
 
-def _from_environment(environ: Mapping[str, str]) -> Iterator[tuple[str, Found]]:
+def _from_environment(environ: Mapping[str, str], base: Path) -> Iterator[tuple[str, Found]]:
     for option in OPTIONS.values():
         name = next((name for name in option.variables if environ.get(name, "").strip()), None)
         if name is not None:
-            yield option.key, _found(option, environ[name], name)
+            value = option.value(environ[name], named=name, base=base)
+            yield option.key, Found(value, ENVIRONMENT, name)
 
 
-def _found(option: Option, raw: object, named: str) -> Found:
-    return Found(option.value(raw, named=named, base=Path.cwd()), named)
+def _from_file(file: ConfigFile, warnings: list[str]) -> Iterator[tuple[str, Found]]:
+    text = file.read_text()
+    if text and file.scope == PROJECT and is_planted(file.path):
+        warnings.append(
+            f"{printable(file.path)} is another user's, in a folder that all can write to: ignored"
+        )
+        return
+    for key, raw in file.values(text).items() if text else ():
+        option = OPTIONS.get(key)
+        if option is None:
+            warnings.append(unknown_key(key, raw, file))
+            continue
+        value = value_in_file(option, raw, file)
+        reason = forbidden(option, value, file)
+        if reason is None:
+            yield key, Found(value, file.scope, str(file.path))
+        else:
+            warnings.append(f"{printable(file.path)}: {key} is ignored: {reason}")
+
+
+def value_in_file(option: Option, raw: object, file: ConfigFile) -> Any:
+    """The value, with relative paths starting at the file's folder."""
+    return option.value(raw, named=f"{option.key} in {printable(file.path)}", base=file.path.parent)

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
+from holdfast.connecting import open_transport
 from holdfast.errors import HoldfastError, NotFound, RepoNotFound, UsageError
 from holdfast.hub import Hub
 from holdfast.output import Output
@@ -20,7 +21,7 @@ from holdfast.remote import RemoteFile, VariantAnswer
 from holdfast.settings import Settings
 from holdfast.sources.source import OpenRange, Source
 from holdfast.text import printable
-from holdfast.transport import Answer, Transport
+from holdfast.transport import Answer
 
 
 class Indexes:
@@ -29,6 +30,7 @@ class Indexes:
     def __init__(self, sources: Sequence[Source]) -> None:
         self.sources = tuple(sources)
         self._chosen: dict[str, Source] = {}
+        self._commits: dict[tuple[str, str], str] = {}  # what was learned while choosing
         self._lock = threading.Lock()
 
     @property
@@ -56,7 +58,7 @@ class Indexes:
         """The commit of a revision, by the first source that knows the repo."""
         source = self.source_of(repo_id, revision)
         try:
-            return source.resolve(repo_id, revision)
+            return self._commits.get((repo_id, revision)) or source.resolve(repo_id, revision)
         except RepoNotFound:
             raise
         except NotFound as error:
@@ -90,7 +92,7 @@ class Indexes:
             return self.sources[0]
         for source in self.sources:
             try:
-                source.resolve(repo_id, revision)
+                self._commits[repo_id, revision] = source.resolve(repo_id, revision)
             except RepoNotFound:
                 continue
             except NotFound:
@@ -121,7 +123,10 @@ class Indexes:
 
 def _not_passed_over(error: HoldfastError, source: Source, sources: Sequence[Source]) -> HoldfastError:
     if source is not sources[-1]:
-        error.hint = f"The next index was not asked instead: under this name it may hold somebody else's weights. {error.hint}"
+        error.hint = (
+            "The next index was not asked instead: under this name it may hold somebody else's weights. "
+            f"{error.hint}"
+        )
     return error
 
 
@@ -135,27 +140,17 @@ def open_source(reference: Reference, settings: Settings, out: Output) -> Indexe
 
 def open_indexes(settings: Settings, out: Output) -> Indexes:
     """Everything that is configured, in the order in which it is asked."""
-    from holdfast.sources.opening import open_place
-
-    places = [open_place(place, settings, out) for place in settings.find_links]
+    places = _open_places(settings, out) if settings.find_links else []
     return Indexes([*places, *(open_index(url, settings, out) for url in settings.indexes)])
 
 
-def open_index(url: str, settings: Settings, out: Output) -> Source:
-    """One index: a Hub-compatible one, or a bucket of ours (`s3+https://…`, `s3://…`)."""
-    if url.startswith("s3"):
-        from holdfast.sources.opening import open_place
+def _open_places(settings: Settings, out: Output) -> list[Source]:
+    """Imports what only --find-links needs when it is needed."""
+    from holdfast.sources.opening import open_place
 
-        return open_place(url, settings, out)
+    return [open_place(place, settings, out) for place in settings.find_links]
+
+
+def open_index(url: str, settings: Settings, out: Output) -> Hub:
+    """One Hub-compatible index."""
     return Hub(url, open_transport(url, settings, out), retries=settings.retries)
-
-
-def open_transport(url: str, settings: Settings, out: Output) -> Transport:
-    """Connections to one place, with the token that is for it and for no other."""
-    return Transport(
-        url,
-        settings.token_for(url),
-        timeout_seconds=settings.timeout_seconds,
-        connections=settings.max_workers + 1,
-        trace=out.trace if out.verbosity >= 1 else None,
-    )
