@@ -26,8 +26,10 @@ class HoldfastHub(Hub):
         server.RequestHandlerClass = type("Handler", (_Requests,), {"hub": self})
         return server
 
-    def offer(self, repo_id: str, variant: str, kept_in: str, path: str, verdict: str = "passed") -> None:
-        """From now on the index says that this file of another repo is a variant of the repo."""
+    def offer(
+        self, repo_id: str, variant: str, kept_in: str, path: str, verdict: str = "passed", **figures: Any
+    ) -> None:
+        """From now on the index says that this file of another repo is a variant of the repo, and what it measured."""
         repo = self.repos[kept_in]
         entry = repo.commits[repo.branches["main"]].files[path]
         file = {"path": path, "size_bytes": entry.size, "sha256": entry.sha256}
@@ -40,6 +42,7 @@ class HoldfastHub(Hub):
                 "path": path,
                 "size_bytes": entry.size,
                 "verdict": verdict,
+                **figures,
             }
         )
 

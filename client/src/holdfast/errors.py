@@ -155,6 +155,12 @@ class FileInTheWay(HoldfastError):
     code = "file_exists"
 
 
+class DoesNotFit(HoldfastError):
+    """No variant fits in the memory of this machine (`needed_bytes`, `free_bytes`)."""
+
+    code = "does_not_fit"
+
+
 class Offline(HoldfastError):
     """Offline, and the cache does not hold all that was asked for."""
 

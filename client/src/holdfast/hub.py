@@ -14,11 +14,12 @@ from functools import partial as bind
 from typing import Any
 from urllib.parse import quote, urlencode, urljoin
 
+from holdfast.choices import read_choice
 from holdfast.errors import AuthFailed, BadAnswer, Gated, HoldfastError, NotFound, RepoNotFound
 from holdfast.paths import check_path
 from holdfast.patience import with_patience
 from holdfast.reference import is_repo_id
-from holdfast.remote import COMMIT, SHA256, Choice, RemoteFile, VariantAnswer
+from holdfast.remote import COMMIT, SHA256, RemoteFile, VariantAnswer
 from holdfast.sources.source import OpenRange
 from holdfast.text import printable
 from holdfast.transport import MAX_JSON_BYTES, Answer, Transport, said, show_url
@@ -214,24 +215,13 @@ def _next_page(answer: Answer) -> str | None:
 def _variant_answer(found: Mapping[str, Any], url: str) -> VariantAnswer:
     repo_id, commit, files = found.get("repo_id"), found.get("commit"), found.get("files")
     try:
-        choices = tuple(_choice(choice) for choice in found["choices"])
+        choices = tuple(read_choice(choice) for choice in found["choices"])
         sha256_by_path = {str(file["path"]): file.get("sha256") for file in files or []}
     except (KeyError, TypeError, AttributeError) as error:
         raise _malformed(url, "a variant with missing fields") from error
     if sha256_by_path and not (isinstance(repo_id, str) and _is_hex(commit, COMMIT)):
         raise _malformed(url, "a variant without repo or commit")
     return VariantAnswer(repo_id, commit, sha256_by_path, choices)
-
-
-def _choice(choice: Mapping[str, Any]) -> Choice:
-    verdict = choice.get("verdict")
-    return Choice(
-        variant=str(choice["variant"]),
-        repo_id=str(choice["repo_id"]),
-        path=str(choice.get("path") or ""),
-        size_bytes=int(choice.get("size_bytes") or 0),
-        verdict=None if verdict is None else str(verdict),
-    )
 
 
 def _refusal(answer: Answer, name: str) -> HoldfastError:

@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-COMMIT = re.compile(r"^[0-9a-f]{40}$")
-SHA256 = re.compile(r"^[0-9a-f]{64}$")
+COMMIT = re.compile(r"^[0-9a-f]{40}\Z")
+SHA256 = re.compile(r"^[0-9a-f]{64}\Z")
 
 
 @dataclass(frozen=True)
@@ -31,13 +31,29 @@ class RemoteFile:
 
 @dataclass(frozen=True)
 class Choice:
-    """A variant that can be pulled: one GGUF file (or its shards), or a whole format."""
+    """A variant that can be pulled: one GGUF file (or its shards), or a whole format.
+
+    What follows the verdict only a Holdfast index knows, of variants that it measured or whose headers it read.
+    """
 
     variant: str
     repo_id: str
     path: str
     size_bytes: int
     verdict: str | None = None
+    mean_kld: float | None = None  # how far it is from its parent; smaller is closer
+    top1_agreement: float | None = None  # 0 to 1
+    perplexity_ratio: float | None = None  # to the parent's
+    bits_per_weight: float | None = None
+    parameter_count: int | None = None
+    context_length: int | None = None  # tokens
+    cache_bytes_per_token: int | None = None  # keys and values of one token, as F16
+    pulled_by_default: bool = True  # whether the index lets it be taken without being asked for by name
+
+    @property
+    def is_gguf(self) -> bool:
+        """Whether it is one GGUF model."""
+        return self.path.lower().endswith(".gguf")
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,13 @@ holds the artifacts made of a commit), then, on plain hubs, in `<repo>-GGUF`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Callable, Protocol
 
-from holdfast.errors import AmbiguousVariant, HashMismatch, NotFound
+from holdfast.best import BEST, choose_best
+from holdfast.choices import ambiguous, merged, no_variant
+from holdfast.errors import HashMismatch, NotFound
 from holdfast.paths import check_collisions
 from holdfast.reference import DEFAULT_REVISION, Reference, is_repo_segment
 from holdfast.remote import Choice, RemoteFile, VariantAnswer
@@ -51,6 +53,7 @@ class Selection:
     files: tuple[RemoteFile, ...]
     variant: str | None
     one_file: bool  # a person asked for one model file or path: its path is the result, not the folder's
+    reason: str = ""  # why this variant, where nobody named it
 
     @property
     def name(self) -> str:
@@ -87,10 +90,12 @@ def select(
     patterns: Patterns,
     *,
     ask: Callable[[str, Sequence[Choice]], str | None],
+    memory_bytes: int | None = None,
 ) -> Selection:
     """The files that the reference means. Raises NotFound or AmbiguousVariant with the choices.
 
-    `ask` may let a person choose a variant; it returns None where nobody can be asked.
+    `ask` may let a person choose a variant; it returns None where nobody can be asked. `memory_bytes` is what `:best`
+    may count on, None for what this machine has.
     """
     commit = index.resolve(reference.repo_id, reference.revision)
     listing = index.list_files(reference.repo_id, commit)
@@ -99,20 +104,24 @@ def select(
     )
     variant = reference.variant
     if variant is None and reference.path is None and not patterns:
-        variant = _variant_wanted(selection, ask)
-    if variant is not None:
+        variant = _variant_wanted(selection, index, ask)
+    if variant is not None and variant.casefold() == BEST:
+        selection = _select_best(selection, index, reference, memory_bytes)
+    elif variant is not None:
         selection = _select_variant(selection, index, variant, reference)
     return _narrow(selection, reference, patterns)
 
 
-def _variant_wanted(selection: Selection, ask: Callable[[str, Sequence[Choice]], str | None]) -> str | None:
+def _variant_wanted(
+    selection: Selection, index: Index, ask: Callable[[str, Sequence[Choice]], str | None]
+) -> str | None:
     """None for the whole repo. A repo of several GGUF models is never pulled whole by accident."""
     if len(gguf_groups(selection.listing)) < 2:
         return None
-    choices = choices_of(selection.repo_id, selection.listing)
+    choices = _all_choices(selection, index, selection.revision or selection.commit)
     chosen = ask(selection.repo_id, choices)
     if chosen is None:
-        raise _ambiguous(f"{selection.repo_id} holds several variants", choices, selection.repo_id)
+        raise ambiguous(f"{selection.repo_id} holds several variants", choices, selection.repo_id)
     return chosen
 
 
@@ -125,15 +134,31 @@ def _select_variant(selection: Selection, index: Index, variant: str, reference:
         derived, choices = _by_convention(selection, index, variant)
     else:
         derived = _by_answer(index, variant, answer)
-        choices = _merged(choices_of(selection.repo_id, selection.listing), answer.choices)
+        choices = merged(choices_of(selection.repo_id, selection.listing), answer.choices)
     if derived is None:
-        raise _no_variant(variant, selection, choices)
+        raise no_variant(variant, selection.repo_id, selection.name, choices)
     return derived
 
 
-def _merged(own: Sequence[Choice], told: Sequence[Choice]) -> list[Choice]:
-    """Our reading of the listing and what the index tells, which knows the verdicts."""
-    return list({(choice.repo_id, choice.variant.casefold()): choice for choice in (*own, *told)}.values())
+def _select_best(
+    selection: Selection, index: Index, reference: Reference, memory_bytes: int | None
+) -> Selection:
+    """The largest variant that fits, of this repo or made of it; its name, or for one of ours its path, finds it."""
+    from holdfast.memory import read_rooms  # starts programs, which few pulls need
+
+    choices = _all_choices(selection, index, reference.revision)
+    chosen, reason = choose_best(selection.name, choices, read_rooms(memory_bytes))
+    own = chosen.repo_id == selection.repo_id
+    found = _select_variant(selection, index, (own and chosen.path) or chosen.variant, reference)
+    return replace(found, variant=chosen.variant, reason=reason)
+
+
+def _all_choices(selection: Selection, index: Index, revision: str) -> list[Choice]:
+    """Every variant of this repo, and those made of it that the index knows or that lie in `<repo>-GGUF`."""
+    answer = index.resolve_variant(selection.repo_id, revision, BEST)
+    if answer is None:
+        return _by_convention(selection, index, BEST)[1]
+    return merged(choices_of(selection.repo_id, selection.listing), answer.choices)
 
 
 def _own_variant(selection: Selection, variant: str) -> Selection | None:
@@ -142,7 +167,7 @@ def _own_variant(selection: Selection, variant: str) -> Selection | None:
     if variant.casefold() == "gguf":
         groups = gguf_groups(selection.listing)
     if len(groups) > 1:
-        raise _ambiguous(
+        raise ambiguous(
             f"{len(groups)} files of {selection.repo_id} are {variant}",
             _by_path(selection.repo_id, groups),
             selection.repo_id,
@@ -164,15 +189,7 @@ def _by_path(repo_id: str, groups: Sequence[Group]) -> list[Choice]:
 def _with_files(
     selection: Selection, files: Iterable[RemoteFile], variant: str | None, *, one_file: bool = False
 ) -> Selection:
-    return Selection(
-        selection.repo_id,
-        selection.revision,
-        selection.commit,
-        selection.listing,
-        tuple(files),
-        variant,
-        one_file,
-    )
+    return replace(selection, files=tuple(files), variant=variant, one_file=one_file)
 
 
 def _by_convention(selection: Selection, index: Index, variant: str) -> tuple[Selection | None, list[Choice]]:
@@ -269,29 +286,4 @@ def _at_path(selection: Selection, path: str) -> tuple[list[RemoteFile], bool]:
         hint=f"holdfast pull --dry-run {selection.repo_id}@{selection.commit[:12]} shows what there is.",
         repo_id=selection.repo_id,
         path=path,
-    )
-
-
-def _no_variant(variant: str, selection: Selection, choices: Sequence[Choice]) -> NotFound:
-    if choices:
-        hint = "Choose one of these after the colon, or leave :variant out for the whole repo."
-    else:
-        hint = "Leave :variant out for the whole repo."
-    return NotFound(
-        f"no variant {printable(variant)} of {selection.name}",
-        hint=hint,
-        repo_id=selection.repo_id,
-        variant=variant,
-        choices=[choice.__dict__ for choice in choices],
-    )
-
-
-def _ambiguous(what: str, choices: Sequence[Choice], repo_id: str) -> AmbiguousVariant:
-    same = len({choice.variant for choice in choices}) < len(choices)
-    example = f"//{choices[0].path}" if same else f":{choices[0].variant}"
-    return AmbiguousVariant(
-        what,
-        hint=f"Name one of these, for example: holdfast pull {repo_id}{example}",
-        repo_id=repo_id,
-        choices=[choice.__dict__ for choice in choices],
     )
