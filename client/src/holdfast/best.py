@@ -120,9 +120,8 @@ def _too_large(name: str, choices: Sequence[Choice], room: Room) -> HoldfastErro
     least = min(choices, key=lambda choice: need_of(choice).total_bytes)
     need = need_of(least)
     return DoesNotFit(
-        f"no variant of {name} fits in {format_bytes(room.size_bytes)} {room.words}: "
-        f"the smallest, {printable(least.variant)}, needs {need.words}",
-        hint="Name a variant to have it all the same, or set HOLDFAST_MEMORY to what may be used.",
+        f"no variant of {name} fits in {format_bytes(room.size_bytes)} {room.words}",
+        hint=f"The smallest, {printable(least.variant)}, needs {need.words}. Name one to have it all the same.",
         needed_bytes=need.total_bytes,
         free_bytes=room.size_bytes,
         choices=as_facts(choices),
