@@ -1,5 +1,6 @@
 """The loopback hub with what only a Holdfast index has: it knows in which repo a variant of another repo is kept."""
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from urllib.parse import urlsplit
 from tests.services import hub_requests
 from tests.services.hub import Hub
 
+VALIDATIONS = re.compile(r"/api/holdfast/v1/validations/(?P<repo>[^/]+/[^/]+)$")
 RESOLVE = re.compile(r"/api/holdfast/v1/resolve/(?P<repo>[^/]+/[^/]+)$")
 
 
@@ -19,6 +21,7 @@ class HoldfastHub(Hub):
     def __init__(self, **options: Any) -> None:
         self.derived: dict[tuple[str, str], Mapping[str, Any]] = {}
         self.choices: dict[str, list[Mapping[str, Any]]] = {}
+        self.verdicts: dict[str, dict[str, Mapping[str, Any]]] = {}
         super().__init__(**options)
 
     def _listen(self, port: int) -> ThreadingHTTPServer:
@@ -46,13 +49,32 @@ class HoldfastHub(Hub):
             }
         )
 
+    def judge(
+        self, repo_id: str, path: str, verdict: str, *, passed: bool, override: str | None = None
+    ) -> str:
+        """From now on this is the verdict on the file, or an operator's override. Returns the report's sha256."""
+        entry = self.repos[repo_id].commits[self.repos[repo_id].branches["main"]].files[path]
+        report = hashlib.sha256(f"{path} {verdict}".encode()).hexdigest()
+        newest = {"verdict": verdict, "passed": passed, "report_sha256": report}
+        self.verdicts.setdefault(repo_id, {})[path] = {
+            "repo_id": repo_id, "path": path, "sha256": entry.sha256, "verdict": override or verdict,
+            "override": {"verdict": override, "reason": "looked at"} if override else None, "newest": newest,
+        }  # fmt: skip
+        return report
+
 
 class _Requests(hub_requests.Requests):
     hub: HoldfastHub
 
     def _route(self, path: str) -> Any:
+        if judged := VALIDATIONS.match(urlsplit(self.path).path):
+            return "validations", judged, self._validations
         match = RESOLVE.match(urlsplit(self.path).path)
         return ("variant", match, self._variant) if match else super()._route(path)
+
+    def _validations(self, repo: str) -> None:
+        rows = list(self.hub.verdicts.get(repo, {}).values())
+        self._send(200, json.dumps(rows).encode(), {"Content-Type": "application/json"})
 
     def _variant(self, repo: str) -> None:
         choices = self.hub.choices.get(repo, [])

@@ -12,7 +12,7 @@ is compared when they arrive, before they get their name.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -79,6 +79,16 @@ def check_pins(files: Sequence[RemoteFile], destination: Destination, name: str,
         if file.pins and sha256 is not None and sha256 not in file.pins:
             raise _mismatch(name, file.path, file.pins, sha256, pins.place)
     stale = open_hashes - set(found.values())
+    if stale:
+        raise _stale(stale, name, pins.place)
+
+
+def check_sums(pins: Pins, name: str, sums: Mapping[str, str]) -> None:
+    """Raises HashMismatch unless these sha256 by path are what is pinned."""
+    for path, sha256 in sums.items():
+        if pins.hashes and sha256 not in pins.hashes and (pins.required or is_weights(path)):
+            raise _mismatch(name, path, pins.hashes, sha256, pins.place)
+    stale = set(pins.hashes) - set(sums.values())
     if stale:
         raise _stale(stale, name, pins.place)
 

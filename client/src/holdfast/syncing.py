@@ -1,0 +1,173 @@
+"""Make the cache, or a plain folder, hold what a lock names.
+
+The lock is the authority: what an index lists for a locked commit is compared with it before anything is fetched, what
+arrives is compared with it before it gets a name. What is here already needs no network. In a plain folder every model
+has its own: `DEST/org/name/`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Callable
+
+from holdfast.cache import RepoCache
+from holdfast.destination import CacheDestination
+from holdfast.errors import HashMismatch, HoldfastError, NotValidated, UsageError
+from holdfast.indexes import open_index, open_indexes
+from holdfast.lockfile import LockedFile, LockedModel
+from holdfast.locking import is_validated
+from holdfast.mirrors import Mirrors
+from holdfast.output import Output
+from holdfast.paths import check_collisions
+from holdfast.plan import Plan
+from holdfast.pulling import Pulled, Wish, take
+from holdfast.remote import RemoteFile
+from holdfast.selection import Selection
+from holdfast.settings import Settings
+from holdfast.sources.opening import open_place
+from holdfast.sources.source import Opener, Source
+from holdfast.text import printable
+from holdfast.variants import gguf_groups
+
+
+def check_lock(models: Sequence[LockedModel], wish: Wish, settings: Settings) -> None:
+    """Raises NotValidated if weights must have passed and have not, UsageError for what one folder cannot hold."""
+    for model in models if settings.require_validated else ():
+        if not is_validated(model):
+            raise NotValidated(
+                f"{printable(model.requirement)} is locked without a verdict that passes",
+                hint="holdfast lock --require-validated asks the index again.",
+                repo_id=model.repo_id,
+                commit=model.commit,
+            )
+    for model in models if wish.dest is not None else ():
+        together = [one for one in models if one.repo_id.casefold() == model.repo_id.casefold()]
+        if len({(one.repo_id, one.commit) for one in together}) > 1:
+            raise UsageError(
+                f"{model.repo_id} is locked at two commits, and a plain folder holds one",
+                hint="Leave --dest out: the cache holds both.",
+            )
+        check_collisions({file.path for one in together for file in one.files}, listed_by=model.name)
+
+
+def sync_model(
+    model: LockedModel, wish: Wish, settings: Settings, out: Output, *, index_url: str | None
+) -> Pulled:
+    """Afterwards the locked files are where they belong. `index_url` is asked instead of the index in the lock.
+
+    Raises HashMismatch if the index has other bytes for the commit; then nothing was written.
+    """
+    selection = _selection(model)
+    source = _LockedSource(model, index_url or model.index, settings, out)
+    if not settings.offline and not _is_here(selection, wish, settings):
+        selection = replace(selection, listing=source.listing())
+    if wish.dest is not None:
+        wish = replace(wish, dest=wish.dest / model.repo_id)
+    return take(
+        selection,
+        source.opened,
+        index_url=source.index_url,
+        asked=model.requirement,
+        wish=wish,
+        settings=settings,
+        out=out,
+    )
+
+
+def _selection(model: LockedModel) -> Selection:
+    """Without a listing: whether the lock names all files of the commit is not known."""
+    files = tuple(file.as_remote() for file in model.files)
+    is_one = len(files) == 1 or (model.variant is not None and len(gguf_groups(files)) == 1)
+    return Selection(model.repo_id, model.revision, model.commit, (), files, model.variant, one_file=is_one)
+
+
+def _is_here(selection: Selection, wish: Wish, settings: Settings) -> bool:
+    """Whether the network need not be asked, at a glance: `take` looks closer."""
+    if wish.force:
+        return False
+    repo = RepoCache(settings.cache_dir, selection.repo_id)
+    cached = CacheDestination(repo, selection.commit, symlinks=settings.symlinks)
+    return all(cached.holds(file) or _lies_in(wish.dest, selection, file) for file in selection.files)
+
+
+def _lies_in(dest: Path | None, selection: Selection, file: RemoteFile) -> bool:
+    path = None if dest is None else dest / selection.repo_id / file.path
+    return path is not None and path.is_file() and path.stat().st_size == file.size_bytes
+
+
+class _LockedSource:
+    """Where the bytes of one locked model come from: its index, once that was found to agree with the lock."""
+
+    def __init__(self, model: LockedModel, index_url: str, settings: Settings, out: Output) -> None:
+        self.index_url = index_url
+        self._model = model
+        self._settings = settings
+        self._out = out
+        self._source = _open(index_url, settings, out)
+        self._others = [
+            one for one in open_indexes(settings, out).sources if one.index_url != self._source.index_url
+        ]
+        self._listing: tuple[RemoteFile, ...] | None = None
+
+    def listing(self) -> tuple[RemoteFile, ...]:
+        """What the index lists for the commit; empty if it cannot be asked, and another place may hold the bytes."""
+        if self._listing is None:
+            try:
+                self._listing = tuple(self._source.list_files(self._model.repo_id, self._model.commit))
+            except HashMismatch:
+                raise
+            except HoldfastError as error:
+                if not self._others:
+                    raise
+                self._out.note(
+                    f"{printable(self.index_url)} cannot tell about {self._model.name}: {printable(error.message)}"
+                )
+                self._listing = ()
+            if self._listing:
+                check_listing(self._model, self._listing, self.index_url)
+        return self._listing
+
+    def opened(self, plan: Plan, say: Callable[[str], None]) -> Opener:
+        """The bytes of the plan, from every place that is configured."""
+        self.listing()
+        return Mirrors(self._source, self._others, plan, say)
+
+
+def _open(index_url: str, settings: Settings, out: Output) -> Source:
+    is_index = index_url.startswith(("http://", "https://", "s3"))
+    if is_index and index_url not in settings.find_links:
+        return open_index(index_url, settings, out)
+    return open_place(index_url, settings, out)
+
+
+def check_listing(model: LockedModel, listing: Sequence[RemoteFile], index_url: str) -> None:
+    """Raises HashMismatch unless the listing has every locked file, with the locked size and digests."""
+    listed = {file.path: file for file in listing}
+    for file in model.files:
+        difference = _difference(file, listed.get(file.path))
+        if difference is not None:
+            what, locked, found = difference
+            raise HashMismatch(
+                f"{printable(index_url)} has another {printable(file.path)} for {model.name} than is locked: "
+                f"{what} {found} instead of {locked}",
+                hint="Nothing was fetched. A commit never changes: somebody changed the index, or the lock.",
+                repo_id=model.repo_id,
+                commit=model.commit,
+                path=file.path,
+                expected=locked,
+                actual=found,
+            )
+
+
+def _difference(locked: LockedFile, found: RemoteFile | None) -> tuple[str, str, str] | None:
+    if found is None:
+        return "file", "one", "none"
+    if found.size_bytes != locked.size_bytes:
+        return "size", str(locked.size_bytes), str(found.size_bytes)
+    if found.sha256 is not None and found.sha256 != locked.sha256:
+        return "sha256", locked.sha256, found.sha256
+    if found.sha256 is None and locked.git_oid not in (None, found.git_oid):
+        return "git oid", str(locked.git_oid), str(found.git_oid)
+    return None
