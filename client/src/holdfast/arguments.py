@@ -65,6 +65,8 @@ def _add_output_flags(add: Callable[..., None]) -> None:
     add("--progress-bar", choices=("on", "off", "json"), help=bar_help)
     add("--json", help="the result, or the error, as one JSON object on stdout", **on)
     add("--no-input", help="never ask", **on)
+    add("--isolated", help="look at no variables, no configuration files and no kept tokens", **on)
+    add("--log", metavar="FILE", help="add everything that is said and asked to this file, with times")
 
 
 def _add_index_flags(add: Callable[..., None]) -> None:
@@ -76,6 +78,7 @@ def _add_index_flags(add: Callable[..., None]) -> None:
     add("--no-index", help="ask no index, only --find-links", **on)
     add("--find-links", metavar="DIR|URL", action="append", help="a folder or page of models; repeatable")
     add("--cache-dir", metavar="DIR", help="the cache (HOLDFAST_CACHE_DIR, HF_HUB_CACHE, HF_HOME)")
+    add("--no-cache-dir", help="keep nothing in a cache: for pull with --dest", **on)
     add("--offline", help="use the cache only (HOLDFAST_OFFLINE, HF_HUB_OFFLINE)", **on)
 
 

@@ -5,14 +5,21 @@ Exit codes: 0 ok, 1 failed or `check` found a problem, 2 usage or unexpected err
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
+from holdfast import __version__
 from holdfast.arguments import build_parser
 from holdfast.commands import COMMANDS
 from holdfast.errors import INTERRUPTED, USAGE, HoldfastError, UsageError
+from holdfast.isolation import isolate
 from holdfast.output import Output, make_printable, say
+
+if TYPE_CHECKING:
+    from holdfast.settings import Settings
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -21,10 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     out = Output(verbosity=-1 if args.quiet else args.verbose, as_json=args.json)
     try:
-        from holdfast.settings import read_settings
-
-        settings = read_settings(args, os.environ)
-        return int(COMMANDS[args.command].module().run(args, settings, out))
+        return _run(args, out)
     except HoldfastError as error:
         if out.verbosity >= 2:
             _print_traceback()
@@ -37,6 +41,37 @@ def main(argv: Sequence[str] | None = None) -> int:
             _print_traceback()
         out.error(_unexpected(error))
         return USAGE
+
+
+def _run(args: argparse.Namespace, out: Output) -> int:
+    from holdfast.settings import read_settings
+
+    if args.isolated:
+        isolate(os.environ)
+    module = COMMANDS[args.command].module()
+    settings = read_settings(args, os.environ, with_files=not getattr(module, "READS_FILES_ITSELF", False))
+    if settings.log is not None:
+        out.log_to(settings.log)
+        out.trace(f"holdfast {__version__} {args.command}")
+    for warning in settings.warnings:
+        out.note(f"warning: {warning}")
+    if args.no_cache_dir:
+        return _run_without_cache(module, args, settings, out)
+    return int(module.run(args, settings, out))
+
+
+def _run_without_cache(module: Any, args: argparse.Namespace, settings: Settings, out: Output) -> int:
+    """The cache of this run is a folder that is gone afterwards, so what is to stay must go elsewhere."""
+    from dataclasses import replace
+    from pathlib import Path
+    from tempfile import TemporaryDirectory
+
+    if getattr(args, "dest", "") is None:
+        raise UsageError(
+            "--no-cache-dir keeps nothing of what is pulled", hint="Add --dest DIR for where it should stay."
+        )
+    with TemporaryDirectory(prefix="holdfast-") as folder:
+        return int(module.run(args, replace(settings, cache_dir=Path(folder)), out))
 
 
 def console() -> None:

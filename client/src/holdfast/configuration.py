@@ -1,6 +1,7 @@
 """Which source wins: a flag, the environment, the project's file, the person's, the machine's, the default.
 
-Every value knows where it comes from. What a file cannot say is left out with a warning; what cannot be read is an error.
+Every value knows where it comes from. What a file cannot say is left out with a warning; what cannot be
+read is an error.
 """
 
 from __future__ import annotations
@@ -23,7 +24,6 @@ from holdfast.options import OPTIONS, Option
 from holdfast.text import printable
 
 FLAG, ENVIRONMENT, DEFAULT = "flag", "environment", "default"
-_NOT_GIVEN: tuple[object, ...] = (None, False, [], "")
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def working_folder() -> Path | None:
 def _from_flags(args: argparse.Namespace, base: Path) -> Iterator[tuple[str, Found]]:
     for option in OPTIONS.values():
         raw = getattr(args, option.attribute, None)
-        if raw not in _NOT_GIVEN:
+        if raw is not None and raw is not False and raw not in ("", []):
             named = f"--{option.key}"
             yield option.key, Found(option.value(raw, named=named, base=base), FLAG, named)
 

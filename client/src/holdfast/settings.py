@@ -31,9 +31,8 @@ class Settings:
     """Everything a command needs to know about its surroundings."""
 
     index_url: str
-    indexes: tuple[
-        str, ...
-    ]  # in the order they are asked: index_url, then the extra ones; empty with --no-index
+    index_is_own: bool  # false if nothing but a project's file names it
+    indexes: tuple[str, ...]  # index_url, then the extra ones, as they are asked; empty with --no-index
     find_links: tuple[str, ...]  # absolute folders and http(s) addresses
     hugging_face_url: str
     tokens: Mapping[Origin, str] = field(repr=False)
@@ -76,14 +75,17 @@ class Settings:
         return self.token_for(self.hugging_face_url)
 
 
-def read_settings(args: argparse.Namespace, environ: Mapping[str, str]) -> Settings:
+def read_settings(
+    args: argparse.Namespace, environ: Mapping[str, str], *, with_files: bool = True
+) -> Settings:
     """Returns the settings, or raises UsageError naming the flag, the variable or the file that is wrong."""
-    found = read_configuration(args, environ)
+    found = read_configuration(args, environ, with_files=with_files and not args.isolated)
     index_url, extra = found["index-url"], found["extra-index-url"]
     hugging_face_url = _hugging_face_url(environ)
     progress = found["progress-bar"]
     return Settings(
         index_url=index_url,
+        index_is_own=found.own["index-url"] == index_url,
         indexes=() if found["no-index"] else tuple(dict.fromkeys((index_url, *extra))),
         find_links=found["find-links"],
         hugging_face_url=hugging_face_url,

@@ -1,4 +1,4 @@
-"""TOML: by the library of Python, or by tomli, which is the same code, before Python 3.11. Imported when it is needed."""
+"""TOML: by the library of Python, or by tomli, which is the same code, before Python 3.11. Imported when needed."""
 
 from __future__ import annotations
 
