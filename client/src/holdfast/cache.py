@@ -7,10 +7,11 @@
         refs/<revision>                    the commit it named when it was last pulled
         trees/<commit>.json                the whole listing, as huggingface_hub >= 2.4 keeps it
     <cache>/.locks/models--org--name/<etag>.lock
+    <cache>/.locks/models--org--name/holdfast.use      see locks.py
 
-We match huggingface_hub 2.4 (`file_download.py`, `_tree_cache.py`) name for name. The one difference is the name of
-unfinished files: older huggingface_hub appends to `<etag>.incomplete`, and ours has holes, so it must never be taken
-for theirs.
+We match huggingface_hub 2.4 (`file_download.py`, `_tree_cache.py`) name for name. There are two differences: the lock
+against removals, and the name of unfinished files: older huggingface_hub appends to `<etag>.incomplete`, and ours has
+holes, so it must never be taken for theirs.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import shutil
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Callable
 
@@ -45,18 +47,31 @@ class RepoCache:
     cache_dir: Path
     repo_id: str
 
-    @property
+    @cached_property
     def folder(self) -> Path:
         return self.cache_dir / repo_folder_name(self.repo_id)
 
+    @cached_property
+    def _blobs(self) -> Path:
+        return self.folder / "blobs"
+
+    @cached_property
+    def _locks(self) -> Path:
+        return self.cache_dir / ".locks" / repo_folder_name(self.repo_id)
+
     def blob_path(self, etag: str) -> Path:
-        return self.folder / "blobs" / etag
+        return self._blobs / etag
 
     def staged_path(self, etag: str) -> Path:
-        return self.folder / "blobs" / f"{etag}{INCOMPLETE}"
+        return self._blobs / f"{etag}{INCOMPLETE}"
 
     def lock_path(self, etag: str) -> Path:
-        return self.cache_dir / ".locks" / repo_folder_name(self.repo_id) / f"{etag}.lock"
+        return self._locks / f"{etag}.lock"
+
+    @property
+    def use_lock_path(self) -> Path:
+        """Shared by every pull of the repo, and held alone by whoever removes something of it."""
+        return self._locks / "holdfast.use"
 
     def snapshot_path(self, commit: str) -> Path:
         return self.folder / "snapshots" / commit
@@ -88,10 +103,13 @@ class RepoCache:
             return None
 
     def write_tree(self, commit: str, files: Iterable[RemoteFile]) -> None:
-        """Keeps the listing, so that later pulls of the commit, and `check`, need no network."""
+        """Keeps the listing, so that later pulls of the commit, and `check`, need no network.
+
+        No files mean that the whole listing is not known: nothing is written.
+        """
         path = self.folder / "trees" / f"{commit}.json"
-        if not path.exists():
-            listing = {file.path: _facts(file) for file in sorted(files, key=lambda file: file.path)}
+        listing = {file.path: _facts(file) for file in sorted(files, key=lambda file: file.path)}
+        if listing and not path.exists():
             write_atomically(
                 path, json.dumps({"format_version": TREE_FORMAT_VERSION, "files": listing}, indent=1)
             )
@@ -145,16 +163,20 @@ def tag_cache(cache_dir: Path) -> None:
             tag.write_text(_CACHEDIR_TAG, encoding="utf-8")
 
 
-def link_blob(blob: Path, pointer: Path, *, snapshot: Path, symlinks: bool) -> None:
+def make_link_folder(folder: Path, snapshot: Path) -> None:
+    """Afterwards the folder is there. Refuses (ValueError) one that leads out of the snapshot by a symlink."""
+    if folder != snapshot and not is_inside(folder / "x", snapshot):
+        raise ValueError(f"{folder} leads out of {snapshot}")
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def link_blob(blob: Path, pointer: Path, *, symlinks: bool) -> None:
     """Afterwards `pointer` shows the blob's bytes: by a relative symlink, else a hard link, else a copy.
 
-    Refuses (ValueError) to write through a symlinked folder that leads out of the snapshot.
+    Its folder has been made by `make_link_folder`.
     """
     if _shows(pointer, blob):
         return
-    pointer.parent.mkdir(parents=True, exist_ok=True)
-    if pointer.parent != snapshot and not is_inside(pointer, snapshot):
-        raise ValueError(f"{pointer.parent} leads out of {snapshot}")
     staged = pointer.with_name(f"{pointer.name[:200]}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         linked = symlinks and _linked(lambda: staged.symlink_to(os.path.relpath(blob, pointer.parent)))
@@ -164,6 +186,11 @@ def link_blob(blob: Path, pointer: Path, *, snapshot: Path, symlinks: bool) -> N
     finally:
         with contextlib.suppress(FileNotFoundError):
             staged.unlink()
+
+
+def link_new(blob: Path, pointer: Path) -> bool:
+    """Whether the pointer is now a symlink to the blob and was not there before: one call, for the usual case."""
+    return _linked(lambda: pointer.symlink_to(os.path.relpath(blob, pointer.parent)))
 
 
 def _shows(pointer: Path, blob: Path) -> bool:

@@ -9,19 +9,25 @@ import contextlib
 import hashlib
 import os
 import shutil
+import stat
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Callable, Protocol
 
-from holdfast.cache import RepoCache, link_blob, tag_cache
+from holdfast.cache import RepoCache, link_blob, link_new, make_link_folder, tag_cache
 from holdfast.disk import disk_errors
-from holdfast.errors import FileInTheWay, UnsafePath
+from holdfast.errors import FileInTheWay
 from holdfast.hashing import hash_file
-from holdfast.paths import is_inside
+from holdfast.holdings import Holdings
+from holdfast.linking import COPY, HARDLINK, REFLINK, bring
+from holdfast.locks import shared
+from holdfast.paths import is_inside, leads_outside
 from holdfast.remote import RemoteFile
 from holdfast.text import printable
 
 FOLDER_STAGING = ".holdfast"
+ADOPTING = ".holdfast.adopting"
 
 
 class Destination(Protocol):
@@ -44,6 +50,20 @@ class Destination(Protocol):
     def path_of(self, file: RemoteFile) -> Path:
         """Where the file is found afterwards."""
 
+    def in_use(self) -> AbstractContextManager[None]:
+        """Until the end no process of ours takes away what this place holds, or what it is filled from."""
+
+    def copies(self, file: RemoteFile) -> list[Path]:
+        """Files of this machine that claim to be this one. Not verified."""
+
+    def needs_room(self, file: RemoteFile) -> bool:
+        """Whether the file's bytes will take room on the disk although they are on this machine."""
+
+    def bring(self, copy: Path, file: RemoteFile) -> Path | None:
+        """The staged file that shows the bytes of the copy, to be hashed and then accepted; None if it cannot be had
+        in a way that was asked for.
+        """
+
     def publish(
         self, files: Sequence[RemoteFile], listing: Iterable[RemoteFile], revision: str | None
     ) -> None:
@@ -51,13 +71,39 @@ class Destination(Protocol):
 
 
 class CacheDestination:
-    """The Hugging Face cache: a blob per digest, a snapshot of links per commit, a ref per revision."""
+    """The Hugging Face cache: a blob per digest, a snapshot of links per commit, a ref per revision.
 
-    def __init__(self, repo: RepoCache, commit: str, *, symlinks: bool) -> None:
+    What other stores of this machine hold becomes a blob as a reflink or a hard link, and as a copy only if
+    `link_mode` says so: otherwise fetching costs no more room.
+    """
+
+    def __init__(
+        self,
+        repo: RepoCache,
+        commit: str,
+        *,
+        symlinks: bool,
+        holdings: Holdings | None = None,
+        link_mode: str | None = None,
+    ) -> None:
         self.repo = repo
         self.commit = commit
         self.root = repo.snapshot_path(commit)
         self._symlinks = symlinks
+        self._holdings = holdings
+        self._ways = (REFLINK, HARDLINK) if link_mode is None else (link_mode,)
+
+    def in_use(self) -> AbstractContextManager[None]:
+        return shared(self.repo.use_lock_path)
+
+    def copies(self, file: RemoteFile) -> list[Path]:
+        return [] if self._holdings is None else self._holdings.find_copies(self.repo.repo_id, file)
+
+    def needs_room(self, file: RemoteFile) -> bool:
+        return COPY in self._ways
+
+    def bring(self, copy: Path, file: RemoteFile) -> Path | None:
+        return _brought(copy, self.repo.folder / "blobs" / f"{file.etag}{ADOPTING}", self._ways)
 
     def holds(self, file: RemoteFile) -> bool:
         """By name and size: the name of a blob is its digest, and `holdfast check` re-hashes."""
@@ -84,8 +130,11 @@ class CacheDestination:
     def publish(
         self, files: Sequence[RemoteFile], listing: Iterable[RemoteFile], revision: str | None
     ) -> None:
-        """Links first, then the listing, the ref last: what a ref names is complete."""
+        """Links first, then the listing, the ref last: what a ref names is complete. Links tell when they were last
+        wanted: see inventory.py.
+        """
         with disk_errors(self.repo.folder):
+            self._make_folders(files)
             for file in files:
                 self._link(file)
         with disk_errors(self.repo.folder) if not self._is_published(files) else contextlib.suppress(OSError):
@@ -98,23 +147,60 @@ class CacheDestination:
         """A complete snapshot in a cache that we may only read is good enough."""
         return not os.access(self.repo.folder, os.W_OK) and all(self.path_of(file).exists() for file in files)
 
+    def _make_folders(self, files: Sequence[RemoteFile]) -> None:
+        for folder, path in {self.path_of(file).parent: file.path for file in files}.items():
+            try:
+                make_link_folder(folder, self.root)
+            except ValueError as error:
+                raise leads_outside(path, self.root) from error
+
     def _link(self, file: RemoteFile) -> None:
         blob, pointer = self.repo.blob_path(file.etag), self.path_of(file)
+        if self._symlinks and link_new(blob, pointer):
+            return
         if not blob.exists() and _has_size(pointer, file.size_bytes):
             return
-        try:
-            link_blob(blob, pointer, snapshot=self.root, symlinks=self._symlinks)
-        except ValueError as error:
-            raise leads_outside(file.path, self.root) from error
+        link_blob(blob, pointer, symlinks=self._symlinks)
+        if pointer.is_symlink() and os.utime in os.supports_follow_symlinks:
+            with contextlib.suppress(OSError):
+                os.utime(pointer, follow_symlinks=False)
 
 
 class FolderDestination:
-    """A plain folder, files under their own names. Bytes that the cache holds are copied (and hashed), not fetched."""
+    """A plain folder, files under their own names. Bytes that this machine holds are brought (and hashed), not fetched:
+    as a reflink, or else a copy. A hard link must be asked for, because whoever edits the file then changes the cache.
+    """
 
-    def __init__(self, folder: Path, cached: RepoCache, *, force: bool) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        cached: RepoCache,
+        *,
+        force: bool,
+        holdings: Holdings | None = None,
+        link_mode: str | None = None,
+    ) -> None:
         self.root = folder
         self._cached = cached
         self._force = force
+        self._holdings = holdings
+        self._ways = (REFLINK, COPY) if link_mode is None else (link_mode,)
+
+    def in_use(self) -> AbstractContextManager[None]:
+        if self._cached.folder.is_dir():
+            return shared(self._cached.use_lock_path)
+        return contextlib.nullcontext()
+
+    def copies(self, file: RemoteFile) -> list[Path]:
+        cached = self.cached_copy(file)
+        others = [] if self._holdings is None else self._holdings.find_copies(self._cached.repo_id, file)
+        return [cached, *(path for path in others if path != cached)] if cached else others
+
+    def needs_room(self, file: RemoteFile) -> bool:
+        return COPY in self._ways
+
+    def bring(self, copy: Path, file: RemoteFile) -> Path | None:
+        return _brought(copy, self.root / FOLDER_STAGING / f"{_short_name(file)}{ADOPTING}", self._ways)
 
     def holds(self, file: RemoteFile) -> bool:
         """By digest, because a name says nothing here. Raises FileInTheWay for other bytes, unless forced."""
@@ -178,12 +264,18 @@ class FolderDestination:
 
     def _tidy(self) -> None:
         staging = self.root / FOLDER_STAGING
-        if any(staging.glob("*.incomplete*")):
+        if any(any(staging.glob(name)) for name in ("*.incomplete*", f"*{ADOPTING}")):
             return  # another process is at work here, or an earlier one was interrupted
         with contextlib.suppress(OSError):
             for lock in staging.glob("*.lock"):
                 lock.unlink()
             staging.rmdir()
+
+
+def _brought(copy: Path, staged: Path, ways: Sequence[str]) -> Path | None:
+    """Never under the name of an unfinished file: those are written to, and this may be a hard link."""
+    staged.parent.mkdir(parents=True, exist_ok=True)
+    return staged if bring(copy, staged, ways) is not None else None
 
 
 def moving(staged: Path) -> Callable[[Path], None]:
@@ -197,9 +289,10 @@ def moving(staged: Path) -> Callable[[Path], None]:
 
 def _has_size(path: Path, size_bytes: int) -> bool:
     try:
-        return path.is_file() and path.stat().st_size == size_bytes
+        status = path.stat()
     except OSError:
         return False
+    return stat.S_ISREG(status.st_mode) and status.st_size == size_bytes
 
 
 def _has_digest(path: Path, file: RemoteFile) -> bool:
@@ -209,13 +302,3 @@ def _has_digest(path: Path, file: RemoteFile) -> bool:
 
 def _short_name(file: RemoteFile) -> str:
     return f"{hashlib.sha256(file.path.encode()).hexdigest()[:12]}-{file.etag[:16]}"
-
-
-def leads_outside(path: str, root: Path) -> UnsafePath:
-    """A symlink that lies in the destination would carry a file out of it."""
-    return UnsafePath(
-        f"{printable(path)} would be written outside {printable(root)}: a folder on its way is a symlink",
-        hint="Remove the link, or choose another --dest. Nothing was written there.",
-        path=path,
-        folder=str(root),
-    )

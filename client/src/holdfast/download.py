@@ -6,14 +6,13 @@ next time.
 
 from __future__ import annotations
 
-import shutil
 import threading
 from concurrent.futures import FIRST_EXCEPTION, wait
 from dataclasses import dataclass
 from functools import partial as bind
 from pathlib import Path
 
-from holdfast.destination import Destination, FolderDestination, moving
+from holdfast.destination import Destination, moving
 from holdfast.disk import disk_errors
 from holdfast.errors import HashMismatch, HoldfastError, NetworkError
 from holdfast.following import FollowingHasher
@@ -71,7 +70,10 @@ def fetch_plan(
     """
     if not plan.fetches:
         return 0
-    fetcher = Fetcher(opener, plan, destination, progress, Slots(max_workers), threading.Event(), retries, force)
+    fetcher = Fetcher(
+        opener, plan, destination, progress, Slots(max_workers), threading.Event(), retries, force
+    )
+    _make_staging(fetcher)
     largest_first = sorted(plan.fetches, key=lambda file: -file.size_bytes)
     with worker_threads(min(max_workers, MAX_FILES_AT_ONCE), "file") as pool:
         futures = [pool.submit(_fetch_in_slot, fetcher, file) for file in largest_first]
@@ -87,6 +89,12 @@ def fetch_plan(
     for error in sorted(errors, key=lambda error: isinstance(error, Stopped)):
         raise error
     return sum(future.result() for future in futures)
+
+
+def _make_staging(fetcher: Fetcher) -> None:
+    with disk_errors(fetcher.destination.root):
+        for folder in {fetcher.destination.staged_path(file).parent for file in fetcher.plan.fetches}:
+            folder.mkdir(parents=True, exist_ok=True)
 
 
 def _fetch_in_slot(fetcher: Fetcher, file: RemoteFile) -> int:
@@ -109,8 +117,7 @@ def _fetch(fetcher: Fetcher, file: RemoteFile) -> int:
             fetcher.progress.finished(file.path)
             return 0
         staged = fetcher.destination.staged_path(file)
-        staged.parent.mkdir(parents=True, exist_ok=True)
-        if _adopt(fetcher, file, staged):
+        if _adopt(fetcher, file):
             return 0
         if file.size_bytes <= WHOLE_BYTES:
             return _fetch_whole(fetcher, file, staged)
@@ -122,25 +129,25 @@ def _expected(file: RemoteFile) -> Expected:
     return Expected(file.size_bytes, file.sha256, None if file.sha256 else file.git_oid, file.pins)
 
 
-def _adopt(fetcher: Fetcher, file: RemoteFile, staged: Path) -> bool:
-    """Copies the bytes from the cache into a plain folder, if they are there and right."""
-    if not isinstance(fetcher.destination, FolderDestination) or fetcher.force:
+def _adopt(fetcher: Fetcher, file: RemoteFile) -> bool:
+    """Takes the bytes from another place of this machine (the cache, another tool's store), if they are right."""
+    if fetcher.force:
         return False
-    cached = fetcher.destination.cached_copy(file)
-    if cached is None:
-        return False
-    fetcher.progress.started(file.path, file.size_bytes, 0)
-    shutil.copyfile(cached, staged)
-    if _expected(file).difference(hash_file(staged, with_git=file.sha256 is None)) is not None:
-        fetcher.progress.say(
-            f"the cached copy of {file.path} is damaged (run holdfast check): fetching it instead"
-        )
+    for copy in fetcher.destination.copies(file):
+        staged = fetcher.destination.bring(copy, file)
+        if staged is None:
+            continue  # another disk, or another user's file, and a copy was not asked for
+        advance = bind(fetcher.progress.advanced, file.path)
+        fetcher.progress.started(file.path, file.size_bytes, 0)
+        got = hash_file(staged, with_git=file.sha256 is None, advance=advance)
+        if _expected(file).difference(got) is None:
+            fetcher.destination.accept(file, moving(staged))
+            fetcher.progress.finished(file.path)
+            return True
         staged.unlink()
-        return False
-    fetcher.destination.accept(file, moving(staged))
-    fetcher.progress.advanced(file.path, file.size_bytes)
-    fetcher.progress.finished(file.path)
-    return True
+        fetcher.progress.advanced(file.path, -got.size_bytes)
+        fetcher.progress.say(f"{copy} is damaged: it is not {file.path}, which is fetched instead")
+    return False
 
 
 def _fetch_whole(fetcher: Fetcher, file: RemoteFile, staged: Path) -> int:

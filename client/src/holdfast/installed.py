@@ -70,7 +70,7 @@ def _folders(path: Path) -> list[str]:
 
 def _refs_by_commit(refs: Path) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
-    for path in _walk(str(refs)):
+    for path in walk(str(refs)):
         try:
             commit = Path(path).read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError):
@@ -79,7 +79,7 @@ def _refs_by_commit(refs: Path) -> dict[str, list[str]]:
     return found
 
 
-def _walk(folder: str) -> Iterator[str]:
+def walk(folder: str) -> Iterator[str]:
     """Every file and link below the folder. Links to folders are not followed."""
     try:
         with os.scandir(folder) as entries:
@@ -88,7 +88,7 @@ def _walk(folder: str) -> Iterator[str]:
         return
     for entry in below:
         if entry.is_dir(follow_symlinks=False):
-            yield from _walk(entry.path)
+            yield from walk(entry.path)
         else:
             yield entry.path
 
@@ -100,7 +100,7 @@ def _read_snapshot(repo: RepoCache, commit: str, refs: tuple[str, ...]) -> Snaps
     copies: list[RemoteFile] = []
     broken: list[str] = []
     modified = Path(root).stat().st_mtime
-    for name in _walk(root):
+    for name in walk(root):
         path = os.path.relpath(name, root).replace(os.sep, "/")
         try:
             status = Path(name).stat()

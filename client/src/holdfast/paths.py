@@ -105,3 +105,13 @@ def is_inside(path: Path, folder: Path) -> bool:
     """Whether the path, with every symlink above it followed, lies below the folder."""
     parent, root = path.parent.resolve(), folder.resolve()
     return parent == root or root in parent.parents
+
+
+def leads_outside(path: str, root: Path) -> UnsafePath:
+    """A symlink that lies in the destination would carry a file out of it."""
+    return UnsafePath(
+        f"{printable(path)} would be written outside {printable(root)}: a folder on its way is a symlink",
+        hint="Remove the link, or choose another --dest. Nothing was written there.",
+        path=path,
+        folder=str(root),
+    )

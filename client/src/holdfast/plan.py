@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from holdfast.destination import Destination
@@ -20,6 +21,8 @@ class Plan:
     files: tuple[RemoteFile, ...]
     fetches: tuple[RemoteFile, ...]
     staged_bytes: int  # of the fetches, already here from an interrupted pull
+    here: frozenset[str] = frozenset()  # the etags among them that this machine claims to hold elsewhere
+    here_bytes: int = 0  # what bringing those will take of the disk
 
     @property
     def size_bytes(self) -> int:
@@ -28,11 +31,24 @@ class Plan:
     @property
     def fetch_bytes(self) -> int:
         """What is left to fetch."""
-        return sum(file.size_bytes for file in self.fetches) - self.staged_bytes
+        return sum(file.size_bytes for file in self.fetches if not self.is_here(file)) - self.staged_bytes
+
+    @property
+    def linked_bytes(self) -> int:
+        """What need not be fetched, because this machine holds it elsewhere."""
+        return sum(file.size_bytes for file in self.fetches if self.is_here(file))
+
+    def is_here(self, file: RemoteFile) -> bool:
+        """Whether the file's bytes are brought from another place of this machine, unless they turn out damaged."""
+        return file.etag in self.here
 
     def is_fetched(self, file: RemoteFile) -> bool:
-        """Whether the file's bytes come over the network (or from the cache, for a plain folder)."""
-        return any(fetch.etag == file.etag for fetch in self.fetches)
+        """Whether the file's bytes come over the network, or from another place of this machine."""
+        return file.etag in self._fetched_etags
+
+    @cached_property
+    def _fetched_etags(self) -> frozenset[str]:
+        return frozenset(file.etag for file in self.fetches)
 
 
 def make_plan(selection: Selection, destination: Destination, *, force: bool) -> Plan:
@@ -40,13 +56,20 @@ def make_plan(selection: Selection, destination: Destination, *, force: bool) ->
     with disk_errors(destination.root):
         missing = [file for file in selection.files if force or not destination.holds(file)]
         fetches = _unique(missing)
-        staged = sum(_bytes_on_disk(destination.staged_path(file), file.size_bytes) for file in fetches)
-    return Plan(selection, selection.files, fetches, staged)
+        here = [] if force else [file for file in fetches if destination.copies(file)]
+        etags = frozenset(file.etag for file in here)
+        staged = sum(
+            _bytes_on_disk(destination.staged_path(file), file.size_bytes)
+            for file in fetches
+            if file.etag not in etags
+        )
+    room = sum(file.size_bytes for file in here if destination.needs_room(file))
+    return Plan(selection, selection.files, fetches, staged, etags, room)
 
 
 def check_fits(plan: Plan, destination: Destination) -> None:
     """Raises NoSpace if the disk cannot hold the plan."""
-    check_space(destination.root, max(plan.fetch_bytes, 0))
+    check_space(destination.root, max(plan.fetch_bytes, 0) + plan.here_bytes)
 
 
 def _unique(files: Sequence[RemoteFile]) -> tuple[RemoteFile, ...]:

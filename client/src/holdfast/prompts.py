@@ -32,9 +32,10 @@ def ask_variant(repo_id: str, choices: Sequence[Choice]) -> str | None:
     return None
 
 
-def confirm(question: str) -> bool:
-    """Whether the person agreed; an empty answer does."""
-    return _read(f"{question} [Y/n] ").lower() in ("", "y", "yes")
+def confirm(question: str, *, default: bool = True) -> bool:
+    """Whether the person agreed; an empty answer is the default."""
+    answer = _read(f"{question} [{'Y/n' if default else 'y/N'}] ").lower()
+    return answer in ("y", "yes") or (default and not answer)
 
 
 def _read(question: str) -> str:
