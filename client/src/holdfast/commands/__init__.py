@@ -31,5 +31,6 @@ COMMANDS = {
         Command("list", "what the cache holds", ("ls",)),
         Command("check", "re-hash what the cache holds", ("verify",)),
         Command("serve", "serve the cache to other machines, read-only"),
+        Command("completion", "print completion for a shell"),
     )
 }
