@@ -92,7 +92,7 @@ def prune(cuts: Iterable[Cut], out: Output) -> list[Cut]:
 
 
 def make_room(cache_dir: Path, max_bytes: int, selection: Selection, out: Output) -> None:
-    """Afterwards the cache is no larger, or holds nothing that may go: what was just pulled stays, and what is in use."""
+    """Afterwards the cache is no larger, or nothing else may go: what was just pulled stays, and what is in use."""
     keep = Keep(files={(selection.repo_id, selection.commit, file.path) for file in selection.files})
     pruning = Pruning(time.time() - UNFINISHED_DAYS * DAY_SECONDS, keep, max_bytes=max_bytes)
     cuts, size_bytes = plan_prune(cache_dir, pruning)

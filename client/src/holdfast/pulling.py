@@ -2,46 +2,61 @@
 
 from __future__ import annotations
 
+import os
 import time
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from functools import partial as bind
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 from holdfast.cache import RepoCache
 from holdfast.destination import CacheDestination, Destination, FolderDestination
 from holdfast.download import fetch_plan
 from holdfast.errors import Declined
-from holdfast.hub import Hub
+from holdfast.holdings import Holdings
+from holdfast.indexes import open_source
+from holdfast.mirrors import open_mirrors
 from holdfast.offline import CachedIndex, missing_offline
 from holdfast.output import Output
+from holdfast.pins import UNPINNED, Pins, check_pins, pin
 from holdfast.plan import Plan, check_fits, make_plan
+from holdfast.policy import ANYTHING, Policy, check_policy, constrain
 from holdfast.progress import open_progress
 from holdfast.prompts import ask_variant, can_ask, confirm
-from holdfast.reference import HUGGING_FACE, Reference
+from holdfast.pruning import make_room
+from holdfast.reference import Reference
 from holdfast.remote import RemoteFile
 from holdfast.report import plan_lines, summary_line
 from holdfast.selection import Index, Patterns, Selection, select
 from holdfast.settings import Settings
+from holdfast.sources.source import Opener
 from holdfast.text import count, format_bytes
-from holdfast.transport import Transport, origin
+
+Open = Callable[[Plan, Callable[[str], None]], Opener]  # with what it may say to a person
 
 
 @dataclass(frozen=True)
 class Wish:
-    """The flags of `pull` that shape one pull."""
+    """The flags of `pull` that shape one pull, and what a requirements file or a policy asks of it."""
 
     patterns: Patterns
     dest: Path | None
     force: bool
     dry_run: bool
     yes: bool
+    pins: Pins = UNPINNED
+    policy: Policy = ANYTHING
+    replaces: bool = False  # other files of these names in `dest` give way
+    adopt: bool = True  # take what this machine has elsewhere
+    link_mode: str | None = None  # in this way only; see destination.py for what None means
 
 
 @dataclass(frozen=True)
 class Pulled:
-    """What a pull did, or with --dry-run would do."""
+    """What a pull did, or with --dry-run would do. `reference` is the words that asked for it."""
 
-    reference: Reference
+    reference: str
     index_url: str
     plan: Plan
     path: Path
@@ -53,12 +68,13 @@ class Pulled:
         """The object in the list `pulled`."""
         selection = self.plan.selection
         return {
-            "reference": self.reference.text,
+            "reference": self.reference,
             "index": self.index_url,
             "repo_id": selection.repo_id,
             "revision": selection.revision,
             "commit": selection.commit,
             "variant": selection.variant,
+            "reason": selection.reason or None,
             "path": str(self.path),
             "size_bytes": self.plan.size_bytes,
             "fetched_bytes": self.arrived_bytes,
@@ -82,54 +98,97 @@ def pull(reference: Reference, wish: Wish, settings: Settings, out: Output) -> P
 
     Raises the errors of `errors.py`; whatever has arrived by then is kept for the next run.
     """
-    started = time.monotonic()
-    hub = open_hub(reference, settings, out)
+    reference = constrain(reference, wish.policy)
+    hub = open_source(reference, settings, out)
     index: Index = (
         CachedIndex(settings.cache_dir) if settings.offline else _Remembering(hub, settings.cache_dir)
     )
     selection = select(
-        reference, index, wish.patterns, ask=lambda repo, choices: _ask(repo, choices, settings)
+        reference,
+        index,
+        wish.patterns,
+        ask=lambda repo, choices: _ask(repo, choices, settings),
+        memory_bytes=settings.memory_bytes,
     )
+    selection = pin(selection, wish.pins)
+    check_policy(wish.policy, selection, None if settings.offline else hub, settings)
+    if settings.offline:
+        selection = replace(selection, listing=())  # what the cache shows of a commit need not be all of it
+    return take(
+        selection,
+        bind(open_mirrors, hub),
+        index_url=hub.url_of(selection.repo_id),
+        asked=reference.text,
+        wish=wish,
+        settings=settings,
+        out=out,
+    )
+
+
+def take(
+    selection: Selection,
+    opened: Open,
+    *,
+    index_url: str,
+    asked: str,
+    wish: Wish,
+    settings: Settings,
+    out: Output,
+) -> Pulled:
+    """Afterwards the files of the selection are verified and at `Pulled.path`.
+
+    `opened` gives what the bytes come from, and is called only if bytes must come.
+    """
     destination = _destination(selection, wish, settings)
+    with nullcontext() if wish.dry_run else destination.in_use():
+        pulled = _take(
+            selection,
+            opened,
+            destination,
+            index_url=index_url,
+            asked=asked,
+            wish=wish,
+            settings=settings,
+            out=out,
+        )
+    if settings.max_cache_bytes is not None and wish.dest is None and not wish.dry_run:
+        make_room(settings.cache_dir, settings.max_cache_bytes, selection, out)
+    return pulled
+
+
+def _take(
+    selection: Selection,
+    opened: Open,
+    destination: Destination,
+    *,
+    index_url: str,
+    asked: str,
+    wish: Wish,
+    settings: Settings,
+    out: Output,
+) -> Pulled:
+    started = time.monotonic()
     plan = make_plan(selection, destination, force=wish.force)
-    if settings.offline and plan.fetches and not _copies_suffice(plan, destination):
+    if settings.offline and not all(map(plan.is_here, plan.fetches)):
         raise missing_offline(selection.repo_id, selection.commit, [file.path for file in plan.fetches])
-    for line in plan_lines(plan, hub.index_url, destination.root):
+    for line in plan_lines(plan, index_url, destination.root):
         out.note(line)
     check_fits(plan, destination)
     arrived = 0
     if not wish.dry_run:
         _agree(plan, wish, settings)
-        arrived = _carry_out(plan, hub, destination, wish=wish, settings=settings, out=out)
+        arrived = _carry_out(plan, opened, destination, wish=wish, settings=settings, out=out)
     seconds = time.monotonic() - started
     out.note(summary_line(plan, arrived, seconds, dry_run=wish.dry_run))
     local = tuple(destination.path_of(file) for file in plan.files)
     path = local[0] if selection.one_file else destination.root
-    return Pulled(reference, hub.index_url, plan, path, arrived, seconds, local)
-
-
-def open_hub(reference: Reference, settings: Settings, out: Output) -> Hub:
-    """The index of the reference. The token goes only to the configured index, and to Hugging Face if it is named."""
-    url, token = settings.index_url, settings.token
-    if reference.index_url == HUGGING_FACE:
-        url, token = settings.hugging_face_url, settings.hugging_face_token
-    elif reference.index_url is not None:
-        url = reference.index_url
-        token = token if origin(url) == origin(settings.index_url) else None
-    transport = Transport(
-        url,
-        token,
-        timeout_seconds=settings.timeout_seconds,
-        connections=settings.max_workers + 1,
-        trace=out.trace if out.verbosity >= 1 else None,
-    )
-    return Hub(url, transport, retries=settings.retries)
+    return Pulled(asked, index_url, plan, path, arrived, seconds, local)
 
 
 class _Remembering:
     """The hub, except that a full commit is never resolved, and a listing that was kept is not asked for again."""
 
-    def __init__(self, hub: Hub, cache_dir: Path) -> None:
+    def __init__(self, hub: Index, cache_dir: Path) -> None:
         self._hub = hub
         self._cache_dir = cache_dir
         self.resolve_variant = hub.resolve_variant
@@ -166,30 +225,43 @@ def _agree(plan: Plan, wish: Wish, settings: Settings) -> None:
 
 def _destination(selection: Selection, wish: Wish, settings: Settings) -> Destination:
     repo = RepoCache(settings.cache_dir, selection.repo_id)
+    holdings = Holdings(settings.cache_dir, os.environ) if wish.adopt else None
     if wish.dest is not None:
-        return FolderDestination(wish.dest, repo, force=wish.force)
-    return CacheDestination(repo, selection.commit, symlinks=settings.symlinks)
-
-
-def _copies_suffice(plan: Plan, destination: Destination) -> bool:
-    """Whether a plain folder can be filled from the cache alone."""
-    return isinstance(destination, FolderDestination) and all(map(destination.cached_copy, plan.fetches))
+        return FolderDestination(
+            wish.dest, repo, force=wish.force or wish.replaces, holdings=holdings, link_mode=wish.link_mode
+        )
+    return CacheDestination(
+        repo, selection.commit, symlinks=settings.symlinks, holdings=holdings, link_mode=wish.link_mode
+    )
 
 
 def _carry_out(
-    plan: Plan, hub: Hub, destination: Destination, *, wish: Wish, settings: Settings, out: Output
+    plan: Plan,
+    opened: Open,
+    destination: Destination,
+    *,
+    wish: Wish,
+    settings: Settings,
+    out: Output,
+) -> int:
+    arrived = _fetch(plan, opened, destination, wish=wish, settings=settings, out=out) if plan.fetches else 0
+    check_pins(plan.files, destination, plan.selection.name, wish.pins)
+    destination.publish(plan.files, plan.selection.listing, plan.selection.revision)
+    return arrived
+
+
+def _fetch(
+    plan: Plan, opened: Open, destination: Destination, *, wish: Wish, settings: Settings, out: Output
 ) -> int:
     total = sum(file.size_bytes for file in plan.fetches)
     mode = "off" if out.verbosity < 0 and settings.progress != "json" else settings.progress
     with open_progress(mode, total, len(plan.fetches), color=settings.color) as progress:
-        arrived = fetch_plan(
+        return fetch_plan(
             plan,
-            hub,
+            opened(plan, progress.say),
             destination,
             progress,
             max_workers=settings.max_workers,
             retries=settings.retries,
             force=wish.force,
         )
-    destination.publish(plan.files, plan.selection.listing, plan.selection.revision)
-    return arrived

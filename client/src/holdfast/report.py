@@ -23,6 +23,7 @@ def plan_lines(plan: Plan, index_url: str, root: Path) -> list[str]:
     lines = [
         f"{selection.repo_id}{revision}{variant} is commit {selection.commit[:12]} at {printable(index_url)}"
     ]
+    lines += [f"  {selection.reason}"] if selection.reason else []
     if not plan.fetches:
         return lines
     lines += [_file_line(plan, file) for file in plan.files[:MAX_LISTED]]
@@ -36,7 +37,7 @@ def plan_lines(plan: Plan, index_url: str, root: Path) -> list[str]:
 
 
 def _file_line(plan: Plan, file: RemoteFile) -> str:
-    state = "fetch" if plan.is_fetched(file) else "held"
+    state = "held" if not plan.is_fetched(file) else "here" if plan.is_here(file) else "fetch"
     room = width() - 2 - 5 - 2 - SIZE_WIDTH - 2
     return (
         f"  {state:5}  {format_bytes(file.size_bytes):>{SIZE_WIDTH}}  {shorten(printable(file.path), room)}"
@@ -48,7 +49,8 @@ def _sum_line(plan: Plan) -> str:
     if plan.fetch_bytes == plan.size_bytes:
         return f"{files}, {fetch}"
     kept = f", {format_bytes(plan.staged_bytes)} kept from an interrupted pull" if plan.staged_bytes else ""
-    return f"{files}, {format_bytes(plan.size_bytes)}: {fetch}{kept}"
+    linked = f", {format_bytes(plan.linked_bytes)} elsewhere on this machine" if plan.linked_bytes else ""
+    return f"{files}, {format_bytes(plan.size_bytes)}: {fetch}{kept}{linked}"
 
 
 def summary_line(plan: Plan, arrived_bytes: int, seconds: float, *, dry_run: bool) -> str:
