@@ -69,6 +69,20 @@ def test_every_byte_is_brought_once_and_right(
     assert len(hub.seen("resolve")) > 4, "nobody had company"
 
 
+def test_helpers_that_get_no_range_leave_the_work_to_the_first(
+    hub: HoldfastHub, hurried: None, tmp_path: Path
+) -> None:
+    """Otherwise each would read the file from its start, to throw most of it away."""
+    content = noise(SIZE, 8)
+    commit = hub.add("org/model", {"model.safetensors": content})
+    hub.fault("ignore-range")
+    hub.fault("slow", rate=6_000_000)
+    sha256, told = fill(hub, commit, tmp_path / "x")
+    assert sha256 == hashlib.sha256(content).hexdigest()
+    assert sum(size * times for size, times in told.items()) == SIZE
+    assert 2 <= len(hub.seen("resolve")) <= 3
+
+
 def test_without_ranges_one_stream_is_enough_and_right(
     hub: HoldfastHub, hurried: None, tmp_path: Path
 ) -> None:

@@ -79,15 +79,6 @@ def test_proxies_come_from_the_environment_with_exceptions(monkeypatch: pytest.M
     assert proxy_from_environment("http://outside.example/x") is None
 
 
-def test_https_is_never_left_for_http() -> None:
-    from holdfast.transport import _redirected
-
-    assert _redirected("https://a/b/c", "../d") == "https://a/d"
-    for location in ("http://a/b", "file:///x", "http://[x"):
-        with pytest.raises(BadAnswer):
-            _redirected("https://a/b", location)
-
-
 def test_an_origin_is_scheme_host_and_port() -> None:
     assert origin("HTTPS://Host/a") == origin("https://host:443/b") == ("https", "host", 443)
     assert len({origin(url) for url in ("http://h", "https://h", "http://h:8000", "http://h.x")}) == 4

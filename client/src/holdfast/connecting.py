@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Callable
 
 from holdfast.errors import UsageError
+from holdfast.limiting import limit_of_process
 from holdfast.output import Output
 from holdfast.pools import Trust, proxy_chooser
 from holdfast.settings import Settings
@@ -30,6 +31,7 @@ def open_transport_with(token: str | None, url: str, settings: Settings, out: Ou
         connections=settings.max_workers + 1,
         proxy_for=proxy_chooser(settings.proxy),
         trust=_trust(settings),
+        limit=None if settings.limit_rate is None else limit_of_process(settings.limit_rate),
         trace=_trace(out),
     )
 

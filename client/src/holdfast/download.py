@@ -22,9 +22,10 @@ from holdfast.partial import Partial
 from holdfast.patience import Patience
 from holdfast.plan import Plan
 from holdfast.progress import Progress
+from holdfast.ranges import first_byte
 from holdfast.remote import RemoteFile
 from holdfast.sources.source import Opener
-from holdfast.streams import Slots, Stopped, Streams, first_byte
+from holdfast.streams import Slots, Stopped, Streams
 from holdfast.text import printable
 from holdfast.transport import show_url
 from holdfast.workers import worker_threads

@@ -16,7 +16,9 @@ from urllib.parse import unquote, urlsplit
 import urllib3
 from urllib3.exceptions import InsecureRequestWarning
 
-from holdfast.urls import is_trusted
+from holdfast.urls import Origin, is_trusted, origin
+
+MAX_ORIGINS = 64  # a manager closes the pools of hosts beyond; we forget ours at half as many
 
 
 @dataclass(frozen=True)
@@ -42,16 +44,47 @@ class Pools:
         self._proxy_for = proxy_for
         self._trust = trust
         self._options: dict[str, Any] = {
-            "num_pools": 8,
+            "num_pools": MAX_ORIGINS,
             "maxsize": connections,
             "retries": False,
             "timeout": urllib3.Timeout(connect=timeout_seconds, read=timeout_seconds),
             **_certificates(trust),
         }
         self._pools: dict[tuple[str | None, bool], urllib3.PoolManager] = {}
+        self._hosts: dict[Origin, urllib3.PoolManager | urllib3.HTTPConnectionPool] = {}
 
-    def pool(self, url: str) -> urllib3.PoolManager:
-        """The pool to ask for the URL."""
+    def get(self, url: str, headers: Mapping[str, str]) -> urllib3.BaseHTTPResponse:
+        """GETs the URL, body still on the wire, redirects not followed. Raises what urllib3 raises.
+
+        Who is asked is settled once per origin: the environment's proxies and the parts of a URL cost half a
+        millisecond each time, which a thousand small files feel.
+        """
+        place = origin(url)
+        host = self._hosts.get(place)
+        if host is None:
+            if len(self._hosts) >= MAX_ORIGINS // 2:
+                self._hosts.clear()
+            host = self._hosts[place] = self._host(url, place)
+        if isinstance(host, urllib3.PoolManager):
+            return host.request("GET", url, headers=headers, redirect=False, preload_content=False)
+        path = urlsplit(url)._replace(scheme="", netloc="", fragment="").geturl() or "/"
+        return host.urlopen(
+            "GET",
+            path if path.startswith("/") else f"/{path}",
+            headers=headers,
+            redirect=False,
+            preload_content=False,
+        )
+
+    def _host(self, url: str, place: Origin) -> urllib3.PoolManager | urllib3.HTTPConnectionPool:
+        """The pool of one host, or where a proxy is told the whole URL, that proxy's manager."""
+        manager = self.manager(url)
+        scheme, name, port = place
+        is_proxied = isinstance(manager, urllib3.ProxyManager)
+        return manager if is_proxied else manager.connection_from_host(name, port, scheme)
+
+    def manager(self, url: str) -> urllib3.PoolManager:
+        """What asks for the URL, by whichever method."""
         key = (self._proxy_for(url), is_trusted(url, self._trust.trusted_hosts))
         if key not in self._pools:
             self._pools[key] = self._open(*key)

@@ -11,17 +11,17 @@ eight streams are several times as fast (`benchmarks/pulling.py` measures both).
 
 from __future__ import annotations
 
-import re
 import threading
 import time
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Callable
 
-from holdfast.errors import BadAnswer, HashMismatch, HoldfastError, NetworkError, RateLimited
+from holdfast.errors import HoldfastError, NetworkError, RateLimited
 from holdfast.following import FollowingHasher
 from holdfast.partial import PART_BYTES, Partial
 from holdfast.patience import Patience
+from holdfast.ranges import first_byte
 from holdfast.transport import Answer, show_url
 
 READ_BYTES = 512 * 1024
@@ -29,9 +29,12 @@ WINDOW_SECONDS = 0.7
 WORTH_WIDENING_SECONDS = 1.5  # with less than this to go, a new connection comes too late
 FAST_ENOUGH = 250_000_000  # bytes per second; beyond, hash and disk are the limit
 CLEARLY_FASTER = 1.3
-_CONTENT_RANGE = re.compile(r"^bytes (\d+)-(\d+)/(\d+)$")
 
 Open = Callable[[int, "int | None"], AbstractContextManager[Answer]]
+
+
+class NoRanges(Exception):
+    """A helper was sent the file from its start: on this server one stream does all the work."""
 
 
 class Stopped(Exception):
@@ -149,6 +152,9 @@ class Streams:
                 if patient:
                     self._fail(error)
                 return
+            except NoRanges:
+                self._widening.limit = 1
+                return
             except BaseException as error:
                 self._fail(error)
                 return
@@ -191,7 +197,7 @@ class Streams:
     def _read_span(self, span: Span, patience: Patience, *, patient: bool) -> None:
         while span.position < span.end:
             try:
-                self._request(span, patience)
+                self._request(span, patience, patient=patient)
             except RateLimited as error:
                 if not patient:
                     raise
@@ -199,11 +205,13 @@ class Streams:
             except HoldfastError as error:
                 patience.wait_or_raise(error)
 
-    def _request(self, span: Span, patience: Patience) -> None:
+    def _request(self, span: Span, patience: Patience, *, patient: bool) -> None:
         start, end = span.position, span.end
         size = self._partial.size_bytes
         with self._open(start, None if end == size else end) as answer:
             skip = first_byte(answer, start, size, self._name)
+            if skip and not patient:
+                raise NoRanges
             while skip:
                 skip -= len(self._some(answer, min(skip, READ_BYTES)))
             while self._claim(span):
@@ -260,43 +268,3 @@ class Streams:
     def _sleep(self, seconds: float) -> None:
         if self._stopping.wait(seconds):
             raise Stopped
-
-
-def first_byte(answer: Answer, start: int, size: int, name: str) -> int:
-    """How many bytes of the body come before `start`: 0, or `start` where the index ignores ranges.
-
-    Raises if this cannot be the file: a web page, another size, another range.
-    """
-    kind = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-    if kind == "text/html" and not name.lower().endswith((".html", ".htm")):
-        raise BadAnswer(
-            f"{show_url(answer.url)} sent a web page instead of {name}",
-            hint="A login page or a proxy may be in between. Check the address (-i) and the token.",
-            url=answer.url,
-        )
-    if answer.status == 206:
-        return _check_range(answer, start, size, name)
-    length = answer.headers.get("Content-Length", "")
-    if length.isdecimal() and int(length) != size:
-        raise wrong_size(name, size, int(length))
-    return start
-
-
-def _check_range(answer: Answer, start: int, size: int, name: str) -> int:
-    match = _CONTENT_RANGE.match(answer.headers.get("Content-Range", ""))
-    if match is None or int(match.group(1)) != start:
-        raise BadAnswer(f"{show_url(answer.url)} answered with another range than asked for", url=answer.url)
-    if int(match.group(3)) != size:
-        raise wrong_size(name, size, int(match.group(3)))
-    return 0
-
-
-def wrong_size(name: str, expected: int, got: int) -> HashMismatch:
-    """The index lists one size and serves another."""
-    return HashMismatch(
-        f"size mismatch: {name}: listed with {expected} bytes, served with {got} bytes",
-        hint="No byte of it was taken. The index has a damaged copy: tell its operator, or try another (-i).",
-        name=name,
-        expected=expected,
-        actual=got,
-    )

@@ -15,14 +15,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Callable
-from urllib.parse import urljoin
 
 import urllib3
 from urllib3.exceptions import HTTPError, SSLError
 
-from holdfast import __version__
+from holdfast import __version__, redirects
 from holdfast.errors import BadAnswer, HoldfastError, NetworkError, RateLimited
+from holdfast.limiting import Limit
 from holdfast.pools import Pools, Trust, proxy_from_environment
+from holdfast.redirects import Redirects
 from holdfast.text import printable
 from holdfast.urls import origin as origin  # noqa: PLC0414 - those who talk HTTP ask for it here
 from holdfast.urls import show_url as show_url  # noqa: PLC0414 - as above
@@ -30,7 +31,6 @@ from holdfast.urls import show_url as show_url  # noqa: PLC0414 - as above
 MAX_REDIRECTS = 5
 MAX_JSON_BYTES = 64 * 1024 * 1024
 MAX_ERROR_BYTES = 64 * 1024
-REDIRECTS = frozenset({301, 302, 303, 307, 308})
 USER_AGENT = f"holdfast/{__version__}"
 ORDINARY = Trust()
 
@@ -43,13 +43,18 @@ class Answer:
     status: int
     headers: Mapping[str, str]
     _response: urllib3.BaseHTTPResponse
+    _limit: Limit | None = None
 
     def read_some(self, limit: int) -> bytes:
         """The next bytes as they come, at most `limit`; empty at the end. Raises NetworkError on a cut."""
         try:
-            return self._response.read1(limit, decode_content=False)
+            if self._limit is None:
+                return self._response.read1(limit, decode_content=False)
+            data = self._response.read1(self._limit.piece(limit), decode_content=False)
         except (HTTPError, OSError) as error:
             raise _broke_off(self.url, error) from error
+        self._limit.arrived(len(data))
+        return data
 
     def read_all(self, limit: int) -> bytes:
         """The whole body; BadAnswer if it is longer than `limit`."""
@@ -76,11 +81,14 @@ class Transport:
         connections: int,
         proxy_for: Callable[[str], str | None] = proxy_from_environment,
         trust: Trust = ORDINARY,
+        limit: Limit | None = None,
         trace: Callable[[str], None] | None = None,
     ) -> None:
         self._token = token
         self._home = origin(index_url)
+        self._limit = limit
         self._trace = trace
+        self._redirects = Redirects()
         self._pools = Pools(
             timeout_seconds=timeout_seconds, connections=connections, proxy_for=proxy_for, trust=trust
         )
@@ -91,24 +99,45 @@ class Transport:
 
         Raises NetworkError if no answer came, RateLimited on 429, NetworkError on 5xx. Other statuses are the caller's.
         """
-        response, url = self._follow(url, dict(headers or {}))
+        response, target = self._ask(url, dict(headers or {}))
         try:
-            answer = Answer(url, response.status, response.headers, response)
+            answer = Answer(target, response.status, response.headers, response, self._limit)
             _raise_for_pause(answer)
             _refuse_encoding(answer)
             yield answer
+        except NetworkError:
+            self._redirects.forget(url)
+            raise
         finally:
             _hand_back(response)
+
+    def _ask(self, url: str, headers: dict[str, str]) -> tuple[urllib3.BaseHTTPResponse, str]:
+        """The answer and where it came from: straight from where the URL led before, if that still gives bytes."""
+        known = self._redirects.known(url)
+        if known is not None:
+            try:
+                response = self._get(known, headers)
+            except NetworkError:
+                self._redirects.forget(url)
+                raise
+            if response.status in (200, 206):
+                return response, known
+            response.close()
+            self._redirects.forget(url)
+        response, target = self._follow(url, headers)
+        if response.status in (200, 206):
+            self._redirects.remember(url, target)
+        return response, target
 
     def _follow(self, url: str, headers: dict[str, str]) -> tuple[urllib3.BaseHTTPResponse, str]:
         for _hop in range(MAX_REDIRECTS + 1):
             response = self._get(url, headers)
             location = response.headers.get("Location")
-            if response.status not in REDIRECTS or not location:
+            if response.status not in redirects.STATUSES or not location:
                 return response, url
             response.drain_conn()
             response.release_conn()
-            url = _redirected(url, location)
+            url = redirects.target_of(url, location)
         raise BadAnswer(f"more than {MAX_REDIRECTS} redirects from {show_url(url)}", url=url)
 
     def _get(self, url: str, headers: dict[str, str]) -> urllib3.BaseHTTPResponse:
@@ -117,8 +146,7 @@ class Transport:
         if self._token is not None and origin(url) == self._home:
             sent["Authorization"] = f"Bearer {self._token}"
         try:
-            pool = self._pools.pool(url)
-            response = pool.request("GET", url, headers=sent, redirect=False, preload_content=False)
+            response = self._pools.get(url, sent)
         except (HTTPError, OSError, ValueError) as error:
             raise _unreachable(url, error) from error
         if self._trace is not None:
@@ -134,19 +162,6 @@ def _hand_back(response: urllib3.BaseHTTPResponse) -> None:
         response.release_conn()
     else:
         response.close()
-
-
-def _redirected(url: str, location: str) -> str:
-    try:
-        target = urljoin(url, location)
-        scheme, host, _port = origin(target)
-    except ValueError as error:
-        raise BadAnswer(f"{show_url(url)} redirects to {printable(location)!r}", url=url) from error
-    if scheme not in ("http", "https") or not host:
-        raise BadAnswer(f"{show_url(url)} redirects to {printable(location)!r}", url=url)
-    if url.startswith("https:") and scheme == "http":
-        raise BadAnswer(f"{show_url(url)} redirects from https to http: refused", url=url, location=target)
-    return target
 
 
 def _refuse_encoding(answer: Answer) -> None:
