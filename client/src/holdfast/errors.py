@@ -137,6 +137,12 @@ class LockOutdated(HoldfastError):
     code = "lock_outdated"
 
 
+class SignatureInvalid(HoldfastError):
+    """A bundle is not signed as asked, or could not be signed."""
+
+    code = "signature_invalid"
+
+
 class NoSpace(HoldfastError):
     """The disk cannot hold what was asked for."""
 

@@ -9,8 +9,8 @@ our private names elsewhere, could hand us other weights under the same name.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 
 from holdfast.connecting import open_transport
 from holdfast.errors import HoldfastError, NotFound, RepoNotFound, UsageError
@@ -57,16 +57,14 @@ class Indexes:
     def resolve(self, repo_id: str, revision: str) -> str:
         """The commit of a revision, by the first source that knows the repo."""
         source = self.source_of(repo_id, revision)
-        try:
+        with self._explained(source, repo_id):
             return self._commits.get((repo_id, revision)) or source.resolve(repo_id, revision)
-        except RepoNotFound:
-            raise
-        except NotFound as error:
-            raise self._explained(error, source, repo_id) from error
 
     def list_files(self, repo_id: str, commit: str) -> list[RemoteFile]:
         """Every file of the commit."""
-        return self.source_of(repo_id, commit).list_files(repo_id, commit)
+        source = self.source_of(repo_id, commit)
+        with self._explained(source, repo_id):
+            return source.list_files(repo_id, commit)
 
     def resolve_variant(self, repo_id: str, revision: str, variant: str) -> VariantAnswer | None:
         """Where the source that answers for the repo keeps a variant of it."""
@@ -111,14 +109,18 @@ class Indexes:
             asked=asked,
         )
 
-    def _explained(self, error: NotFound, source: Source, repo_id: str) -> NotFound:
-        """With several sources, a person must hear why the others were not asked."""
-        if len(self.sources) > 1:
-            error.hint = (
-                f"{printable(source.index_url)} is the first that knows {repo_id}, so it answers for all of it. "
-                f"{error.hint}"
-            )
-        return error
+    @contextmanager
+    def _explained(self, source: Source, repo_id: str) -> Iterator[None]:
+        """Where there are several sources, a person hears why the others were not asked for what this one lacks."""
+        try:
+            yield
+        except NotFound as error:
+            if len(self.sources) > 1:
+                error.hint = (
+                    f"{printable(source.index_url)} is the first that knows {repo_id}, so it answers for all of it. "
+                    f"{error.hint}"
+                )
+            raise
 
 
 def _not_passed_over(error: HoldfastError, source: Source, sources: Sequence[Source]) -> HoldfastError:

@@ -30,6 +30,7 @@ COMMANDS = {
         Command("pull", "fetch and verify models", ("install", "download")),
         Command("list", "what the cache holds", ("ls",)),
         Command("check", "re-hash what the cache holds", ("verify",)),
+        Command("bundle", "carry models by hand: export, import, verify"),
         Command("serve", "serve the cache to other machines, read-only"),
         Command("completion", "print completion for a shell"),
     )
