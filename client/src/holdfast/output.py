@@ -76,6 +76,11 @@ class Output:
         if not self.as_json:
             print(text, flush=True)
 
+    def secret(self, text: str) -> None:
+        """As `result`, and never in the log."""
+        if not self.as_json:
+            print(text, flush=True)
+
     def json(self, value: Mapping[str, Any]) -> None:
         """The result under --json: one object."""
         if self.as_json:

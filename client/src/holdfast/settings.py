@@ -3,11 +3,13 @@
 `options.py` has a row for everything that can be configured; `configuration.py` says which source wins. Tokens are
 bound to the origin that they are for, whichever index is configured:
 
-| token of             | the first one set wins                                                      |
-|----------------------|-----------------------------------------------------------------------------|
-| the configured index | HOLDFAST_TOKEN, HF_TOKEN, the file HF_TOKEN_PATH or HF_HOME/token           |
-| huggingface.co       | HF_TOKEN, the file HF_TOKEN_PATH or HF_HOME/token                           |
+| token of             | the first one set wins                                                              |
+|----------------------|-------------------------------------------------------------------------------------|
+| the configured index | HOLDFAST_TOKEN, `holdfast login`, HF_TOKEN, the file HF_TOKEN_PATH or HF_HOME/token |
+| huggingface.co       | HF_TOKEN, `holdfast login`, the file HF_TOKEN_PATH or HF_HOME/token                 |
+| any other index      | `holdfast login`                                                                    |
 
+An index that only a project's file names is "any other": a checkout cannot have a token sent to where it likes.
 """
 
 from __future__ import annotations
@@ -17,9 +19,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from holdfast.configuration import Configuration, read_configuration
+from holdfast.configuration import read_configuration
+from holdfast.credentials import clean_token, others_may_read, read_logins, tokens_file
 from holdfast.errors import UsageError
 from holdfast.options import OPTIONS
+from holdfast.text import printable
 from holdfast.urls import Origin, origin
 
 HUGGING_FACE_URL = "https://huggingface.co"
@@ -79,17 +83,21 @@ def read_settings(
     args: argparse.Namespace, environ: Mapping[str, str], *, with_files: bool = True
 ) -> Settings:
     """Returns the settings, or raises UsageError naming the flag, the variable or the file that is wrong."""
-    found = read_configuration(args, environ, with_files=with_files and not args.isolated)
+    with_files = with_files and not args.isolated
+    found = read_configuration(args, environ, with_files=with_files)
+    warnings = list(found.warnings)
+    logins = _logins(environ, warnings) if with_files else {}
     index_url, extra = found["index-url"], found["extra-index-url"]
     hugging_face_url = _hugging_face_url(environ)
+    own = found.own["index-url"]
     progress = found["progress-bar"]
     return Settings(
         index_url=index_url,
-        index_is_own=found.own["index-url"] == index_url,
+        index_is_own=own == index_url,
         indexes=() if found["no-index"] else tuple(dict.fromkeys((index_url, *extra))),
         find_links=found["find-links"],
         hugging_face_url=hugging_face_url,
-        tokens=_tokens(found, hugging_face_url, environ),
+        tokens=_tokens(origin(own), origin(hugging_face_url), logins, environ, with_files=with_files),
         cache_dir=found["cache-dir"] or _hf_home(environ).absolute() / "hub",
         max_cache_bytes=found["max-cache-size"],
         offline=found["offline"],
@@ -112,7 +120,7 @@ def read_settings(
         color=not (args.no_color or environ.get("NO_COLOR")),
         progress="off" if args.quiet and progress == "on" else progress,
         log=found["log"],
-        warnings=found.warnings,
+        warnings=tuple(warnings),
     )
 
 
@@ -128,18 +136,40 @@ def _hf_home(environ: Mapping[str, str]) -> Path:
     return Path(base).expanduser() / "huggingface"
 
 
-def _tokens(found: Configuration, hugging_face_url: str, environ: Mapping[str, str]) -> dict[Origin, str]:
-    """Every token with the one place that it is for."""
-    own, hugging_face = origin(found.own["index-url"]), origin(hugging_face_url)
-    kept = _token_in_file(environ)
-    tokens: dict[Origin, str] = {} if kept is None else {hugging_face: kept, own: kept}
+def _tokens(
+    own: Origin,
+    hugging_face: Origin,
+    logins: Mapping[Origin, str],
+    environ: Mapping[str, str],
+    *,
+    with_files: bool,
+) -> dict[Origin, str]:
+    """Every token with the one place that it is for; what is written later wins."""
+    tokens: dict[Origin, str] = {}
+    in_file = _token_in_file(environ) if with_files else None
+    if in_file is not None:
+        tokens |= {hugging_face: in_file, own: in_file}
     theirs = _token_in("HF_TOKEN", environ)
     if theirs is not None:
-        tokens.update({hugging_face: theirs, own: theirs})
+        tokens |= {hugging_face: theirs, own: theirs}
+    tokens |= {place: token for place, token in logins.items() if theirs is None or place != hugging_face}
     ours = _token_in("HOLDFAST_TOKEN", environ)
     if ours is not None:
         tokens[own] = ours
     return tokens
+
+
+def _logins(environ: Mapping[str, str], warnings: list[str]) -> dict[Origin, str]:
+    """What `holdfast login` keeps. A file that cannot be read is a warning: most commands need no token."""
+    path = tokens_file(environ)
+    try:
+        found = {place: login.token for place, login in read_logins(path).items()}
+    except UsageError as error:
+        warnings.append(f"{error.message}; {error.hint}")
+        return {}
+    if found and others_may_read(path):
+        warnings.append(f"others on this machine can read the tokens: chmod 600 {printable(path)}")
+    return found
 
 
 def _token_in(name: str, environ: Mapping[str, str]) -> str | None:
@@ -153,11 +183,3 @@ def _token_in_file(environ: Mapping[str, str]) -> str | None:
     except (OSError, UnicodeDecodeError):
         return None
     return clean_token(str(path), text) if text else None
-
-
-def clean_token(name: str, value: str) -> str:
-    """The token without spaces around it, or UsageError: what it holds goes into a header."""
-    token = value.strip()
-    if not (token.isascii() and token.isprintable()) or " " in token:
-        raise UsageError(f"the token in {name} holds spaces or control characters", hint="set it again")
-    return token

@@ -32,6 +32,10 @@ COMMANDS = {
         Command("check", "re-hash what the cache holds", ("verify",)),
         Command("bundle", "carry models by hand: export, import, verify"),
         Command("serve", "serve the cache to other machines, read-only"),
+        Command("login", "keep a token for an index"),
+        Command("logout", "forget it"),
+        Command("whoami", "ask an index whom it takes us for"),
+        Command("token", "the tokens that are kept"),
         Command("completion", "print completion for a shell"),
     )
 }
