@@ -109,11 +109,15 @@ class Mirrors:
 
     def doubt(self, path: str) -> bool:
         """Bans every source but the authority that gave bytes of this file; whether there was one."""
-        culprits = [one for one in self._holders[1:] if path in one.served and not one.is_banned]
+        culprits = [one for one in self._holders[1:] if path in one.served]
         for holder in culprits:
-            holder.is_banned = True
-            where = printable(holder.source.index_url)
-            self._say(f"{printable(path)} came out wrong: {where} gave part of it and is not asked any more")
+            holder.served.discard(path)
+            if not holder.is_banned:
+                holder.is_banned = True
+                where = printable(holder.source.index_url)
+                self._say(
+                    f"{printable(path)} came out wrong: {where} gave part of it and is not asked any more"
+                )
         return bool(culprits)
 
     def _open(self, stack: ExitStack, file: RemoteFile, start: int, end: int | None) -> tuple[Holder, Answer]:
