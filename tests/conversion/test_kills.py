@@ -8,13 +8,10 @@ KILL_SEED repeats a run as far as scheduling allows.
 import json
 import os
 import random
-import sqlite3
 import time
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 
 from tests.conversion.naming.models import config, write_checkpoint
@@ -72,15 +69,9 @@ def add_model(deployment: Deployment, folder: Path, number: int) -> None:
 
 
 def ask(deployment: Deployment, what: str) -> int:
-    """A figure of the convert jobs, asked of the database itself: a command would start too slowly."""
-    query = f"SELECT {what} FROM registry_job WHERE kind = 'convert'"
-    url = deployment.env["DATABASE_URL"]
-    if url.startswith("sqlite:///"):
-        with closing(sqlite3.connect(url.removeprefix("sqlite:///"), timeout=30)) as database:
-            return int(database.execute(query).fetchone()[0] or 0)
-    with psycopg.connect(url) as server:
-        row = server.execute(query).fetchone()  # type: ignore[arg-type]
-        return int(row[0] or 0) if row else 0
+    """A figure of the convert jobs."""
+    ((figure,),) = deployment.ask(f"SELECT {what} FROM registry_job WHERE kind = 'convert'")
+    return int(figure or 0)
 
 
 def n_waiting(deployment: Deployment) -> int:

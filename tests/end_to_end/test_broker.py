@@ -9,14 +9,20 @@ from tests.services.hub import Hub
 from tests.services.processes import wait_for
 from tests.services.redis import redis_server
 
-N_REPOS = 6
+N_REPOS = 4
+SUBMIT = """
+from mirror.sync import submit_mirror
+from mirror.upstream import parse_upstream_ref
+for n in range({n_repos}):
+    submit_mirror(parse_upstream_ref("hf+{url}/org/model-%d" % n))
+"""
 
 
 def enqueue(deployment: Deployment, hub: Hub, n_repos: int = N_REPOS) -> None:
     deployment.env["HOLDFAST_UPSTREAM_ALLOW"] = hub.address
     for n in range(n_repos):
         hub.add(f"org/model-{n}", {"config.json": b"{}", "weights.bin": bytes([n]) * 300_000})
-        deployment.manage("mirror", f"hf+{hub.url}/org/model-{n}", "--enqueue")
+    deployment.manage("shell", "-v", "0", "-c", SUBMIT.format(n_repos=n_repos, url=hub.url))
 
 
 def lose_every_message(deployment: Deployment) -> None:
@@ -31,21 +37,17 @@ def lose_every_message(deployment: Deployment) -> None:
     messages.mkdir()
 
 
-def states(deployment: Deployment, kind: str = "mirror") -> list[str]:
-    return [job["state"] for job in deployment.jobs() if job["kind"] == kind]
-
-
 def test_losing_every_message_with_jobs_queued_and_running_loses_no_job(deployment: Deployment) -> None:
     with Hub() as hub:
         hub.fault("slow", path="weights.bin", rate=75_000)
         enqueue(deployment, hub)
         deployment.start_worker(concurrency=2)
-        wait_for(lambda: "running" in states(deployment), what="a mirror job runs")
+        wait_for(lambda: "running" in deployment.states("mirror"), what="a mirror job runs")
         lose_every_message(deployment)
-        assert "queued" in states(deployment)
+        assert "queued" in deployment.states("mirror")
         jobs = deployment.wait_for_jobs(seconds=180)
     assert [job["state"] for job in jobs] == ["succeeded"] * len(jobs)
-    assert states(deployment) == ["succeeded"] * N_REPOS
+    assert deployment.states("mirror") == ["succeeded"] * N_REPOS
     deployment.manage("audit")
 
 
@@ -67,9 +69,12 @@ def test_a_worker_told_to_end_gives_its_job_back_and_another_finishes_it(deploym
         deployment.manage("mirror", f"hf+{hub.url}/org/large", "--enqueue")
         first = deployment.start_worker("first")
         # An S3 store keeps whole parts only, the first of them after 8 MiB.
-        wait_for(lambda: deployment.jobs()[0]["bytes_done"] > 10_000_000, what="a good part of it came")
+        wait_for(
+            lambda: deployment.ask("SELECT max(bytes_done) FROM registry_job")[0][0] > 10_000_000,
+            what="a good part of it came",
+        )
         assert first.stop(seconds=60) == 0
-        assert states(deployment) == ["queued"]
+        assert deployment.states("mirror") == ["queued"]
         deployment.start_worker("second")
         jobs = deployment.wait_for_jobs()
         assert {job["state"] for job in jobs} == {"succeeded"}

@@ -92,11 +92,8 @@ def test_enqueued_work_is_done_by_a_worker(deployment: Deployment, hub: Hub) -> 
     assert "is queued" in done.stdout
     worker = deployment.start_worker()
 
-    def state() -> str:
-        return str(next(job["state"] for job in deployment.jobs() if job["kind"] == "mirror"))
-
-    worker.wait_until(lambda: state() not in ("queued", "running"))
-    assert state() == "succeeded"
+    worker.wait_until(lambda: deployment.states("mirror")[0] not in ("queued", "running"))
+    assert deployment.states("mirror") == ["succeeded"]
 
 
 def test_a_full_disk_is_a_clear_failure_and_nothing_is_lost(deployment: Deployment, hub: Hub) -> None:

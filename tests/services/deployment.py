@@ -7,14 +7,17 @@ Unset, it is the embedded default: SQLite, a directory, the filesystem broker.
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, Self
+
+import psycopg
 
 from tests.services import postgres
 from tests.services.databases import copy_template, migrated_template
@@ -107,13 +110,30 @@ class Deployment:
 
     # --- waiting -------------------------------------------------------------------------------------------
 
+    def ask(self, query: str) -> list[tuple[Any, ...]]:
+        """The rows of a query, from the database itself: polling with commands would keep a core busy."""
+        url = self.env["DATABASE_URL"]
+        if url.startswith("sqlite:///"):
+            with closing(sqlite3.connect(url.removeprefix("sqlite:///"), timeout=30)) as database:
+                return database.execute(query).fetchall()
+        with psycopg.connect(url) as server:
+            return server.execute(query.encode()).fetchall()
+
+    def states(self, kind: str) -> list[str]:
+        """The states of the jobs of that kind, oldest first."""
+        return [
+            state
+            for (state,) in self.ask(f"SELECT state FROM registry_job WHERE kind = '{kind}' ORDER BY id")
+        ]
+
     def jobs(self) -> list[dict[str, Any]]:
+        """What the command line says of every job."""
         return list(self.manage_json("jobs", "--all"))
 
     def wait_for_jobs(self, *, seconds: float = 120) -> list[dict[str, Any]]:
         """Every job once none is queued or running; when time is over, what still waits and what the logs say."""
         deadline = time.monotonic() + seconds
-        while waiting := [job for job in self.jobs() if not job["finished_at"]]:
+        while waiting := self.ask("SELECT id, kind, state FROM registry_job WHERE finished_at IS NULL"):
             if time.monotonic() > deadline:
                 logs = "\n".join(
                     f"{log.name}: {log.read_text()[-2000:]}" for log in self.folder.glob("*.log")
