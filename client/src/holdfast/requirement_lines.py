@@ -15,7 +15,7 @@ from holdfast.errors import UsageError
 from holdfast.text import printable
 
 MAX_FILE_BYTES = 4 << 20
-_COMMENT = re.compile(r"(^|\s+)#.*$")
+_CODE = re.compile(r"""(?:"[^"]*"|'[^']*'|(?<=\S)#|[^#])*""")  # up to a # that begins a word outside quotes
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -72,12 +72,17 @@ def _joined(text: str) -> Iterator[tuple[int, str]]:
         is_comment = line.lstrip().startswith("#")
         started = started if pieces else number
         if line.endswith("\\") and not is_comment:
-            pieces.append(_COMMENT.sub("", line[:-1]))
+            pieces.append(_without_comment(line[:-1]))
             continue
-        yield started, " ".join([*pieces, _COMMENT.sub("", line)])
+        yield started, " ".join([*pieces, _without_comment(line)])
         pieces = []
     if pieces:
         yield started, " ".join(pieces)
+
+
+def _without_comment(line: str) -> str:
+    match = _CODE.match(line)
+    return match.group() if match else ""
 
 
 def _split(text: str, place: str) -> list[str]:
