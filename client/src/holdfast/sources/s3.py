@@ -32,15 +32,15 @@ _NEXT = re.compile(r"<NextContinuationToken>([^<]*)</NextContinuationToken>")
 def bucket_address(url: str, environ: Mapping[str, str]) -> str:
     """The https address of the bucket and prefix, path style, or UsageError."""
     parts = urlsplit(url)
-    path = "/".join(quote(segment) for segment in f"{parts.netloc}{parts.path}".strip("/").split("/"))
-    if parts.scheme == "s3":
+    path = quote(parts.path.strip("/"))
+    if parts.scheme == "s3" and parts.netloc:
         region = environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or "us-east-1"
         endpoint = environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL")
         base = (endpoint or f"https://s3.{region}.amazonaws.com").rstrip("/")
-        if path and base.startswith(("http://", "https://")):
-            return f"{base}/{path}"
-    elif parts.scheme in ("s3+https", "s3+http") and parts.hostname and "/" in path and "@" not in path:
-        return f"{parts.scheme[3:]}://{path}"
+        if base.startswith(("http://", "https://")):
+            return f"{base}/{quote(parts.netloc)}/{path}".rstrip("/")
+    elif parts.scheme in ("s3+https", "s3+http") and parts.hostname and path and "@" not in parts.netloc:
+        return f"{parts.scheme[3:]}://{parts.netloc}/{path}"
     raise UsageError(
         f"cannot read the address of a bucket: {printable(url)!r}",
         hint="write s3+https://host/bucket/prefix, or s3://bucket/prefix with AWS_ENDPOINT_URL",
