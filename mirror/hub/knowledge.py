@@ -16,6 +16,7 @@ from mirror.hub.doors import door
 from mirror.hub.errors import HubError, bad_request
 from mirror.hub.finding import find_commit, find_repo
 from registry.access import Somebody, visible_parents, visible_repos
+from registry.gates import standings
 from registry.keeping import kept_state
 from registry.models import Blob, File, Lineage, Repo, Upstream
 from registry.revisions import DEFAULT
@@ -81,6 +82,7 @@ def find_bytes(request: HttpRequest, user: Somebody, *, digest: str) -> HttpResp
             404, f"No file of a repo that you may see has the digest {digest}.", code="EntryNotFound"
         )
     first = places[0]
+    held = standings([first.blob.pk]) if first.blob else {}
     return JsonResponse(
         {
             "sha256": first.sha256,
@@ -88,6 +90,7 @@ def find_bytes(request: HttpRequest, user: Somebody, *, digest: str) -> HttpResp
             "size_bytes": first.size_bytes,
             "state": first.blob.state if first.blob else "upstream",
             "verified_at": _date(first.blob.verified_at) if first.blob else None,
+            "verdict": held[first.blob.pk].verdict if first.blob and first.blob.pk in held else None,
             "files": [_place(file) for file in places],
         }
     )

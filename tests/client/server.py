@@ -16,11 +16,16 @@ RESOLVE = re.compile(r"/api/holdfast/v1/resolve/(?P<repo>[^/]+/[^/]+)$")
 
 
 class HoldfastHub(Hub):
-    """`derived[(repo_id, variant in lower case)]` is the answer; `choices[repo_id]` what there is to choose from."""
+    """`derived[(repo_id, variant in lower case)]` is the answer; `choices[repo_id]` what there is to choose from.
+
+    `tells[path]` is the JSON for any other path; `asked` the queries that came for them, as they were sent.
+    """
 
     def __init__(self, **options: Any) -> None:
         self.derived: dict[tuple[str, str], Mapping[str, Any]] = {}
         self.choices: dict[str, list[Mapping[str, Any]]] = {}
+        self.tells: dict[str, Any] = {}
+        self.asked: list[str] = []
         self.verdicts: dict[str, dict[str, Mapping[str, Any]]] = {}
         super().__init__(**options)
 
@@ -69,8 +74,15 @@ class _Requests(hub_requests.Requests):
     def _route(self, path: str) -> Any:
         if judged := VALIDATIONS.match(urlsplit(self.path).path):
             return "validations", judged, self._validations
-        match = RESOLVE.match(urlsplit(self.path).path)
+        parts = urlsplit(self.path)
+        if parts.path in self.hub.tells:
+            self.hub.asked.append(parts.query)
+            return "told", None, lambda: self._tell(parts.path)
+        match = RESOLVE.match(parts.path)
         return ("variant", match, self._variant) if match else super()._route(path)
+
+    def _tell(self, path: str) -> None:
+        self._send(200, json.dumps(self.hub.tells[path]).encode(), {"Content-Type": "application/json"})
 
     def _validations(self, repo: str) -> None:
         rows = list(self.hub.verdicts.get(repo, {}).values())

@@ -95,6 +95,12 @@ class BadAnswer(HoldfastError):
     code = "bad_answer"
 
 
+class Refused(HoldfastError):
+    """The index understood what it was asked to do, and will not do it."""
+
+    code = "refused"
+
+
 class UnsafePath(HoldfastError):
     """A file name in the listing could be written outside its folder, or over another file."""
 
@@ -159,6 +165,12 @@ class FileInTheWay(HoldfastError):
     """The destination holds another file of that name, and `--force` was not given."""
 
     code = "file_exists"
+
+
+class Unreadable(HoldfastError):
+    """A file that was named cannot be read, or is none."""
+
+    code = "unreadable"
 
 
 class DoesNotFit(HoldfastError):

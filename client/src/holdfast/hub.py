@@ -60,7 +60,7 @@ class Hub:
     def _ask_known(self, repo_id: str) -> None:
         with self._transport.open(f"{self.index_url}/api/models/{repo_id}") as answer:
             if answer.status == 404 and "json" in answer.headers.get("Content-Type", ""):
-                refusal = _refusal(answer, repo_id)
+                refusal = refusal_of(answer, repo_id)
                 raise RepoNotFound(refusal.message, hint=refusal.hint, **refusal.facts)
 
     def list_files(self, repo_id: str, commit: str) -> list[RemoteFile]:
@@ -83,6 +83,12 @@ class Hub:
         query = urlencode({"revision": revision, "variant": variant})
         url = f"{self.index_url}/api/holdfast/v1/resolve/{repo_id}?{query}"
         return with_patience(self._retries, lambda: self._ask_variant(url))
+
+    def get(self, path: str, name: str) -> tuple[Any, str | None]:
+        """What the index answers to a path below it, or to the address of a next page; and the one after that."""
+        url = path if "://" in path else f"{self.index_url}/{path}"
+        found, answer = self._get_json(url, name)
+        return found, _next_page(answer)
 
     def ask(self, path: str) -> Any | None:
         """What a Holdfast index answers below /api/holdfast/v1; None if it has no such service, or nothing to say."""
@@ -118,7 +124,7 @@ class Hub:
             headers["Range"] = f"bytes={start}-" if end is None else f"bytes={start}-{end - 1}"
         with self._transport.open(self.file_url(repo_id, commit, path), headers) as answer:
             if answer.status not in (200, 206):
-                raise _refusal(answer, f"{repo_id}@{commit[:12]}//{path}")
+                raise refusal_of(answer, f"{repo_id}@{commit[:12]}//{path}")
             yield answer
 
     def find(self, repo_id: str, commit: str, file: RemoteFile) -> OpenRange | None:
@@ -149,7 +155,7 @@ class Hub:
     def _ask_json(self, url: str, name: str) -> tuple[Any, Answer]:
         with self._transport.open(url) as answer:
             if answer.status != 200:
-                raise _refusal(answer, name)
+                raise refusal_of(answer, name)
             return _parse_json(answer), answer
 
 
@@ -224,7 +230,7 @@ def _variant_answer(found: Mapping[str, Any], url: str) -> VariantAnswer:
     return VariantAnswer(repo_id, commit, sha256_by_path, choices)
 
 
-def _refusal(answer: Answer, name: str) -> HoldfastError:
+def refusal_of(answer: Answer, name: str) -> HoldfastError:
     """What a 4xx means, by X-Error-Code first and by status second."""
     code = answer.headers.get("X-Error-Code", "")
     words = said(answer)

@@ -15,12 +15,11 @@ from holdfast.best import BEST, choose_best
 from holdfast.choices import ambiguous, merged, no_variant
 from holdfast.errors import HashMismatch, NotFound
 from holdfast.paths import check_collisions
-from holdfast.reference import DEFAULT_REVISION, Reference, is_repo_segment
+from holdfast.reference import DEFAULT_REVISION, Reference, is_repo_id
 from holdfast.remote import Choice, RemoteFile, VariantAnswer
 from holdfast.text import printable
 from holdfast.variants import (
     FORMATS,
-    Group,
     check_shards,
     choices_of,
     files_of_format,
@@ -118,7 +117,9 @@ def _variant_wanted(
     """None for the whole repo. A repo of several GGUF models is never pulled whole by accident."""
     if len(gguf_groups(selection.listing)) < 2:
         return None
-    choices = _all_choices(selection, index, selection.revision or selection.commit)
+    choices = every_choice(
+        index, selection.repo_id, selection.revision or selection.commit, selection.listing
+    )
     chosen = ask(selection.repo_id, choices)
     if chosen is None:
         raise ambiguous(f"{selection.repo_id} holds several variants", choices, selection.repo_id)
@@ -146,19 +147,21 @@ def _select_best(
     """The largest variant that fits, of this repo or made of it; its name, or for one of ours its path, finds it."""
     from holdfast.memory import read_rooms  # starts programs, which few pulls need
 
-    choices = _all_choices(selection, index, reference.revision)
+    choices = every_choice(index, selection.repo_id, reference.revision, selection.listing)
     chosen, reason = choose_best(selection.name, choices, read_rooms(memory_bytes))
     own = chosen.repo_id == selection.repo_id
     found = _select_variant(selection, index, (own and chosen.path) or chosen.variant, reference)
     return replace(found, variant=chosen.variant, reason=reason)
 
 
-def _all_choices(selection: Selection, index: Index, revision: str) -> list[Choice]:
-    """Every variant of this repo, and those made of it that the index knows or that lie in `<repo>-GGUF`."""
-    answer = index.resolve_variant(selection.repo_id, revision, BEST)
-    if answer is None:
-        return _by_convention(selection, index, BEST)[1]
-    return merged(choices_of(selection.repo_id, selection.listing), answer.choices)
+def every_choice(index: Index, repo_id: str, revision: str, listing: Sequence[RemoteFile]) -> list[Choice]:
+    """Every variant of a repo, and those made of it that the index knows or that lie in `<repo>-GGUF`."""
+    choices = choices_of(repo_id, listing)
+    answer = index.resolve_variant(repo_id, revision, BEST)
+    if answer is not None:
+        return merged(choices, answer.choices)
+    derived = _derived_by_convention(index, repo_id)
+    return choices + (choices_of(derived.repo_id, derived.listing) if derived else [])
 
 
 def _own_variant(selection: Selection, variant: str) -> Selection | None:
@@ -169,7 +172,7 @@ def _own_variant(selection: Selection, variant: str) -> Selection | None:
     if len(groups) > 1:
         raise ambiguous(
             f"{len(groups)} files of {selection.repo_id} are {variant}",
-            _by_path(selection.repo_id, groups),
+            [Choice(one.variant, selection.repo_id, one.files[0].path, one.size_bytes) for one in groups],
             selection.repo_id,
         )
     if groups:
@@ -182,10 +185,6 @@ def _own_variant(selection: Selection, variant: str) -> Selection | None:
     return None
 
 
-def _by_path(repo_id: str, groups: Sequence[Group]) -> list[Choice]:
-    return [Choice(group.variant, repo_id, group.files[0].path, group.size_bytes) for group in groups]
-
-
 def _with_files(
     selection: Selection, files: Iterable[RemoteFile], variant: str | None, *, one_file: bool = False
 ) -> Selection:
@@ -195,23 +194,30 @@ def _with_files(
 def _by_convention(selection: Selection, index: Index, variant: str) -> tuple[Selection | None, list[Choice]]:
     """The variant in `<repo>-GGUF`, and everything that this repo and that one offer."""
     choices = choices_of(selection.repo_id, selection.listing)
-    repo_id = f"{selection.repo_id}-GGUF"
-    if selection.repo_id.upper().endswith("-GGUF"):
+    derived = _derived_by_convention(index, selection.repo_id)
+    if derived is None:
         return None, choices
+    return _own_variant(derived, variant), choices + choices_of(derived.repo_id, derived.listing)
+
+
+def _derived_by_convention(index: Index, repo_id: str) -> Selection | None:
+    """All of `<repo>-GGUF`, if the index has it."""
+    name = f"{repo_id}-GGUF"
+    if repo_id.upper().endswith("-GGUF") or not is_repo_id(name):
+        return None
     try:
-        commit = index.resolve(repo_id, DEFAULT_REVISION)
-        listing = tuple(index.list_files(repo_id, commit))
+        commit = index.resolve(name, DEFAULT_REVISION)
+        listing = tuple(index.list_files(name, commit))
     except NotFound:
-        return None, choices
-    derived = Selection(repo_id, DEFAULT_REVISION, commit, listing, listing, None, one_file=False)
-    return _own_variant(derived, variant), choices + choices_of(repo_id, listing)
+        return None
+    return Selection(name, DEFAULT_REVISION, commit, listing, listing, None, one_file=False)
 
 
 def _by_answer(index: Index, variant: str, answer: VariantAnswer) -> Selection | None:
     """The files that the index names, matched with the listing of their commit."""
     if not answer.sha256_by_path or answer.repo_id is None or answer.commit is None:
         return None
-    if not all(map(is_repo_segment, answer.repo_id.split("/"))):
+    if not is_repo_id(answer.repo_id):
         raise NotFound(
             f"the index keeps {variant} in a repo without a usable name: {printable(answer.repo_id)}"
         )

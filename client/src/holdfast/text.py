@@ -49,6 +49,16 @@ def parse_bytes(text: str) -> int:
     return size
 
 
+def format_count(n: int) -> str:
+    """A large number with two or three digits, as models are named: `7.2B`, `494M`, `1.1T`."""
+    value, unit = float(n), ""
+    for unit in ("", "K", "M", "B", "T"):
+        if value < 999.5 or unit == "T":
+            break
+        value /= 1000
+    return f"{value:.0f}{unit}" if value >= 99.5 or not unit else f"{value:.1f}{unit}"
+
+
 def format_seconds(seconds: float) -> str:
     """`0.4 s`, `42 s`, `3:05`, `2:03:05`."""
     if seconds < 10:

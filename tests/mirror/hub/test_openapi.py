@@ -107,6 +107,7 @@ def test_relatives_and_places_are_told_to_those_who_may_know(client: Client, cat
     found = client.get(f"/api/holdfast/v1/files/{sha256}").json()
     assert {place["repo_id"] for place in found["files"]} == {"acme/model", "acme/child"}  # not acme/secret
     assert client.get(f"/api/holdfast/v1/files/{found['git_oid']}").json() == found
+    assert found["verdict"] is None
     copies = client.get("/api/holdfast/v1/copies/acme/model").json()
     assert (copies["n_files"], copies["blobs"]["present"], copies["is_complete"]) == (2, 2, True)
 
