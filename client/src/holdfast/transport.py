@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Callable
+from typing import IO, Callable
 
 import urllib3
 from urllib3.exceptions import HTTPError, SSLError
@@ -108,6 +108,36 @@ class Transport:
         except NetworkError:
             self._redirects.forget(url)
             raise
+        finally:
+            _hand_back(response)
+
+    @contextmanager
+    def send(
+        self,
+        method: str,
+        url: str,
+        body: bytes | IO[bytes] | Iterable[bytes] | None,
+        headers: Mapping[str, str],
+        *,
+        with_token: bool = True,
+    ) -> Iterator[Answer]:
+        """Sends the body once and follows no redirect. Raises as `open` does; without Content-Length it is chunked."""
+        sent = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity", **headers}
+        if with_token and self._token is not None and origin(url) == self._home:
+            sent["Authorization"] = f"Bearer {self._token}"
+        try:
+            manager = self._pools.manager(url)
+            response = manager.request(
+                method, url, body=body, headers=sent, redirect=False, preload_content=False
+            )
+        except (HTTPError, OSError, ValueError) as error:
+            raise _unreachable(url, error) from error
+        try:
+            if self._trace is not None:
+                self._trace(f"{method} {show_url(url)} -> {response.status}")
+            answer = Answer(url, response.status, response.headers, response)
+            _raise_for_pause(answer)
+            yield answer
         finally:
             _hand_back(response)
 
