@@ -5,12 +5,16 @@
 
 Putting the look-up of a repo into words takes some 4,000 calls of Python, most of what an answer of
 `/api/models/{repo}` takes; binding values to what was made before takes 300. Only for queries whose shape does not
-depend on the values. Of Django's insides it needs that an iterable asks its query for a compiler, and the compiler
-itself for its SQL (`django/db/models/query.py: ModelIterable`, `sql/compiler.py: execute_sql`).
+depend on the values. PostgreSQL plans it once per connection too (`registry/postgresql/base.py`): of a look-up by key
+that joins three tables, planning is four fifths.
+
+Of Django's insides it needs that an iterable asks its query for a compiler, and the compiler for its rows and for
+what makes Python's values of them (`django/db/models/query.py: ModelIterable`, `sql/compiler.py: results_iter`).
 """
 
 from collections.abc import Callable
 from copy import copy
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Generic, TypeVar
 
@@ -19,6 +23,17 @@ from django.db.models.sql.compiler import SQLCompiler
 
 Row = TypeVar("Row")
 Value = str | int
+
+
+@dataclass(frozen=True)
+class _Made:
+    """A queryset in words. `converters` make Python's values of the database's, by column."""
+
+    queryset: Any
+    compiler: SQLCompiler
+    sql: str
+    params: tuple[Any, ...]
+    converters: dict[int, Any]
 
 
 class Prepared(Generic[Row]):
@@ -35,21 +50,33 @@ class Prepared(Generic[Row]):
 
     def __call__(self, **values: Value) -> list[Row]:
         """One query."""
-        queryset, compiler, sql, params = self._made
-        bound = tuple(values[self._names[param]] if param in self._names else param for param in params)
-        asking = copy(compiler)
+        made, names = self._made, self._names
+        bound = [values[names[param]] if param in names else param for param in made.params]
+        asking: Any = copy(made.compiler)
         asking.connection = connections[DEFAULT_DB_ALIAS]
-        asking.as_sql = lambda *_, **__: (sql, bound)  # type: ignore[method-assign]  # of this copy only
-        found: Any = models.QuerySet(queryset.model, query=_Asked(queryset.query, asking))  # type: ignore[arg-type]
-        found._fields = queryset._fields
-        return list(queryset._iterable_class(found))
+        rows = _rows(asking.connection, made.sql, bound)
+        asking.execute_sql = lambda *_, **__: [rows]  # of this copy only, as the next
+        asking.get_converters = lambda *_: made.converters
+        found: Any = models.QuerySet(made.queryset.model, query=_Asked(made.queryset.query, asking))  # type: ignore[arg-type]
+        found._fields = made.queryset._fields
+        return list(made.queryset._iterable_class(found))
 
     @cached_property
-    def _made(self) -> tuple[Any, SQLCompiler, str, tuple[Any, ...]]:
+    def _made(self) -> _Made:
         queryset = self._build(**self._marks)
         compiler = queryset.query.get_compiler(DEFAULT_DB_ALIAS)
         sql, params = compiler.as_sql()
-        return queryset, compiler, sql, tuple(params)
+        columns = [column for column, *_ in compiler.select[: compiler.col_count]]
+        return _Made(queryset, compiler, sql, tuple(params), compiler.get_converters(columns))
+
+
+def _rows(connection: Any, sql: str, bound: list[Value]) -> list[Any]:
+    """What the database answers, by a plan that it keeps where the backend has such."""
+    cursor_of = getattr(connection, "prepared_cursor", connection.cursor)
+    with cursor_of() as cursor:
+        cursor.execute(sql, bound)
+        rows: list[Any] = cursor.fetchall()
+    return rows
 
 
 class _Asked:

@@ -7,7 +7,7 @@ from registry.models import Commit, Ref, Repo
 DEFAULT = "main"
 _ABBREVIATED = re.compile(r"[0-9a-f]{7,39}")
 _FULL = re.compile(r"[0-9a-f]{40}")
-_LIGHT = ("repo", "commit_hash", "title", "committed_at", "recorded_at")
+_LIGHT = ("repo", "commit_hash", "title", "committed_at", "recorded_at", "n_files")
 
 
 class RevisionNotFound(Exception):

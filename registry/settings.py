@@ -23,7 +23,7 @@ DATA = Path(read_text("HOLDFAST_DATA", str(BASE_DIR / ".holdfast"))).resolve()
 DATA.mkdir(parents=True, exist_ok=True)
 
 DATABASE_URL = read_text("DATABASE_URL", f"sqlite:///{DATA}/holdfast.sqlite3")
-DATABASES = {"default": dj_database_url.parse(DATABASE_URL, conn_max_age=60, conn_health_checks=True)}
+DATABASES = {"default": dj_database_url.parse(DATABASE_URL, conn_max_age=600, conn_health_checks=True)}
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     # Readers never wait for the writer (WAL), and a transaction that will write takes its lock at once:
     # a deferred lock upgrade fails with "database is locked" however long the timeout is.
@@ -36,6 +36,8 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
 
 if DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
     DATABASES["default"]["ENGINE"] = "registry.postgresql"
+    if read_bool("HOLDFAST_PREPARED_STATEMENTS", True):  # else psycopg keeps none, whatever a cursor asks
+        DATABASES["default"].setdefault("OPTIONS", {})["prepare_threshold"] = 1
 
 HOLDFAST_BLOBS = read_text("HOLDFAST_BLOBS", (DATA / "store").as_uri())
 HOLDFAST_BLOB_DELIVERY = read_choice(

@@ -27,6 +27,7 @@ from registry.prepared import Prepared
 PAGE, PAGE_EXPANDED = 1000, 50  # llama.cpp reads one page only
 MOST_PATHS = 10_000
 PATHS_AT_ONCE = 500
+FEW = 100  # files of a commit: read at once, for the page and for the oids of its folders
 
 Entry = File | tuple[str, str]
 """A file, or a folder as (path, oid)."""
@@ -39,12 +40,12 @@ def list_tree(
     """One page of what a folder holds, by path; with `recursive` everything below it."""
     repo = find_repo(request, user, repo_type, f"{namespace}/{name}")
     place = find_place(request, repo, rest, light=True)
-    if place.path not in folder_oids(place.commit.pk, place.commit.commit_hash):
-        raise entry_not_found(repo.repo_id, place.commit.commit_hash, place.path)
     expand, recursive = read_flag(request, "expand"), read_flag(request, "recursive")
     most = PAGE_EXPANDED if expand else PAGE
     limit = read_limit(request, most, most)
     entries = _read_page(place, read_cursor(request), limit + 1, recursive=recursive)
+    if entries is None:
+        raise entry_not_found(repo.repo_id, place.commit.commit_hash, place.path)
     response = _answer(place, entries[:limit], expand=expand)
     if len(entries) > limit:
         link_next(request, response, cursor=cursor(_path(entries[limit - 1])))
@@ -60,11 +61,13 @@ def paths_info(
     paths, expand = _read_paths(request)
     place = find_place(request, repo, rest, light=True)
     wanted = list(dict.fromkeys(path.strip("/") for path in paths))
-    folders = folder_oids(place.commit.pk, place.commit.commit_hash)
+    folders, whole = _read_folders(place)
     found: dict[str, Entry] = {path: (path, folders[path]) for path in wanted if path and path in folders}
-    for start in range(0, len(wanted), PATHS_AT_ONCE):
+    if whole is not None:
+        found |= {file.path: file for file in whole}
+    for start in range(0, len(wanted) if whole is None else 0, PATHS_AT_ONCE):
         some = File.objects.filter(commit=place.commit, path__in=wanted[start : start + PATHS_AT_ONCE])
-        found |= {file.path: file for file in some.select_related("blob")}
+        found |= {file.path: file for file in some}
     return _answer(place, [found[path] for path in wanted if path in found], expand=expand)
 
 
@@ -82,6 +85,17 @@ def _answer(place: Place, entries: list[Entry], *, expand: bool) -> HttpResponse
     return JsonResponse(shapes, safe=False, headers=headers | {"Vary": "Authorization, Cookie"})
 
 
+def _read_folders(place: Place) -> tuple[dict[str, str], list[File] | None]:
+    """(oid of each folder of the commit, its files where they are few). At most one query."""
+    if place.commit.n_files > FEW:
+        return folder_oids(place.commit.pk, place.commit.commit_hash), None
+    whole = _files_in(commit=place.commit.pk)
+    return git.folder_oids({file.path: file.git_oid for file in whole}), whole
+
+
+_files_in: Prepared[File] = Prepared(lambda commit: File.objects.filter(commit=commit), commit=int)
+
+
 @lru_cache(maxsize=256)
 def folder_oids(commit_pk: int, commit_hash: str) -> dict[str, str]:
     """{folder: oid of its git tree} of a commit, "" being the root. One query the first time; commits never change."""
@@ -93,17 +107,26 @@ _oids_in: Prepared[tuple[str, str]] = Prepared(
 )
 
 
-def _read_page(place: Place, after: str, count: int, *, recursive: bool) -> list[Entry]:
-    """The next entries behind the path `after`, folders and files together in the order of their bytes."""
+def _read_page(place: Place, after: str, count: int, *, recursive: bool) -> list[Entry] | None:
+    """The next entries behind the path `after`, folders and files together in the order of their bytes.
+
+    None where there is no such folder. One query for a commit of few files, else one or two.
+    """
     prefix = f"{place.path}/" if place.path else ""
-    oids = folder_oids(place.commit.pk, place.commit.commit_hash)
-    folders: Iterable[Entry] = sorted(
-        (path, oid) for path, oid in oids.items()
-        if path > after and path and path.startswith(prefix) and (recursive or "/" not in path[len(prefix) :])
-    )  # fmt: skip
-    files = _files_behind(bool(prefix), recursive, count)(
-        commit=place.commit.pk, after=max(after, prefix), end=f"{place.path}0", rest=len(prefix) + 1
-    )
+    oids, whole = _read_folders(place)
+    if place.path not in oids:
+        return None
+
+    def is_there(path: str) -> bool:
+        return path > after and path.startswith(prefix) and (recursive or "/" not in path[len(prefix) :])
+
+    folders: Iterable[Entry] = sorted((path, oid) for path, oid in oids.items() if path and is_there(path))
+    if whole is None:
+        files = _files_behind(bool(prefix), recursive, count)(
+            commit=place.commit.pk, after=max(after, prefix), end=f"{place.path}0", rest=len(prefix) + 1
+        )
+    else:
+        files = sorted((file for file in whole if is_there(file.path)), key=_path)
     return list(islice(heapq.merge(folders, files, key=_path), count))
 
 

@@ -10,6 +10,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
+from mirror.hub.tree import FEW
 from registry.models import Commit
 from tests.checkpoints import is_lfs, record_commit
 from tests.mirror.hub.conftest import FILES, Caller
@@ -89,18 +90,25 @@ def test_recursive_lists_everything_below_in_order(client: Client, commit: Commi
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 7, 1000])
 @pytest.mark.parametrize("recursive", ["true", "false"])
-def test_pages_join_without_gap_or_repeat(client: Client, db: None, limit: int, recursive: str) -> None:
+@pytest.mark.parametrize("is_large", [False, True])  # a small commit is read whole
+def test_pages_join_without_gap_or_repeat(
+    client: Client, db: None, limit: int, recursive: str, is_large: bool
+) -> None:
     files = dict.fromkeys(
         ["a-b/c", "a.txt", "a/b", "a/b.txt", "a/c/d", "B/x", "ü/é", "z", "Z", "a0", "%/x"], b"x"
     )
     files |= {"a/b/d": b"y"}
     del files["a/b"]
+    files |= {f"many/{number}": b"x" for number in range(FEW if is_large else 0)}
     record_commit("acme/order", files)
     folders = {path.rsplit("/", 1)[0] for path in files if "/" in path} | {"a"}
     everything = sorted({*files, *folders})
     expected = everything if recursive == "true" else [path for path in everything if "/" not in path]
     url = f"/api/models/acme/order/tree/main?recursive={recursive}&limit={limit}"
     assert paths(client, url) == expected
+    below = [path for path in sorted(files) if path.startswith("many/")]
+    if is_large:
+        assert paths(client, f"/api/models/acme/order/tree/main/many?limit={max(limit, 7)}") == below
 
 
 def test_folders_that_differ_in_case_are_apart(client: Client, db: None) -> None:

@@ -26,3 +26,31 @@ def test_a_connection_that_the_server_ended_is_not_used() -> None:
     other.close()
     assert not connection.is_usable()
     connection.close()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_is_asked_again_is_planned_once() -> None:
+    for number in range(3):
+        with connection.prepared_cursor() as cursor:
+            cursor.execute("SELECT %s::int + 1", [number])
+            assert cursor.fetchone() == (number + 1,)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM pg_prepared_statements WHERE statement LIKE 'SELECT %%::int + 1'"
+        )
+        assert cursor.fetchone() == (1,)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_pooler_that_knows_no_prepared_statements_gets_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    connection.ensure_connection()
+    monkeypatch.setattr(
+        connection.connection, "prepare_threshold", None
+    )  # as with HOLDFAST_PREPARED_STATEMENTS=no
+    with connection.prepared_cursor() as cursor:
+        cursor.execute("SELECT %s::int + 2", [1])
+        assert cursor.fetchone() == (3,)
+        cursor.execute(
+            "SELECT count(*) FROM pg_prepared_statements WHERE statement LIKE 'SELECT %%::int + 2'"
+        )
+        assert cursor.fetchone() == (0,)
