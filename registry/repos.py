@@ -3,6 +3,8 @@
 Each verb is one transaction and leaves an Event. Whether somebody may is decided before, in registry/access.py.
 """
 
+from collections.abc import Mapping
+
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
@@ -114,7 +116,7 @@ def _made_of(repo: Repo) -> QuerySet[Repo]:
     return Repo.objects.filter(pk__in=edges.values("child"), upstream=None)
 
 
-def _change(user: User, repo: Repo, changes: dict[str, bool | str]) -> None:
+def _change(user: User, repo: Repo, changes: Mapping[str, bool | str]) -> None:
     for name, value in changes.items():
         setattr(repo, name, value)
     repo.save(update_fields=[*changes, "updated_at"])
