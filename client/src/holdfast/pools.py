@@ -10,15 +10,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, Union
 from urllib.parse import unquote, urlsplit
 
 import urllib3
 from urllib3.exceptions import InsecureRequestWarning
 
+from holdfast.plain_http import PlainAnswer, PlainHost
 from holdfast.urls import Origin, is_trusted, origin
 
 MAX_ORIGINS = 64  # a manager closes the pools of hosts beyond; we forget ours at half as many
+
+Response = Union[urllib3.BaseHTTPResponse, PlainAnswer]
+Host = Union[urllib3.PoolManager, urllib3.HTTPConnectionPool, PlainHost]
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,7 @@ class Pools:
     ) -> None:
         self._proxy_for = proxy_for
         self._trust = trust
+        self._timeout_seconds = timeout_seconds
         self._options: dict[str, Any] = {
             "num_pools": MAX_ORIGINS,
             "maxsize": connections,
@@ -51,9 +56,9 @@ class Pools:
             **_certificates(trust),
         }
         self._pools: dict[tuple[str | None, bool], urllib3.PoolManager] = {}
-        self._hosts: dict[Origin, urllib3.PoolManager | urllib3.HTTPConnectionPool] = {}
+        self._hosts: dict[Origin, Host] = {}
 
-    def get(self, url: str, headers: Mapping[str, str]) -> urllib3.BaseHTTPResponse:
+    def get(self, url: str, headers: Mapping[str, str]) -> Response:
         """GETs the URL, body still on the wire, redirects not followed. Raises what urllib3 raises.
 
         Who is asked is settled once per origin: the environment's proxies and the parts of a URL cost half a
@@ -68,20 +73,22 @@ class Pools:
         if isinstance(host, urllib3.PoolManager):
             return host.request("GET", url, headers=headers, redirect=False, preload_content=False)
         path = urlsplit(url)._replace(scheme="", netloc="", fragment="").geturl() or "/"
-        return host.urlopen(
-            "GET",
-            path if path.startswith("/") else f"/{path}",
-            headers=headers,
-            redirect=False,
-            preload_content=False,
-        )
+        path = path if path.startswith("/") else f"/{path}"
+        if isinstance(host, PlainHost):
+            return host.get(path, headers)
+        return host.urlopen("GET", path, headers=headers, redirect=False, preload_content=False)
 
-    def _host(self, url: str, place: Origin) -> urllib3.PoolManager | urllib3.HTTPConnectionPool:
-        """The pool of one host, or where a proxy is told the whole URL, that proxy's manager."""
+    def _host(self, url: str, place: Origin) -> Host:
+        """What asks one host; where a proxy is told the whole URL, that proxy's manager."""
         manager = self.manager(url)
         scheme, name, port = place
-        is_proxied = isinstance(manager, urllib3.ProxyManager)
-        return manager if is_proxied else manager.connection_from_host(name, port, scheme)
+        if isinstance(manager, urllib3.ProxyManager):
+            return manager
+        if scheme == "https":
+            return manager.connection_from_host(name, port, scheme)
+        return PlainHost(
+            name, port, timeout_seconds=self._timeout_seconds, connections=self._options["maxsize"]
+        )
 
     def manager(self, url: str) -> urllib3.PoolManager:
         """What asks for the URL, by whichever method."""

@@ -16,13 +16,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, Callable
 
-import urllib3
 from urllib3.exceptions import HTTPError, SSLError
 
 from holdfast import __version__, redirects
 from holdfast.errors import BadAnswer, HoldfastError, NetworkError, RateLimited
 from holdfast.limiting import Limit
-from holdfast.pools import Pools, Trust, proxy_from_environment
+from holdfast.pools import Pools, Response, Trust, proxy_from_environment
 from holdfast.redirects import Redirects
 from holdfast.text import printable
 from holdfast.urls import origin as origin  # noqa: PLC0414 - those who talk HTTP ask for it here
@@ -42,7 +41,7 @@ class Answer:
     url: str
     status: int
     headers: Mapping[str, str]
-    _response: urllib3.BaseHTTPResponse
+    _response: Response
     _limit: Limit | None = None
 
     def read_some(self, limit: int) -> bytes:
@@ -141,7 +140,7 @@ class Transport:
         finally:
             _hand_back(response)
 
-    def _ask(self, url: str, headers: dict[str, str]) -> tuple[urllib3.BaseHTTPResponse, str]:
+    def _ask(self, url: str, headers: dict[str, str]) -> tuple[Response, str]:
         """The answer and where it came from: straight from where the URL led before, if that still gives bytes."""
         known = self._redirects.known(url)
         if known is not None:
@@ -159,7 +158,7 @@ class Transport:
             self._redirects.remember(url, target)
         return response, target
 
-    def _follow(self, url: str, headers: dict[str, str]) -> tuple[urllib3.BaseHTTPResponse, str]:
+    def _follow(self, url: str, headers: dict[str, str]) -> tuple[Response, str]:
         for _hop in range(MAX_REDIRECTS + 1):
             response = self._get(url, headers)
             location = response.headers.get("Location")
@@ -170,7 +169,7 @@ class Transport:
             url = redirects.target_of(url, location)
         raise BadAnswer(f"more than {MAX_REDIRECTS} redirects from {show_url(url)}", url=url)
 
-    def _get(self, url: str, headers: dict[str, str]) -> urllib3.BaseHTTPResponse:
+    def _get(self, url: str, headers: dict[str, str]) -> Response:
         started = time.monotonic()
         sent = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity", **headers}
         if self._token is not None and origin(url) == self._home:
@@ -185,7 +184,7 @@ class Transport:
         return response
 
 
-def _hand_back(response: urllib3.BaseHTTPResponse) -> None:
+def _hand_back(response: Response) -> None:
     """The connection goes back to the pool if the body was read to its end, and is closed otherwise."""
     if response.length_remaining == 0:
         response.drain_conn()  # http.client only notices the end when it is asked once more
