@@ -17,7 +17,8 @@ BIG_BYTES = 200_000_000
 
 RECORD = """
 import random
-from registry.models import Repo
+from registry.models import Job, Repo
+from registry.work import run_job
 from tests.checkpoints import record_commit, record_tag
 big = random.Random(5).randbytes({big})
 record_tag(record_commit("acme/big", {{"model.safetensors": big, "config.json": b"{{}}"}}), "v1.0")
@@ -25,6 +26,8 @@ record_commit("acme/big", {{"config.json": b"{{}}"}}, branch="feat/x")
 record_commit("acme/secret", {{"config.json": b"{{}}"}}, private=True)
 record_commit("acme/gated", {{"config.json": b"{{}}"}})
 Repo.objects.filter(repo_id="acme/gated").update(gated="auto")
+for job in Job.objects.filter(kind="inspect", state="queued"):
+    run_job(job.pk)
 """
 
 
@@ -126,3 +129,54 @@ def test_several_people_pull_at_once(server: Server, tmp_path: Path) -> None:
 def test_a_gated_repo_shows_its_name_and_keeps_its_files(home: Home) -> None:
     home.ok("pull", "acme/gated", "--dry-run")
     home.fails("gated", "pull", "acme/gated")
+
+
+def test_show_tells_lineage_copies_and_verdicts(home: Home) -> None:
+    found = home.ok("show", "tinyfamily/base", "--json").json
+    assert (found["children"][0]["repo_id"], found["children"][0]["relation"]) == (
+        "tinyfamily/base-GGUF",
+        "quantized",
+    )
+    assert found["copies"]["is_complete"]
+    choices = {choice["variant"]: choice for choice in found["choices"]}
+    assert (choices["Q8_0"]["verdict"], choices["Q8_0"]["mean_kld"] < 0.1) == ("verified", True)
+    assert 8 < choices["Q8_0"]["bits_per_weight"] < 16
+    assert "holdfast pull tinyfamily/base:best" in home.ok("show", "tinyfamily/base").stdout
+    assert home.ok("show", "tinyfamily/base-GGUF", "--readme").stdout
+
+
+def test_the_best_of_a_checkpoint_is_the_artifact_that_fits(home: Home) -> None:
+    result = home.ok("pull", "tinyfamily/base:best", "--json", HOLDFAST_MEMORY="1G").json["pulled"][0]
+    assert (result["repo_id"], result["variant"]) == ("tinyfamily/base-GGUF", "Q8_0")
+    assert "for 512 tokens of context fits in 1.0 GB" in result["reason"]
+    home.fails("does_not_fit", "pull", "tinyfamily/base:best", HOLDFAST_MEMORY="1k")
+
+
+def test_search_finds_by_what_only_the_server_knows(home: Home) -> None:
+    for flags in (
+        ["--quant", "Q8_0"],
+        ["--validated"],
+        ["--format", "gguf"],
+        ["base", "--author", "tinyfamily"],
+    ):
+        found = home.ok("search", *flags, "--json").json["models"]
+        assert "tinyfamily/base-GGUF" in {model["repo_id"] for model in found}, flags
+    assert home.run("search", "--quant", "Q2_K").code == NOTHING_MATCHED
+    assert home.run("search", "--upstream-gone").code == NOTHING_MATCHED
+    names = [home.ok("-q", "search", "--limit", "2", "--page", page).stdout.split() for page in ("1", "2")]
+    assert len({name for page in names for name in page}) == 4
+
+
+def test_versions_are_those_of_the_server(home: Home) -> None:
+    lines = home.ok("-q", "index", "versions", "acme/big").stdout.split()
+    assert lines[:3] == ["main", "feat/x", "v1.0"]
+    assert "Q8_0" in home.ok("index", "versions", "tinyfamily/base").stdout
+
+
+def test_a_stray_file_is_identified(home: Home) -> None:
+    path = home.ok("pull", "tinyfamily/base:Q8_0", "--dest", str(home.folder / "here")).path
+    (told,) = home.ok("identify", str(path), "--json").json["files"]
+    assert (told["places"][0]["repo_id"], told["verdict"]) == ("tinyfamily/base-GGUF", "verified")
+    assert told["parents"] == [{"repo_id": "tinyfamily/base", "relation": "quantized"}]
+    assert told["header"]["facts"]["architecture"] == "llama"
+    assert told["sha256"] in home.ok("hash", str(path)).stdout
