@@ -108,8 +108,8 @@ def take_inventory(repo: RepoCache) -> Inventory:
 
 
 def inventories(cache_dir: Path) -> Iterator[Inventory]:
-    """Of every model repo, sorted by name."""
-    for folder in sorted(_children(cache_dir)):
+    """Of every model repo, sorted by name; of one that is a symlink too, which is empty then."""
+    for folder in sorted(_children(cache_dir, follow_links=True)):
         repo_id = repo_id_of(folder.name)
         if repo_id is not None:
             yield take_inventory(RepoCache(cache_dir, repo_id))
@@ -126,10 +126,10 @@ def size_on_disk(entries: list[Entry]) -> int:
     return sum({entry.inode: entry.size_bytes for entry in entries}.values())
 
 
-def _children(folder: Path) -> list[Path]:
+def _children(folder: Path, *, follow_links: bool = False) -> list[Path]:
     try:
         with os.scandir(folder) as entries:
-            return [Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False)]
+            return [Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=follow_links)]
     except OSError:
         return []
 

@@ -1,5 +1,5 @@
-"""What of the cache a reference names. Reads the disk only, and takes any revision that is here: a ref, a commit, or
-the beginning of one.
+"""What of the cache a reference or a lock names. Reads the disk only, and takes any revision that is here: a ref, a
+commit, or the beginning of one.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from pathlib import Path
 from holdfast.cache import RepoCache
 from holdfast.errors import NotFound
 from holdfast.installed import Snapshot, snapshots_of
+from holdfast.lockfile import LockedModel, read_lock
 from holdfast.reference import Reference
 from holdfast.text import printable
 from holdfast.variants import FORMATS, files_of_format, gguf_groups
@@ -40,6 +41,14 @@ def matching_paths(reference: Reference, snapshots: list[Snapshot]) -> set[tuple
     if not named:
         raise _not_cached(reference)
     return named
+
+
+def lock_at(path: Path) -> tuple[LockedModel, ...]:
+    """The models of a lock that must be there."""
+    models = read_lock(path)
+    if models is None:
+        raise NotFound(f"no such lock: {printable(path)}", hint="holdfast lock writes one.", path=str(path))
+    return models
 
 
 def _paths(reference: Reference, snapshot: Snapshot) -> list[str]:

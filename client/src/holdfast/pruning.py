@@ -16,6 +16,7 @@ from pathlib import Path
 from holdfast.cutting import Cut, freed_bytes, make_cut, plan_cut, removing_from
 from holdfast.errors import InUse, UnsafePath
 from holdfast.inventory import Entry, Inventory, Pointer, inventories, size_on_disk, take_inventory
+from holdfast.lockfile import LockedModel
 from holdfast.matching import matching_paths, matching_snapshots, names_revision
 from holdfast.output import Output
 from holdfast.reference import Reference
@@ -50,6 +51,10 @@ class Keep:
         self.files |= {
             (reference.repo_id, commit, path) for commit, path in matching_paths(reference, snapshots)
         }
+
+    def add_lock(self, models: Iterable[LockedModel]) -> None:
+        """From now on what a lock names stays."""
+        self.files |= {(model.repo_id, model.commit, file.path) for model in models for file in model.files}
 
 
 @dataclass(frozen=True)

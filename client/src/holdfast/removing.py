@@ -39,15 +39,17 @@ def remove(cuts: Sequence[Cut]) -> list[Cut]:
 def _cut_of(repo: RepoCache, references: Sequence[Reference]) -> Cut:
     with removing_from(repo, dry_run=True):
         inventory = take_inventory(repo)
-    if any(map(_means_all, references)) and repo.folder.is_dir():
-        return whole_cut(inventory)
     refs: set[str] = set()
     pointers: dict[Path, Pointer] = {}
     for reference in references:
+        if _means_all(reference) and repo.folder.is_dir():
+            continue
         if _is_one_of_several_refs(reference, inventory, refs):
             refs.add(reference.revision)
         else:
             pointers.update({pointer.path: pointer for pointer in _pointers(reference, inventory)})
+    if any(map(_means_all, references)):
+        return whole_cut(inventory)
     return plan_cut(inventory, refs=refs, pointers=pointers.values())
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from holdfast.arguments import REFERENCE_HELP, workers
 from holdfast.errors import OK, UsageError
+from holdfast.linking import LINK_MODES
 from holdfast.output import Output
 from holdfast.pulling import Wish, pull
 from holdfast.reference import parse_reference
@@ -46,8 +47,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_requires(parser)
     add("--dry-run", action="store_true", help="show the plan, change nothing")
     add("--force", action="store_true", help="fetch again what is here, replace other files in --dest")
+    add_link_mode(parser)
     add("--max-workers", type=workers, metavar="N", help="connections at once (8)")
     add("-y", "--yes", action="store_true", help="do not ask before a large pull")
+
+
+def add_link_mode(parser: argparse.ArgumentParser) -> None:
+    """The flags about bytes that this machine has already."""
+    mode_help = "how bytes that are here come to their place: reflink, hardlink or copy"
+    parser.add_argument("--link-mode", choices=LINK_MODES, default=None, help=mode_help)
+    adopt_help = "do not take files from other tools' stores"
+    parser.add_argument("--no-adopt", dest="adopt", action="store_false", help=adopt_help)
 
 
 def add_requires(parser: argparse.ArgumentParser) -> None:
@@ -74,6 +84,8 @@ def run(args: argparse.Namespace, settings: Settings, out: Output) -> int:
         force=args.force,
         dry_run=args.dry_run,
         yes=args.yes,
+        adopt=args.adopt,
+        link_mode=args.link_mode,
     )
     pulled = []
     for reference, one in wishes_of(references, requirements, wish, settings):
