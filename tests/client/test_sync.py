@@ -253,3 +253,17 @@ def test_killed_in_the_middle_it_goes_on(home: Home, hub: HoldfastHub, locked: s
     home.ok("sync")
     assert "all good" in home.ok("check").stderr
     assert home.leftovers() == []
+
+
+def test_a_folder_of_plain_files_is_locked_from_where_the_lock_lies(home: Home) -> None:
+    place = home.folder / "project" / "place" / "org" / "tree"
+    place.mkdir(parents=True)
+    (place / "model.safetensors").write_bytes(SMALL)
+    (place / "SHA256SUMS").write_text(f"{hashlib.sha256(SMALL).hexdigest()}  model.safetensors\n")
+    project = home.folder / "project"
+    (project / "models.txt").write_text("--no-index\n--find-links place\norg/tree\n")
+    home.ok("lock", "project/models.txt")
+    assert 'index = "./place"' in (project / "models.lock").read_text()
+    project.rename(home.folder / "moved")
+    path = home.ok("sync", "--frozen", "moved/models.lock").path
+    assert path.read_bytes() == SMALL

@@ -148,7 +148,7 @@ def write_atomically(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     staged = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
-        staged.write_text(text, encoding="utf-8")
+        staged.write_bytes(text.encode("utf-8"))  # the same on every system, also where a line ends otherwise
         staged.replace(path)
     finally:
         with contextlib.suppress(FileNotFoundError):

@@ -4,7 +4,7 @@
 
     [[model]]
     requirement = "org/name:Q8_0"             # the line of models.txt, without its hashes
-    index = "https://models.example"
+    index = "https://models.example"          # a folder below the lock's own: "./models"
     repo_id = "org/name-GGUF"                 # where the variant was found
     revision = "main"                         # what the commit was asked for as; left out if nobody asked for it here
     commit = "9f0c…"                          # 40 hex digits, never a branch
@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Callable
 
@@ -110,19 +110,31 @@ def read_lock(path: Path) -> tuple[LockedModel, ...] | None:
     if len(data) > MAX_LOCK_BYTES:
         raise _bad(name, f"it is larger than {MAX_LOCK_BYTES >> 20} MiB")
     try:
-        return _models(parse_toml(data.decode("utf-8")), name)
+        models = _models(parse_toml(data.decode("utf-8")), name)
+        return tuple(replace(model, index=_absolute(model.index, path.resolve().parent)) for model in models)
     except ValueError as error:
         raise _bad(name, printable(str(error))[:200]) from error
 
 
 def write_lock(path: Path, models: Iterable[LockedModel]) -> bool:
     """Afterwards the file holds exactly these models; False if it already did. Readers see the old or the new text."""
-    real, text = path.resolve(), lock_text(models)
+    real = path.resolve()
+    text = lock_text(replace(model, index=_relative(model.index, real.parent)) for model in models)
     with disk_errors(real.parent):
         if real.is_file() and real.read_bytes() == text.encode("utf-8"):
             return False
         write_atomically(real, text)
     return True
+
+
+def _relative(index: str, folder: Path) -> str:
+    """A folder that lies below the lock's own is named from there, so that both can move together."""
+    root = folder.as_uri()
+    return f".{index[len(root) :]}" if index == root or index.startswith(f"{root}/") else index
+
+
+def _absolute(index: str, folder: Path) -> str:
+    return folder.as_uri() + index[1:] if index == "." or index.startswith("./") else index
 
 
 def lock_text(models: Iterable[LockedModel]) -> str:

@@ -11,10 +11,20 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Callable
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from holdfast.cache import RepoCache
 from holdfast.destination import CacheDestination
-from holdfast.errors import HashMismatch, HoldfastError, NotValidated, UsageError
+from holdfast.errors import (
+    BadAnswer,
+    HashMismatch,
+    HoldfastError,
+    NotFound,
+    NotValidated,
+    UnsafePath,
+    UsageError,
+)
 from holdfast.indexes import open_index, open_indexes
 from holdfast.lockfile import LockedFile, LockedModel
 from holdfast.locking import is_validated
@@ -26,7 +36,7 @@ from holdfast.pulling import Pulled, Wish, take
 from holdfast.remote import RemoteFile
 from holdfast.selection import Selection
 from holdfast.settings import Settings
-from holdfast.sources.opening import open_place
+from holdfast.sources.opening import open_folder, open_place
 from holdfast.sources.source import Opener, Source
 from holdfast.text import printable
 from holdfast.variants import gguf_groups
@@ -115,8 +125,8 @@ class _LockedSource:
         """What the index lists for the commit; empty if it cannot be asked, and another place may hold the bytes."""
         if self._listing is None:
             try:
-                self._listing = tuple(self._source.list_files(self._model.repo_id, self._model.commit))
-            except HashMismatch:
+                self._listing = tuple(self._ask())
+            except UnsafePath:
                 raise
             except HoldfastError as error:
                 if not self._others:
@@ -129,6 +139,24 @@ class _LockedSource:
                 check_listing(self._model, self._listing, self.index_url)
         return self._listing
 
+    def _ask(self) -> list[RemoteFile]:
+        """A web address may be an index or a place of plain files: a lock does not say which."""
+        repo_id, commit = self._model.repo_id, self._model.commit
+        try:
+            return self._source.list_files(repo_id, commit)
+        except (NotFound, BadAnswer):
+            if not self.index_url.startswith("http") or self.index_url in self._settings.indexes:
+                raise
+            try:
+                place = open_place(self.index_url, self._settings, self._out)
+                found = place.list_files(repo_id, commit)
+            except HoldfastError:
+                found = []
+            if not found:
+                raise
+        self._source = place
+        return found
+
     def opened(self, plan: Plan, say: Callable[[str], None]) -> Opener:
         """The bytes of the plan, from every place that is configured."""
         self.listing()
@@ -136,10 +164,11 @@ class _LockedSource:
 
 
 def _open(index_url: str, settings: Settings, out: Output) -> Source:
-    is_index = index_url.startswith(("http://", "https://", "s3"))
-    if is_index and index_url not in settings.find_links:
-        return open_index(index_url, settings, out)
-    return open_place(index_url, settings, out)
+    if index_url.startswith("file:"):
+        return open_folder(Path(url2pathname(urlsplit(index_url).path)))
+    if index_url in settings.find_links:
+        return open_place(index_url, settings, out)
+    return open_index(index_url, settings, out)
 
 
 def check_listing(model: LockedModel, listing: Sequence[RemoteFile], index_url: str) -> None:

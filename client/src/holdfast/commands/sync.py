@@ -71,6 +71,11 @@ def run(args: argparse.Namespace, settings: Settings, out: Output) -> int:
         pulled.append(sync_model(model, wish, settings, out, index_url=index_url))
         if not wish.dry_run:
             out.result(str(pulled[-1].path))
+    fetched = sum(one.arrived_bytes for one in pulled)
+    whole = sum(model.size_bytes for model in models)
+    out.note(
+        f"{count(len(models), 'model')} of {printable(path)}, {format_bytes(whole)}: {format_bytes(fetched)} fetched."
+    )
     removed = _prune(models, wish, settings, out) if args.prune else {}
     out.json(
         {
@@ -151,7 +156,8 @@ def _prune_folder(
     if not wish.dry_run:
         trim_folder(dest, extras)
     verb = "Dry run: would remove" if wish.dry_run else "Removed"
-    out.note(f"{verb} {count(len(extras), 'file')}, {format_bytes(_size(extras))}.")
+    sum_line = f"{verb} {count(len(extras), 'file')}, {format_bytes(_size(extras))}."
+    out.note(sum_line if extras else "Nothing to remove.")
     return {
         "removed": [str(extra.path) for extra in extras],
         "freed_bytes": _size(extras),
