@@ -112,6 +112,10 @@ class _CommandParser(argparse.ArgumentParser):
     source: Command | None = None  # None for what follows a command, as `info` in `holdfast cache info`
     is_filled = False
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.register("action", "parsers", _Commands)
+
     def fill(self) -> None:
         """Afterwards the parser knows the command's arguments, and the global flags."""
         if self.is_filled:

@@ -49,7 +49,7 @@ class ConfigFile:
             if len(data) > MAX_BYTES:
                 raise self.unusable(f"it is larger than {MAX_BYTES} bytes")
             return data.decode("utf-8-sig")
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return ""
         except OSError as error:
             raise self.unusable(error.strerror or type(error).__name__) from error

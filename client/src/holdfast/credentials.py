@@ -47,7 +47,7 @@ def read_logins(path: Path) -> dict[Origin, Login]:
         with path.open("rb") as file:
             found = json.loads(file.read(MAX_BYTES))
         return {origin(place): _login(place, entry) for place, entry in found.items()}
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:
         raise _unusable(path, error.strerror or type(error).__name__) from None
