@@ -137,6 +137,17 @@ def test_the_name_in_which_a_plain_hub_keeps_quants_is_asked_in_order_too(
         assert (pulled["repo_id"], pulled["index"]) == ("org/model-GGUF", second.url)
 
 
+def test_offline_asks_nobody_who_would_answer(
+    home: Home, hub: HoldfastHub, second: HoldfastHub, tmp_path: Path
+) -> None:
+    hub.add("org/model", {"config.json": CONFIG})
+    home.ok("pull", "org/model")
+    hub.requests.clear()
+    home.ok("pull", "--offline", "org/model", "-d", str(tmp_path / "plain"))
+    assert (tmp_path / "plain" / "config.json").read_bytes() == CONFIG
+    assert hub.requests + second.requests == []
+
+
 def test_without_any_index_and_any_folder_there_is_nobody_to_ask(home: Home, hub: HoldfastHub) -> None:
     error = home.fails("usage", "pull", "--no-index", "org/model", exit_code=2)
     assert "--find-links" in error["hint"]

@@ -80,6 +80,10 @@ class Indexes:
         """How to read the same bytes from the source that answers for the repo."""
         return self.source_of(repo_id, commit).find(repo_id, commit, file)
 
+    def doubt(self, path: str) -> bool:
+        """Nobody but the source that answers for the repo gives bytes here."""
+        return False
+
     def _choose(self, repo_id: str, revision: str) -> Source:
         if not self.sources:
             raise UsageError(

@@ -179,6 +179,6 @@ class Mirrors:
 
 
 def open_mirrors(indexes: Indexes, plan: Plan, say: Callable[[str], None]) -> Mirrors:
-    """The opener of a plan whose files the indexes listed."""
+    """The opener of a plan whose files the indexes listed. Asks them who answers for the repo, if nobody has yet."""
     authority = indexes.source_of(plan.selection.repo_id, plan.selection.commit)
     return Mirrors(authority, indexes.others(authority), plan, say)

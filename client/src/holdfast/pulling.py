@@ -116,7 +116,7 @@ def pull(reference: Reference, wish: Wish, settings: Settings, out: Output) -> P
         selection = replace(selection, listing=())  # what the cache shows of a commit need not be all of it
     return take(
         selection,
-        bind(open_mirrors, hub),
+        (lambda _plan, _say: hub) if settings.offline else bind(open_mirrors, hub),
         index_url=hub.url_of(selection.repo_id),
         asked=reference.text,
         wish=wish,

@@ -23,6 +23,13 @@ class BundleSource:
         self.index_url = store.url
         self.bundle = bundle
         self._store = store
+        self._by_path = {
+            (repo.repo_id, repo.commit): {file.path: file for file in repo.files} for repo in bundle.repos
+        }
+        carried = [file for repo in bundle.repos for file in repo.carried(HERE)]
+        self._by_digest = {
+            digest: file for file in carried for digest in (file.sha256, file.as_remote().etag)
+        }
 
     def resolve(self, repo_id: str, revision: str) -> str:
         return self._repo(repo_id, revision).commit
@@ -56,18 +63,19 @@ class BundleSource:
     def open_file(
         self, repo_id: str, commit: str, path: str, start: int, end: int | None
     ) -> AbstractContextManager[Answer]:
-        files = {file.path: file for file in self._repo(repo_id, commit).files}
-        if files[path].state != HERE:
-            raise self._left_out(files[path], f"{repo_id}@{commit[:12]}")
-        return self._store.open(blob_key(str(files[path].sha256)), start, end)
+        file = self.file(repo_id, commit, path)
+        if file.state != HERE:
+            raise self._left_out(file, f"{repo_id}@{commit[:12]}")
+        return self._store.open(blob_key(str(file.sha256)), start, end)
+
+    def file(self, repo_id: str, commit: str, path: str) -> BundleFile:
+        """What the manifest says of a listed file."""
+        return self._by_path[repo_id, commit][path]
 
     def find(self, repo_id: str, commit: str, file: RemoteFile) -> OpenRange | None:
-        """By either digest, whatever repo the bytes are carried for."""
-        for repo in self.bundle.repos:
-            for one in repo.carried(HERE):
-                if one.sha256 == file.sha256 or (file.sha256 is None and one.as_remote().etag == file.etag):
-                    return bind(self._store.open, blob_key(str(one.sha256)))
-        return None
+        """By its digest, whatever repo the bytes are carried for."""
+        one = self._by_digest.get(file.etag)
+        return None if one is None else bind(self._store.open, blob_key(str(one.sha256)))
 
     def _left_out(self, file: BundleFile, name: str) -> NotFound:
         if file.state == EARLIER:
