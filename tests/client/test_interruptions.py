@@ -2,27 +2,32 @@
 
 import hashlib
 import json
+import os
 import random
+import shutil
 import signal
 import struct
 import time
 from pathlib import Path
 
 import pytest
+from holdfast.partial import PART_BYTES
 
 from tests.client.conftest import LARGE, SMALL, noise
 from tests.client.running import Home, kill, wait_until
 from tests.client.server import HoldfastHub
 
 HUGE = noise(48_000_000, 3)  # three parts
-N_KILLS = 20
+FILES = {"config.json": b"{}", "model-1.safetensors": HUGE, "model-2.safetensors": LARGE, "s.bin": SMALL}
+KILLS = int(os.environ.get("CLIENT_KILLS", "6"))
+SOAK_KILLS = int(os.environ.get("SOAK_CLIENT_KILLS", "200"))
+SEED = int(os.environ.get("KILL_SEED", "20"))
 
 
 @pytest.fixture
 def huge(hub: HoldfastHub) -> str:
     """org/huge: two files with a map of parts, two without. Returns its commit."""
-    files = {"config.json": b"{}", "model-1.safetensors": HUGE, "model-2.safetensors": LARGE, "s.bin": SMALL}
-    return hub.add("org/huge", files)
+    return hub.add("org/huge", FILES)
 
 
 def present_bytes(home: Home) -> int:
@@ -41,25 +46,48 @@ def assert_only_true_names(home: Home) -> None:
         assert link.exists(), f"{link} shows nothing"
 
 
-def test_killed_twenty_times_it_never_names_a_wrong_byte_and_completes(
-    home: Home, hub: HoldfastHub, huge: str
-) -> None:
-    hub.fault("slow", path="*.safetensors", rate=30_000_000)
-    moments = random.Random(20)
-    n_killed = 0
-    while n_killed < N_KILLS:
-        process = home.start("pull", "org/huge")
-        time.sleep(moments.uniform(0.05, 0.9))
-        if process.poll() is None:
-            n_killed += 1
-        kill(process)
-        assert_only_true_names(home)
-    hub.heal()
+def assert_complete(home: Home, hub: HoldfastHub, n_kills: int) -> None:
+    """All is there and right, nothing lies around, and no kill cost more than a part of each file."""
     path = home.ok("pull", "org/huge").path
-    assert (path / "model-1.safetensors").read_bytes() == HUGE
-    assert (path / "model-2.safetensors").read_bytes() == LARGE
+    assert {name: (path / name).read_bytes() for name in FILES} == FILES
     assert home.leftovers() == []
     assert "all good" in home.ok("check").stderr
+    for name, content in FILES.items():
+        assert hub.sent[name] <= len(content) + n_kills * PART_BYTES, name
+
+
+def torture(home: Home, hub: HoldfastHub, n_kills: int) -> None:
+    """Kills pulls at random instants, from an empty cache to a complete one, again and again."""
+    hub.fault("slow", path="*.safetensors", rate=30_000_000)
+    moments, n_killed, n_here = random.Random(SEED), 0, 0
+    while n_killed < n_kills:
+        process = home.start("-q", "pull", "org/huge")
+        time.sleep(moments.uniform(0.05, 0.9))  # the instant is the subject, not something waited for
+        if process.poll() is None:
+            n_killed, n_here = n_killed + 1, n_here + 1
+        kill(process)
+        assert_only_true_names(home)
+        if process.returncode == 0:
+            assert_complete(home, hub, n_here)
+            shutil.rmtree(home.cache)
+            hub.sent.clear()
+            n_here = 0
+    hub.heal()
+    assert_complete(home, hub, n_here)
+
+
+def test_killed_at_random_it_never_names_a_wrong_byte_and_completes(
+    home: Home, hub: HoldfastHub, huge: str
+) -> None:
+    print(f"KILL_SEED={SEED}")  # shown when the test fails
+    torture(home, hub, KILLS)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+def test_two_hundred_kills_name_no_wrong_byte(home: Home, hub: HoldfastHub, huge: str) -> None:
+    print(f"KILL_SEED={SEED}")
+    torture(home, hub, SOAK_KILLS)
 
 
 def test_what_came_before_the_kill_is_not_fetched_again(home: Home, hub: HoldfastHub, huge: str) -> None:

@@ -41,6 +41,7 @@ import math
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -169,6 +170,7 @@ class Hub:
         self.token, self.xet, self.page_size = token, xet, page_size
         self.repos: dict[str, Repo] = {}
         self.requests: list[Seen] = []
+        self.sent: Counter[str] = Counter()  # bytes of each path that went out, sendfile aside
         self.limit: Limit | None = None
         self.url_of_next_page = ""  # pages of a listing are said to go on at this other place
         self.stopping, self.answering = threading.Event(), threading.Event()
@@ -282,6 +284,10 @@ class Hub:
     def note(self, seen: Seen) -> None:
         with self._lock:
             self.requests.append(seen)
+
+    def note_sent(self, path: str, n_bytes: int) -> None:
+        with self._lock:
+            self.sent[path] += n_bytes
 
     def seen(self, on: str, path: str = "*", method: str = "GET") -> list[Seen]:
         """The requests of this kind so far, oldest first."""

@@ -289,6 +289,7 @@ class Requests(BaseHTTPRequestHandler):
             if corrupt and position <= corrupt["at"] < position + len(piece):
                 piece[corrupt["at"] - position] ^= 1
             self.wfile.write(piece)
+            self.hub.note_sent(entry.path, len(piece))
             if slow:
                 time.sleep(0.05)
 
