@@ -180,3 +180,29 @@ def test_a_stray_file_is_identified(home: Home) -> None:
     assert told["parents"] == [{"repo_id": "tinyfamily/base", "relation": "quantized"}]
     assert told["header"]["facts"]["architecture"] == "llama"
     assert told["sha256"] in home.ok("hash", str(path)).stdout
+
+
+def test_a_list_is_locked_brought_and_listed_again(home: Home, tmp_path: Path) -> None:
+    (home.folder / "models.txt").write_text(
+        "--require-validated\ntinyfamily/base:Q8_0\nacme/big@v1.0//config.json\n"
+    )
+    home.ok("lock")
+    lock = (home.folder / "models.lock").read_text()
+    assert 'repo_id = "tinyfamily/base-GGUF"' in lock
+    assert 'verdict = "verified", passed = true, report_sha256 = "' in lock
+    home.ok("lock", "--check")
+    home.ok("sync", "--locked")
+    assert "all good" in home.ok("check").stderr
+    frozen = home.ok("freeze").stdout
+    again = Home(tmp_path / "again", home.index_url)
+    again.folder.mkdir()
+    (again.folder / "models.txt").write_text(frozen)
+    again.ok("pull", "-r", "models.txt", "--require-hashes")
+    assert again.blobs() == home.blobs()
+
+
+def test_a_policy_is_held_against_what_the_server_knows(home: Home) -> None:
+    (home.folder / "policy.txt").write_text("--allow-format gguf\n--max-size 100M\n--allow-licence mit\n")
+    for reference in ("tinyfamily/base", "acme/big@v1.0", "tinyfamily/base:Q8_0"):
+        home.fails("policy_denied", "pull", reference, "-c", "policy.txt")
+    home.fails("not_validated", "pull", "acme/big@v1.0", "--require-validated")
