@@ -73,6 +73,7 @@ def test_neither_the_version_nor_a_list_imports_rich_or_the_network(home: Home) 
         )  # fmt: skip
         assert "rich" not in done.stderr
         assert "urllib3" not in done.stderr
+        assert "tomllib" not in done.stderr
 
 
 def test_a_pull_without_a_terminal_never_imports_rich(home: Home, model: str) -> None:
