@@ -1,5 +1,7 @@
 """An index that is absent, confused or hostile: a clear error with a stable code, and never a wrong byte in place."""
 
+import contextlib
+import json
 import os
 import shutil
 import socket
@@ -11,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from tests.client.conftest import CARD, LARGE, SMALL
-from tests.client.running import COMMAND, Home
+from tests.client.running import COMMAND, Home, wait_until
 from tests.client.server import HoldfastHub
+from tests.services.disks import tiny_disk
 
 NOTHING_MATCHED = 23
 USAGE = 2
@@ -286,11 +289,11 @@ def test_bytes_the_connection_lost_are_asked_for_again(home: Home, hub: Holdfast
 
 
 def test_a_small_file_survives_a_cut_at_every_byte(home: Home, hub: HoldfastHub) -> None:
-    content = bytes(range(60))
+    content = bytes(range(24))
     hub.add("org/tiny", {"tiny.bin": content})
-    hub.fault("cut", at=1, times=59)
+    hub.fault("cut", at=1, times=23)
     assert home.ok("pull", "org/tiny//tiny.bin").path.read_bytes() == content
-    assert len(hub.seen("resolve")) == 60
+    assert len(hub.seen("resolve")) == 24
 
 
 # --- lies about names -------------------------------------------------------------------------------------------
@@ -367,6 +370,27 @@ def test_a_disk_that_fills_up_keeps_what_came(home: Home, hub: HoldfastHub, mode
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert home.ok("pull", "org/model").path.is_dir()
+
+
+def test_a_disk_that_somebody_else_fills_keeps_what_came(
+    hub: HoldfastHub, model: str, tmp_path: Path
+) -> None:
+    hub.fault("slow", path="model-00002*", rate=20_000_000)
+    with tiny_disk(tmp_path / "disk", 64) as disk:
+        home = Home(disk, hub.url)
+        process = home.start("--json", "pull", "org/model")
+        wait_until(lambda: any(path.stat().st_blocks > 4096 for path in home.cache.rglob("*.incomplete")))
+        filler = disk / "filler"
+        with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+            while True:
+                file.write(bytes(1 << 20))
+        error = json.loads(process.communicate(timeout=60)[0])["error"]
+        assert (process.returncode, error["code"]) == (1, "no_space")
+        filler.unlink()
+        hub.heal()
+        fetched = home.ok("--json", "pull", "org/model").json["pulled"][0]["fetched_bytes"]
+        assert fetched < len(LARGE) - 2_000_000
+        assert home.leftovers() == []
 
 
 @pytest.fixture

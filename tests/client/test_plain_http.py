@@ -3,7 +3,7 @@
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import pytest
 from holdfast.plain_http import BUFFER_BYTES, PlainAnswer, PlainHost
@@ -126,6 +126,14 @@ def test_a_body_that_is_cut_or_nonsense_is_never_whole(answer: bytes) -> None:
         with pytest.raises(ProtocolError):
             read(got)
         got.close()
+
+
+def test_an_answer_cut_at_any_byte_is_never_whole() -> None:
+    for whole in (FINE, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"):
+        with serving(*([whole[:cut]] for cut in range(len(whole)))) as (host, _asked):
+            for _cut in range(len(whole)):
+                with pytest.raises(ProtocolError), closing(host.get("/", ASK)) as answer:
+                    read(answer)
 
 
 def test_nothing_can_be_slipped_into_a_request() -> None:
