@@ -142,7 +142,9 @@ def test_a_public_bucket_needs_no_keys_and_one_that_lists_nothing_needs_the_comm
     home.ok("pull", f"org/model@{SECOND}//config.json", **keyless)
     home.fails("auth", "pull", "org/model", **keyless)
     allow_everybody(bucket, "s3:GetObject", "s3:ListBucket")
-    home.ok("pull", "org/model//config.json", **keyless)
+    as_index = {"HOLDFAST_FIND_LINKS": "", "HOLDFAST_NO_INDEX": ""}
+    home.ok("pull", "org/model//config.json", "-i", bucket.place, **keyless, **as_index)
+    home.fails("usage", "search", "x", "-i", bucket.place, exit_code=2, **keyless, **as_index)
     path = home.ok(
         "pull", "org/model", AWS_ENDPOINT_URL=bucket.endpoint, HOLDFAST_FIND_LINKS=f"s3://{BUCKET}/models"
     ).path

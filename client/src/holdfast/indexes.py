@@ -16,7 +16,7 @@ from holdfast.connecting import open_transport
 from holdfast.errors import HoldfastError, NotFound, RepoNotFound, UsageError
 from holdfast.hub import Hub
 from holdfast.output import Output
-from holdfast.reference import HUGGING_FACE, Reference
+from holdfast.reference import FOLDERS, HUGGING_FACE, REGISTRIES, Reference
 from holdfast.remote import RemoteFile, VariantAnswer
 from holdfast.settings import Settings
 from holdfast.sources.source import OpenRange, Source
@@ -139,24 +139,51 @@ def _not_passed_over(error: HoldfastError, source: Source, sources: Sequence[Sou
 def open_source(reference: Reference, settings: Settings, out: Output) -> Indexes:
     """What to ask for the reference: the index it names and no other, or all that are configured, in order."""
     if reference.index_url is not None:
-        named = settings.hugging_face_url if reference.index_url == HUGGING_FACE else reference.index_url
-        return Indexes([open_index(named, settings, out)])
+        return Indexes([_open_named(reference.index_url, settings, out)])
     return open_indexes(settings, out)
+
+
+def _open_named(url: str, settings: Settings, out: Output) -> Source:
+    """What a reference names: an index, a folder, or a registry of images. Imports what only the latter need."""
+    if url.startswith(FOLDERS):
+        from holdfast.sources.opening import open_folder_url
+
+        return open_folder_url(url)
+    if url.startswith(REGISTRIES):
+        from holdfast.sources.opening import open_registry
+
+        return open_registry(url, settings, out)
+    return _open_url(settings.hugging_face_url if url == HUGGING_FACE else url, settings, out)
 
 
 def open_indexes(settings: Settings, out: Output) -> Indexes:
     """Everything that is configured, in the order in which it is asked."""
-    places = _open_places(settings, out) if settings.find_links else []
-    return Indexes([*places, *(open_index(url, settings, out) for url in settings.indexes)])
+    places = [_open_place(place, settings, out) for place in settings.find_links]
+    return Indexes([*places, *(_open_url(url, settings, out) for url in settings.indexes)])
 
 
-def _open_places(settings: Settings, out: Output) -> list[Source]:
-    """Imports what only --find-links needs when it is needed."""
+def _open_url(url: str, settings: Settings, out: Output) -> Source:
+    """A bucket may stand where an index does."""
+    return (_open_place if url.startswith("s3") else open_index)(url, settings, out)
+
+
+def _open_place(place: str, settings: Settings, out: Output) -> Source:
+    """Imports what only such places need when there is one."""
     from holdfast.sources.opening import open_place
 
-    return [open_place(place, settings, out) for place in settings.find_links]
+    return open_place(place, settings, out)
+
+
+def hub_urls(settings: Settings) -> list[str]:
+    """The configured indexes that can be asked questions: all but buckets."""
+    return [url for url in settings.indexes if url.startswith(("http://", "https://"))]
 
 
 def open_index(url: str, settings: Settings, out: Output) -> Hub:
-    """One Hub-compatible index."""
+    """One Hub-compatible index, which knows more than a source does. UsageError for a bucket, which knows nothing."""
+    if not url.startswith(("http://", "https://")):
+        raise UsageError(
+            f"{printable(url)} is no index: it can be pulled from, not asked",
+            hint="name an index with -i",
+        )
     return Hub(url, open_transport(url, settings, out), retries=settings.retries)

@@ -52,15 +52,6 @@ def _place(raw: object, base: Path) -> str:
     return str(read_path(text[len("file://") :] if text.startswith("file://") else text, base))
 
 
-def _bucket(text: str) -> str:
-    parts = urlsplit(text)
-    if not parts.netloc or "@" in parts.netloc or parts.query or parts.fragment or not text.isprintable():
-        raise ValueError(
-            "is not the address of a bucket", "write s3+https://host/bucket/prefix or s3://bucket"
-        )
-    return text.rstrip("/")
-
-
 def read_path(raw: object, base: Path) -> Path:
     """An absolute path; `~` is the home folder."""
     text = _text(raw)

@@ -166,7 +166,7 @@ class _LockedSource:
 def _open(index_url: str, settings: Settings, out: Output) -> Source:
     if index_url.startswith("file:"):
         return open_folder(Path(url2pathname(urlsplit(index_url).path)))
-    if index_url in settings.find_links:
+    if index_url in settings.find_links or index_url.startswith("s3"):
         return open_place(index_url, settings, out)
     return open_index(index_url, settings, out)
 

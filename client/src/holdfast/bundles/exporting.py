@@ -24,7 +24,7 @@ from holdfast.bundles.manifest import (
     read_manifest,
     write_manifest,
 )
-from holdfast.bundles.signatures import sign
+from holdfast.bundles.signatures import check_key, sign
 from holdfast.cache import RepoCache, write_atomically
 from holdfast.disk import check_space, disk_errors
 from holdfast.errors import FileInTheWay, HashMismatch, NotFound, Offline
@@ -83,6 +83,8 @@ def export(
 ) -> Exported:
     """Afterwards the folder is a bundle of what the references mean, and the cache holds it too."""
     _check_free(folder, force=force)
+    if key is not None:
+        check_key(key)
     earlier = [read_bundle(path) for path in since]
     wish = Wish(patterns, dest=None, force=False, dry_run=False, yes=yes)
     pulled = [pull(reference, wish, settings, out) for reference in references]

@@ -20,10 +20,15 @@ NAMESPACE = "holdfast-bundle"
 MAX_SIGNATURE_BYTES = 64 * 1024
 
 
+def check_key(key: Path) -> None:
+    """Raises what would keep the key from signing, as far as that can be told before the work is done."""
+    if not key.is_file():
+        raise UsageError(f"--sign: there is no key {printable(key)}", hint="ssh-keygen -t ed25519 makes one")
+    _program()
+
+
 def sign(folder: Path, key: Path) -> None:
     """Afterwards the manifest's signature lies beside it. A key's passphrase is asked for at the terminal."""
-    if not key.exists():
-        raise UsageError(f"--sign: there is no key {printable(key)}", hint="ssh-keygen -t ed25519 makes one")
     manifest, signature = folder / NAME, folder / SIGNATURE_NAME
     signature.unlink(missing_ok=True)
     done = _ssh_keygen(["-Y", "sign", "-f", str(key), "-n", NAMESPACE, str(manifest)], b"")
@@ -90,14 +95,18 @@ def _invalid(folder: Path, why: str) -> SignatureInvalid:
     )
 
 
-def _ssh_keygen(arguments: Sequence[str], stdin: bytes) -> subprocess.CompletedProcess[bytes]:
+def _program() -> str:
     program = shutil.which("ssh-keygen")
     if program is None:
         raise NotFound(
             "signatures need OpenSSH's ssh-keygen, and it is not on PATH",
             hint="Install OpenSSH (8.2 or newer), or leave --sign and --allowed-signers out.",
         )
-    return subprocess.run([program, *arguments], input=stdin, capture_output=True, check=False)
+    return program
+
+
+def _ssh_keygen(arguments: Sequence[str], stdin: bytes) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run([_program(), *arguments], input=stdin, capture_output=True, check=False)
 
 
 def _words(done: subprocess.CompletedProcess[bytes]) -> str:
