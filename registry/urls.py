@@ -6,7 +6,10 @@ from django.http.response import HttpResponseBase
 from django.urls import URLPattern, URLResolver, include, path
 
 from mirror.hub import urls as hub
+from mirror.hub.doors import door
+from mirror.hub.operating import answer_with_job
 from registry import pages
+from registry.access import Somebody
 
 
 def playground(request: HttpRequest) -> HttpResponseBase:
@@ -16,9 +19,18 @@ def playground(request: HttpRequest) -> HttpResponseBase:
     return say(request)
 
 
+@door("POST")
+def convert(request: HttpRequest, user: Somebody) -> HttpResponseBase:
+    """Numpy is imported by the first who asks; the rest of the API for operators is mirror/hub/operating.py."""
+    from conversion.requesting import request_conversion
+
+    return answer_with_job(request, request_conversion)
+
+
 urlpatterns: list[URLPattern | URLResolver] = [
     path("admin/", admin.site.urls),
     path("api/holdfast/v1/playground", playground),  # before the hub, which answers for the rest of /api/
+    path("api/holdfast/v1/convert", convert),
     path("", include(hub)),  # first: what a client asks for wins
     path("", include(pages)),
 ]

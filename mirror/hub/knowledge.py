@@ -66,7 +66,7 @@ def show_copies(request: HttpRequest, user: Somebody, *, namespace: str, name: s
             "oldest_check": _date(kept.oldest_check),
             "newest_check": _date(kept.newest_check),
             "recorded_at": _date(commit.recorded_at),
-            "upstream": _upstream(repo),
+            "upstream": upstream_json(repo),
         }
     )
 
@@ -127,7 +127,7 @@ def _edge(edge: Lineage, repo_id: str, *, is_held: bool) -> Json:
     }
 
 
-def _upstream(repo: Repo) -> Json | None:
+def upstream_json(repo: Repo) -> Json | None:
     """Where it was copied from; the paths of the operator's directories are nobody's business."""
     if repo.upstream is None:
         return None

@@ -117,6 +117,9 @@ RULES: dict[str, list[Rule]] = {
             {"repo": "{repo}", "path": "tiny-Q8_0.gguf", "parent": ""},
         )
     ],
+    # operating the registry
+    "convert": [Rule("operate", "POST", "/api/holdfast/v1/convert", {"repo": "{repo}", "to": ["Q8_0"]})],
+    "mirrors": [Rule("operate", "POST", "/api/holdfast/v1/mirrors", {"upstream": "hf://acme/model"})],
     # nobody's business but for the form of the answer
     "receive_pack": [Rule("never", "POST", "/{repo}.git/git-receive-pack", b"0000")],
     "playground": [Rule("staff", "POST", "/api/holdfast/v1/playground", {"repo": "{repo}", "prompt": "x"})],
@@ -168,11 +171,12 @@ ALLOWED = {
     "join": {"writer", "owner"},
     "own": {"owner"},
     "staff": set[str](),
+    "operate": set[str](),  # for staff, whatever they own: tests/mirror/hub/test_operating.py
     "never": set[str](),
 }
 # What has no repo in its URL to be hidden, or would rather not find it than refuse it.
-NOT_HIDDEN, NOT_FOUND = ("account", "join", "staff"), ("read bytes",)
-TOKEN_FIRST = ("account", "write", "own", "join", "ask", "offer")
+NOT_HIDDEN, NOT_FOUND = ("account", "join", "staff", "operate"), ("read bytes",)
+TOKEN_FIRST = ("account", "write", "own", "join", "ask", "offer", "operate")
 
 
 def expected(rule: str, role: str, private: bool) -> str:

@@ -80,6 +80,7 @@ GOOD = [
     ("validations/{org}/{name}", {}),
     ("validations/{org}/{name}/{sha256}", {}),
     ("jobs", {"state": "queued"}),
+    ("mirrors", {"limit": "1"}),
 ]
 
 
