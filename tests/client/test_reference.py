@@ -27,6 +27,18 @@ from hypothesis import strategies as st
             "models.example/org/name@refs/pr/1",
             ("org/name", "refs/pr/1", None, None, "https://models.example"),
         ),
+        ("file:///media/disk/org/name", ("org/name", "main", None, None, "file:///media/disk")),
+        ("file:///org/name@v1:Q8_0//a/b", ("org/name", "v1", "Q8_0", "a/b", "file:///")),
+        ("file:///C:/models/org/name:Q8_0", ("org/name", "main", "Q8_0", None, "file:///C:/models")),
+        ("file:///a%20b/org/name@refs/pr/1", ("org/name", "refs/pr/1", None, None, "file:///a%20b")),
+        (
+            "oci://models.example:5000/org/name:Q8_0",
+            ("org/name", "Q8_0", None, None, "oci://models.example:5000"),
+        ),
+        ("oci://localhost:5000/org/name", ("org/name", "latest", None, None, "oci://localhost:5000")),
+        ("ollama://llama3.2:1b", ("library/llama3.2", "1b", None, None, "oci://registry.ollama.ai")),
+        ("ollama://me/own//model.gguf", ("me/own", "latest", None, "model.gguf", "oci://registry.ollama.ai")),
+        ("ollama://models.example/org/name:q4_0", ("org/name", "q4_0", None, None, "oci://models.example")),
         ("with.dots/name@refs/pr/1", ("with.dots/name", "refs/pr/1", None, None, None)),
     ],
 )
@@ -39,7 +51,9 @@ def test_every_part_is_found(text: str, parts: tuple[str, ...]) -> None:
     "text",
     ["", "/", "org/", "/name", "org/name@", "org/name:", "org/name//", "org/name/extra", "../name", "org/..", "-a/b",
      "org/a--b", "org/name@../x", "org/name@a//", "org/name@/x", "org/name@.hidden", "org/name@a\x1b", "org/nam e",
-     "http://user:pw@host/org/name", "http://host", "file:///etc/passwd", "oci://x/y", "ollama://x",
+     "http://user:pw@host/org/name", "http://host", "file:///passwd", "file://host/org/name", "file://org/name",
+     "oci://x/y", "oci://host.example/org/name@v1", "ollama://a@b", "ollama://", "s9://a/b",
+     "oci://host.example/a/b/c", "ollama://../x", "ftp://host/org/name",
      "sha256:" + "a" * 64, "org/" + "n" * 97],
 )  # fmt: skip
 def test_what_cannot_be_meant_is_refused_with_the_grammar(text: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from holdfast.hashing import Digests
 from holdfast.headers import Header, read_header
 from holdfast.hub import Hub
-from holdfast.indexes import open_index
+from holdfast.indexes import hub_urls, open_index
 from holdfast.local_files import hash_local
 from holdfast.output import Output
 from holdfast.paths import check_path
@@ -78,7 +78,7 @@ def identify(path: Path, settings: Settings, out: Output) -> Identified:
     """
     digests = hash_local(path)
     known = None
-    for url in () if settings.offline else settings.indexes:
+    for url in () if settings.offline else hub_urls(settings):
         known = known or find_bytes(open_index(url, settings, out), digests.sha256)
     return Identified(path, digests, known, read_header(path))
 

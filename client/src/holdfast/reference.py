@@ -4,6 +4,10 @@
     org/name@v1.0//tokenizer.json                      one file (or folder) of a tag
     hf://org/name@refs/pr/1                            from huggingface.co (or HF_ENDPOINT)
     https://models.example/org/name                    from that index
+    file:///media/disk/org/name                        from a folder of models, or a bundle
+    oci://host/org/name:tag                            from a registry of images; localhost is asked by http
+    ollama://llama3.2:1b                               the same of Ollama's, or ollama://host/org/name:tag
+    sha256:<64 hex digits>                             wherever an index has these bytes (locating.py)
 
 A git ref can hold a slash but neither `:` nor `@{`, so the parts are cut in this order: `//path`, then the index, then
 `@revision`, then `:variant`.
@@ -18,6 +22,10 @@ from holdfast.errors import UsageError
 from holdfast.text import printable
 
 HUGGING_FACE = "hf://"
+FOLDERS = "file://"
+REGISTRIES = "oci://"
+OLLAMA_HOST = "registry.ollama.ai"
+LATEST = "latest"
 DEFAULT_REVISION = "main"
 
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*)://")
@@ -26,12 +34,15 @@ _REPO_SEGMENT = re.compile(r"^[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?\
 _REVISION = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9._/+=-]{0,254}\Z")
 _VARIANT = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9._+-]{0,127}\Z")
 _HASH_WITH_SCHEME = re.compile(r"^sha256:[0-9a-fA-F]{64}\Z")
-_LOCAL_NAMES = ("localhost", "127.")
+LOCAL_NAMES = ("localhost", "127.")
 
 
 @dataclass(frozen=True)
 class Reference:
-    """What a person asked for. `index_url` is None for the configured index, `hf://` for Hugging Face."""
+    """What a person asked for. `index_url` is None for the configured index, `hf://` for Hugging Face.
+
+    `sha256` is what the bytes at `path` must be, where a person asked for bytes.
+    """
 
     text: str
     repo_id: str
@@ -39,6 +50,7 @@ class Reference:
     variant: str | None = None
     path: str | None = None
     index_url: str | None = None
+    sha256: str | None = None
 
 
 def parse_reference(text: str) -> Reference:
@@ -47,6 +59,8 @@ def parse_reference(text: str) -> Reference:
     rest, path = _cut(rest, "//")
     index_url, rest = _cut_index(text, scheme, rest)
     repo_id, revision, variant = _cut_revision(rest)
+    if index_url is not None and index_url.startswith(REGISTRIES):
+        revision, variant = _tag(text, revision, variant), None
     reference = Reference(
         text=text,
         repo_id=repo_id,
@@ -61,13 +75,13 @@ def parse_reference(text: str) -> Reference:
 
 def _cut_scheme(text: str) -> tuple[str, str]:
     if _HASH_WITH_SCHEME.match(text):
-        raise _unsupported(text, "sha256:")
+        raise _unsupported(text, "sha256: is for pull, show and index: name the repo here")
     match = _SCHEME.match(text)
     if match is None:
         return "", text
     scheme = match.group(1).lower()
-    if scheme not in ("hf", "http", "https"):
-        raise _unsupported(text, f"{scheme}://")
+    if scheme not in ("hf", "http", "https", "file", "oci", "ollama"):
+        raise _unsupported(text, f"nobody here speaks {scheme}://")
     return scheme, text[match.end() :]
 
 
@@ -80,8 +94,12 @@ def _cut_index(text: str, scheme: str, rest: str) -> tuple[str | None, str]:
     """The index that the reference names, and what follows it."""
     if scheme == "hf":
         return HUGGING_FACE, rest
+    if scheme == "file":
+        return _cut_folder(text, rest)
     host, slash, after = rest.partition("/")
     name_part = re.split(r"[@:]", after, maxsplit=1)[0]
+    if scheme in ("oci", "ollama"):
+        return _cut_registry(text, scheme, rest)
     if scheme:
         if not slash or "@" in host:
             raise _malformed(text, "an index URL is followed by /org/name and holds no credentials")
@@ -89,8 +107,39 @@ def _cut_index(text: str, scheme: str, rest: str) -> tuple[str | None, str]:
         base = f"{scheme}://{host}/{folder}".rstrip("/")
         return base, after[len(folder) :].lstrip("/") if folder else after
     if slash and "/" in name_part and _HOST.match(host):
-        return f"{'http' if host.startswith(_LOCAL_NAMES) else 'https'}://{host}", after
+        return f"{'http' if host.startswith(LOCAL_NAMES) else 'https'}://{host}", after
     return None, rest
+
+
+def _cut_folder(text: str, rest: str) -> tuple[str, str]:
+    """The folder, as a URL, and what follows it; a Windows drive (`/C:/…`) belongs to the folder."""
+    drive = rest[:3] if re.match(r"/[A-Za-z]:/", rest) else ""
+    name_part = re.split(r"[@:]", rest[len(drive) :], maxsplit=1)[0]
+    segments = name_part.split("/")
+    if not rest.startswith("/") or len(segments) < 3:
+        raise _malformed(text, "file:// is followed by the folder, from its root, and by /org/name")
+    folder = drive + "/".join(segments[:-2])
+    return f"{FOLDERS}{folder or '/'}", rest[len(folder) :].lstrip("/")
+
+
+def _cut_registry(text: str, scheme: str, rest: str) -> tuple[str, str]:
+    host, _slash, after = rest.partition("/")
+    name_part = re.split(r"[@:]", after, maxsplit=1)[0]
+    if scheme == "ollama" and not (_HOST.match(host) and "/" in name_part):
+        host, after = (
+            OLLAMA_HOST,
+            rest if "/" in re.split(r"[@:]", rest, maxsplit=1)[0] else f"library/{rest}",
+        )
+    elif not _HOST.match(host):
+        raise _malformed(text, "oci:// is followed by a host and /org/name")
+    return f"{REGISTRIES}{host}", after
+
+
+def _tag(text: str, revision: str | None, variant: str | None) -> str:
+    """The tag stands after the colon."""
+    if revision is not None:
+        raise _malformed(text, "an image's tag follows a colon, and there is no @revision")
+    return variant or LATEST
 
 
 def _cut_revision(rest: str) -> tuple[str, str | None, str | None]:
@@ -139,9 +188,10 @@ def _malformed(text: str, reason: str) -> UsageError:
     )
 
 
-def _unsupported(text: str, scheme: str) -> UsageError:
+def _unsupported(text: str, why: str) -> UsageError:
     return UsageError(
-        f"cannot pull {printable(text)!r}: this version does not speak {scheme}",
-        hint="it pulls from Holdfast and other Hub-compatible indexes: org/name, hf://org/name or https://host/org/name",
+        f"cannot read the reference {printable(text)!r}: {why}",
+        hint="write org/name, hf://org/name, https://host/org/name, file:///folder/org/name, oci://host/org/name:tag "
+        "or ollama://name:tag",
         reference=text,
     )

@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 
 from holdfast.errors import Offline, UsageError
 from holdfast.hub import Hub
-from holdfast.indexes import open_index
+from holdfast.indexes import hub_urls, open_index
 from holdfast.output import Output
 from holdfast.reference import is_repo_id
 from holdfast.remote import COMMIT
@@ -120,7 +120,7 @@ def search(
     """`count` models from `start` on (None: all), and whether there are more. Asks for no more pages than it needs."""
     if settings.offline:
         raise Offline("offline: searching asks an index", hint="holdfast list shows what is here.")
-    if not settings.indexes:
+    if not hub_urls(settings):
         raise UsageError("there is no index to search", hint="leave --no-index out, or name one: -i URL")
     wanted = None if count is None else start + count
     models = _everywhere(query, settings, out, PAGE if wanted is None else min(wanted + 1, PAGE))
@@ -130,7 +130,7 @@ def search(
 
 def _everywhere(query: Query, settings: Settings, out: Output, page: int) -> Iterator[Found]:
     seen: set[str] = set()
-    for url in settings.indexes:
+    for url in hub_urls(settings):
         for model in _of_index(open_index(url, settings, out), query, page):
             if model.repo_id.casefold() not in seen:
                 seen.add(model.repo_id.casefold())

@@ -251,6 +251,12 @@ def _names(index: Index, repo_id: str, commit: str) -> bool:
         return False
 
 
+def _asked_for(file: RemoteFile, sha256: str | None, repo_id: str) -> RemoteFile:
+    """The file, which must have these bytes where a person asked for bytes: by the listing, else when they arrive."""
+    _check_same(file, sha256, repo_id)
+    return file if sha256 is None or file.sha256 else replace(file, pins=(sha256,))
+
+
 def _check_same(file: RemoteFile, sha256: str | None, repo_id: str) -> None:
     if sha256 and file.sha256 and sha256 != file.sha256:
         raise HashMismatch(
@@ -266,7 +272,7 @@ def _narrow(selection: Selection, reference: Reference, patterns: Patterns) -> S
     """By //path and by --include and --exclude; what is left must not be empty nor collide."""
     files, one_file = list(selection.files), selection.one_file
     if reference.path is not None:
-        files, one_file = _at_path(selection, reference.path)
+        files, one_file = _at_path(selection, reference.path, reference.sha256)
     files = patterns.keep(files)
     if not files:
         raise NotFound(
@@ -280,10 +286,10 @@ def _narrow(selection: Selection, reference: Reference, patterns: Patterns) -> S
     return _with_files(selection, files, selection.variant, one_file=one_file)
 
 
-def _at_path(selection: Selection, path: str) -> tuple[list[RemoteFile], bool]:
+def _at_path(selection: Selection, path: str, sha256: str | None) -> tuple[list[RemoteFile], bool]:
     exact = [file for file in selection.listing if file.path == path]
     if exact:
-        return exact, True
+        return [_asked_for(file, sha256, selection.repo_id) for file in exact], True
     below = [file for file in selection.listing if file.path.startswith(f"{path}/")]
     if below:
         return below, False

@@ -7,8 +7,8 @@ import argparse
 from holdfast.arguments import REFERENCE_HELP
 from holdfast.choices import as_facts
 from holdfast.errors import OK
+from holdfast.locating import locate
 from holdfast.output import Output, choice_lines, table
-from holdfast.reference import parse_reference
 from holdfast.settings import Settings
 from holdfast.text import printable
 from holdfast.versions import Revision, list_versions
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, settings: Settings, out: Output) -> int:
     """Prints the revisions, then the variants. With -q only what may follow the @."""
-    found = list_versions(parse_reference(args.reference), settings, out, n_commits=args.commits)
+    found = list_versions(locate(args.reference, settings, out), settings, out, n_commits=args.commits)
     out.json(found.as_json())
     if settings.verbosity < 0:
         for one in found.revisions:

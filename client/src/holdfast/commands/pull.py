@@ -9,9 +9,9 @@ from pathlib import Path
 from holdfast.arguments import REFERENCE_HELP, workers
 from holdfast.errors import OK, UsageError
 from holdfast.linking import LINK_MODES
+from holdfast.locating import locate
 from holdfast.output import Output
 from holdfast.pulling import Wish, pull
-from holdfast.reference import parse_reference
 from holdfast.requirements import read_requirements
 from holdfast.selection import Patterns
 from holdfast.settings import Settings
@@ -71,7 +71,7 @@ def add_requires(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, settings: Settings, out: Output) -> int:
     """Pulls each model in turn; the last line on stdout is a path. The first failure ends the run."""
-    references = [at_revision(parse_reference(text), args.revision) for text in args.references]
+    references = [at_revision(locate(text, settings, out), args.revision) for text in args.references]
     requirements = read_requirements(
         [Path(name) for name in args.requirement], [Path(name) for name in args.constraint], os.environ
     )

@@ -7,8 +7,8 @@ import argparse
 from holdfast.arguments import REFERENCE_HELP
 from holdfast.describing import describe, read_card
 from holdfast.errors import OK
+from holdfast.locating import locate
 from holdfast.output import Output
-from holdfast.reference import parse_reference
 from holdfast.settings import Settings
 from holdfast.show_report import description_lines, file_lines
 from holdfast.text import printable
@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, settings: Settings, out: Output) -> int:
     """Prints what is known; nothing is fetched into the cache."""
-    reference = parse_reference(args.reference)
+    reference = locate(args.reference, settings, out)
     described = describe(reference, settings, out)
     card = read_card(described, reference, settings, out) if args.readme else None
     out.json({**described.as_json(), **({} if card is None else {"readme": card})})

@@ -19,17 +19,19 @@ from holdfast.bundles.manifest import NAME, read_manifest
 from holdfast.connecting import open_transport, open_transport_with
 from holdfast.errors import AuthFailed, BadAnswer, NotFound
 from holdfast.output import Output
+from holdfast.reference import FOLDERS, LOCAL_NAMES, REGISTRIES
 from holdfast.remote import RemoteFile, VariantAnswer
 from holdfast.settings import Settings
 from holdfast.sources.archive import Archive
 from holdfast.sources.bundled import BundleSource
+from holdfast.sources.oci import OciSource
 from holdfast.sources.s3 import S3Store, bucket_address
 from holdfast.sources.signing import credentials_from
 from holdfast.sources.source import OpenRange, Source
 from holdfast.sources.stores import FolderStore, Store, WebStore
 from holdfast.sources.sums import SumsTree
 from holdfast.text import printable
-from holdfast.transport import Answer
+from holdfast.transport import Answer, Transport
 from holdfast.urls import show_url
 
 
@@ -48,6 +50,24 @@ def open_folder(folder: Path) -> Source:
     """The source in a folder of this machine."""
     store = FolderStore(folder.absolute())
     return Place(store, lambda: _look_in_folder(store))
+
+
+def open_folder_url(url: str) -> Source:
+    """The source in the folder of a `file://` address."""
+    from urllib.request import url2pathname
+
+    return open_folder(Path(url2pathname(url[len(FOLDERS) :])))
+
+
+def open_registry(url: str, settings: Settings, out: Output) -> Source:
+    """The registry of an `oci://` address; one on this machine is asked by http. Its own token goes to it alone."""
+    host = url[len(REGISTRIES) :]
+    base_url = f"{'http' if host.startswith(LOCAL_NAMES) else 'https'}://{host}"
+
+    def connect(place: str, token: str | None) -> Transport:
+        return open_transport_with(token or settings.token_for(place), place, settings, out)
+
+    return OciSource(url, base_url, connect, retries=settings.retries)
 
 
 def _bucket(place: str, settings: Settings, out: Output) -> S3Store:
