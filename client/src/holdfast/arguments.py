@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from typing import Any, Callable
 
 from holdfast import __version__
@@ -11,6 +12,7 @@ from holdfast.text import parse_bytes
 
 REFERENCE_HELP = "[index/]org/name[@revision][:variant][//path]"
 MAX_WORKERS = 64
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 REPEATABLE = ("extra_index_url", "find_links", "trusted_host")
 
 
@@ -26,6 +28,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(
         dest="command", metavar="COMMAND", required=True, parser_class=_CommandParser, action=_Commands
     )
+    parser.usage = "holdfast [-h] [--version] [global flags] COMMAND ..."
     for command in COMMANDS.values():
         one = commands.add_parser(command.name, aliases=list(command.aliases), help=command.help)
         one.source = command
@@ -125,7 +128,9 @@ class _CommandParser(argparse.ArgumentParser):
             module = self.source.module()
             self.description = module.DESCRIPTION
             module.add_arguments(self)
+        own = _COLOUR.sub("", self.format_usage()).partition(":")[2].strip()
         _add_global_flags(self, is_root=False)
+        self.usage = f"{own.replace('%', '%%')} [global flags]"  # twenty of them would hide the command's own
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         self.fill()

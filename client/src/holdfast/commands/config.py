@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from pathlib import Path
 from typing import Any, Callable
 
 from holdfast.configfiles import PROJECT, SYSTEM, USER
@@ -20,12 +21,14 @@ from holdfast.configuring import (
 from holdfast.errors import OK, NotFound
 from holdfast.options import OPTIONS
 from holdfast.output import Output, table
+from holdfast.readers import read_size
 from holdfast.settings import Settings
-from holdfast.text import printable
+from holdfast.text import format_bytes, printable, shorten
 from holdfast.tomledit import show_value
 
 DESCRIPTION = "Look at the configuration, and change it."
 READS_FILES_ITSELF = True  # a file that makes no sense must not keep anybody from mending it
+MAX_CELL = 30
 SCOPES = (PROJECT, USER, SYSTEM)
 Action = Callable[[argparse.Namespace, Settings, Output], int]
 
@@ -76,10 +79,7 @@ def _list(args: argparse.Namespace, settings: Settings, out: Output) -> int:
             "files": [_file_json(scope) for scope in SCOPES],
         }
     )
-    rows = [
-        (key, printable(_shown(without_password(show(one.value)))), printable(one.source))
-        for key, one in values.items()
-    ]
+    rows = [(key, _cell(key, one.value), printable(_from_home(one.source))) for key, one in values.items()]
     for line in table(("KEY", "VALUE", "FROM"), rows, flexible=2):
         out.result(line)
     return OK
@@ -160,6 +160,19 @@ def _as_json(one: Found, value: Any) -> dict[str, Any]:
 def _file_json(scope: str) -> dict[str, Any]:
     path = file_of(scope, os.environ).path
     return {"scope": scope, "path": str(path), "exists": path.is_file()}
+
+
+def _cell(key: str, value: Any) -> str:
+    """The value as a column of the table has room for it."""
+    if OPTIONS[key].read is read_size and value is not None:
+        return format_bytes(value)
+    text = _from_home(str(value)) if isinstance(value, Path) else _shown(without_password(show(value)))
+    return shorten(printable(text), MAX_CELL)
+
+
+def _from_home(source: str) -> str:
+    home = os.path.expanduser("~")  # noqa: PTH111 - text that may be no path
+    return f"~{source[len(home) :]}" if source.startswith(f"{home}{os.sep}") else source
 
 
 def _shown(value: Any) -> str:
