@@ -13,7 +13,7 @@ from holdfast.bundles.manifest import FORMAT, read_manifest, write_manifest
 from holdfast.errors import BadAnswer, HoldfastError, UnsafePath
 
 from tests.client.conftest import CONFIG, LARGE, SMALL, noise
-from tests.client.running import Home
+from tests.client.running import Home, kill, wait_until
 from tests.client.server import HoldfastHub
 
 NOTHING_MATCHED = 23
@@ -146,6 +146,21 @@ def test_an_export_that_was_interrupted_goes_on_and_a_finished_one_is_not_overwr
     assert "all good" in home.ok("bundle", "verify", str(bundle)).stderr
     home.fails("file_exists", "bundle", "export", "org/model", "-d", str(bundle))
     home.ok("bundle", "export", "org/model", "-d", str(bundle), "--force")
+    assert not list(bundle.rglob("*.incomplete"))
+
+
+def test_a_killed_export_is_no_bundle_and_the_next_one_completes_it(
+    home: Home, hub: HoldfastHub, bundle: Path
+) -> None:
+    hub.add("org/model", {"config.json": CONFIG, "model.safetensors": noise(64_000_000, 5)})
+    home.ok("pull", "org/model")
+    process = home.start("bundle", "export", "--offline", "org/model", "-d", str(bundle))
+    wait_until(lambda: any(bundle.glob("*.incomplete")) or process.poll() is not None)
+    kill(process)
+    if not (bundle / "bundle.json").exists():
+        home.fails("not_found", "bundle", "verify", str(bundle), exit_code=NOTHING_MATCHED)
+    home.ok("bundle", "export", "--offline", "org/model", "-d", str(bundle), "--force")
+    assert "all good" in home.ok("bundle", "verify", str(bundle)).stderr
     assert not list(bundle.rglob("*.incomplete"))
 
 

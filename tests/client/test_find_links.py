@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from holdfast.bundles.manifest import HERE, BundleFile, BundleRepo, write_manifest
 from holdfast.errors import BadAnswer, UnsafePath
+from holdfast.sources.archive import blob_key
 from holdfast.sources.sums import parse_sums
 
 from tests.client.conftest import CARD, CONFIG, LARGE, SMALL
@@ -143,6 +145,17 @@ def test_a_web_server_without_ranges_is_enough(
         assert (path / name).read_bytes() == data
     assert "/org/model/SHA256SUMS" in asked
     assert hub.requests == []
+
+
+def test_a_bundle_behind_a_web_server_is_found_by_its_manifest(
+    home: Home, web: tuple[str, list[str]], tree: Path
+) -> None:
+    file = BundleFile("model.safetensors", len(SMALL), sha256(SMALL), None, True, HERE)
+    manifest = write_manifest([BundleRepo("org/bundled", "c" * 40, ("v1",), None, (file,))], [])
+    plant(tree, {"bundle.json": manifest, blob_key(sha256(SMALL)): SMALL})
+    path = home.ok("pull", "org/bundled@v1", "--no-index", "--find-links", web[0]).path
+    assert (path / "model.safetensors").read_bytes() == SMALL
+    assert path.name == "c" * 40
 
 
 def test_find_links_come_before_the_index_and_the_index_still_knows_the_rest(

@@ -30,12 +30,13 @@ _NEXT = re.compile(r'<([^>]+)>\s*;\s*rel="?next"?')
 
 
 class Hub:
-    """One index. Every method asks the network; none keeps state."""
+    """One index. Every method asks the network; only what `find` was told is kept."""
 
     def __init__(self, index_url: str, transport: Transport, *, retries: int) -> None:
         self.index_url = index_url
         self._transport = transport
         self._retries = retries
+        self._found: dict[tuple[str, str], dict[str, RemoteFile]] = {}
 
     def resolve(self, repo_id: str, revision: str) -> str:
         """The commit that the revision names. Raises RepoNotFound for an unknown repo, NotFound for a revision."""
@@ -129,11 +130,14 @@ class Hub:
 
     def find(self, repo_id: str, commit: str, file: RemoteFile) -> OpenRange | None:
         """The same bytes here: under the same commit and path, or wherever a Holdfast index knows the sha256."""
-        try:
-            listed = {one.path: one for one in self.list_files(repo_id, commit)}
-        except NotFound:
-            listed = {}
-        if (same := listed.get(file.path)) and same.etag == file.etag:
+        if (repo_id, commit) not in self._found:
+            try:
+                listed = self.list_files(repo_id, commit)
+            except NotFound:
+                listed = []
+            self._found[repo_id, commit] = {one.path: one for one in listed}
+        same = self._found[repo_id, commit].get(file.path)
+        if same is not None and same.etag == file.etag:
             return bind(self.open_file, repo_id, commit, file.path)
         return self._find_digest(file) if file.sha256 else None
 

@@ -98,6 +98,8 @@ def export(
         with contextlib.suppress(FileNotFoundError):
             (folder / SIGNATURE_NAME).unlink()
         write_atomically(folder / NAME, text.decode())
+        for stale in folder.glob(f"*{INCOMPLETE}"):  # of an export that was killed
+            stale.unlink()
     if key is not None:
         sign(folder, key)
     bundle = read_manifest(text, where=str(folder / NAME))
