@@ -99,6 +99,19 @@ def test_a_private_repo_looks_absent_and_opens_with_a_token(home: Home, server: 
     assert home.ok("pull", "acme/secret", HOLDFAST_TOKEN=token).path.is_dir()
 
 
+def test_a_login_is_checked_kept_and_forgotten(home: Home, server: Server) -> None:
+    code = "from django.contrib.auth.models import User; User.objects.create_superuser('ada')"
+    server.deployment.manage("shell", "-c", code)
+    made = server.deployment.manage("token", "create", "ada", "--name", "laptop", "--json")
+    home.ok("login", "--token", json.loads(made.stdout)["token"])
+    found = home.ok("whoami", "--json").json
+    assert (found["user"], found["token"]["name"]) == ("ada", "laptop")
+    assert home.ok("pull", "acme/secret").path.is_dir()
+    home.ok("logout")
+    home.fails("not_found", "pull", "acme/secret", "--force", exit_code=NOTHING_MATCHED)
+    home.fails("auth", "login", "--token", "hf_nobodys")
+
+
 def test_killed_and_run_again_it_goes_on_where_it_stopped(home: Home) -> None:
     process = home.start("pull", "acme/big@v1.0")
     staged = home.cache / "models--acme--big" / "blobs"
