@@ -177,18 +177,11 @@ def _own_variant(selection: Selection, variant: str) -> Selection | None:
         )
     if groups:
         check_shards(groups[0], selection.name)
-        return _with_files(selection, groups[0].files, groups[0].variant, one_file=True)
-    if variant.casefold() in FORMATS and variant.casefold() in formats_of(selection.listing):
-        return _with_files(
-            selection, files_of_format(selection.listing, variant.casefold()), variant.casefold()
-        )
+        return replace(selection, files=tuple(groups[0].files), variant=groups[0].variant, one_file=True)
+    name = variant.casefold()
+    if name in FORMATS and name in formats_of(selection.listing):
+        return replace(selection, files=tuple(files_of_format(selection.listing, name)), variant=name)
     return None
-
-
-def _with_files(
-    selection: Selection, files: Iterable[RemoteFile], variant: str | None, *, one_file: bool = False
-) -> Selection:
-    return replace(selection, files=tuple(files), variant=variant, one_file=one_file)
 
 
 def _by_convention(selection: Selection, index: Index, variant: str) -> tuple[Selection | None, list[Choice]]:
@@ -283,7 +276,7 @@ def _narrow(selection: Selection, reference: Reference, patterns: Patterns) -> S
             repo_id=selection.repo_id,
         )
     check_collisions((file.path for file in files), listed_by=selection.name)
-    return _with_files(selection, files, selection.variant, one_file=one_file)
+    return replace(selection, files=tuple(files), one_file=one_file)
 
 
 def _at_path(selection: Selection, path: str, sha256: str | None) -> tuple[list[RemoteFile], bool]:
