@@ -5,9 +5,17 @@ from pathlib import Path
 
 import pytest
 
+from tests.client.calling import Caller
 from tests.client.conftest import CARD, SMALL, noise
 from tests.client.running import Home
 from tests.client.server import HoldfastHub
+
+
+@pytest.fixture
+def home(hub: HoldfastHub, tmp_path: Path) -> Home:
+    folder = tmp_path / "home"
+    folder.mkdir()
+    return Caller(folder, hub.url)
 
 
 def sha256(data: bytes) -> str:
@@ -36,7 +44,8 @@ def test_every_model_is_named_as_exactly_as_it_lies_here(home: Home, hub: Holdfa
         f"    --hash sha256:{min(sha256(CARD), sha256(SMALL))} \\",
         f"    --hash sha256:{max(sha256(CARD), sha256(SMALL))}",
     ]
-    assert home.ok("freeze").stdout == home.ok("freeze", LC_ALL="C", PYTHONHASHSEED="3").stdout
+    process = Home(home.folder, home.index_url)
+    assert home.ok("freeze").stdout == process.ok("freeze", LC_ALL="C", PYTHONHASHSEED="3").stdout
     frozen = home.ok("freeze", "--json").json["models"]
     assert [one["requirement"] for one in frozen] == [f"org/quants-GGUF@{quants}:Q8_0", f"org/small@{small}"]
 
@@ -52,7 +61,7 @@ def test_a_pull_of_the_list_brings_the_same_files_back(
     home.ok("pull", "org/quants-GGUF:F16", "org/model//sub folder", "org/quants-GGUF//README.md")
     home.ok("pull", "org/strange", "--exclude", "c.txt")
     frozen = home.ok("freeze").stdout
-    again = Home(tmp_path / "again", hub.url, home.env)
+    again = Caller(tmp_path / "again", hub.url, home.env)
     again.folder.mkdir()
     (again.folder / "models.txt").write_text(frozen)
     again.ok("pull", "-r", "models.txt", "--require-hashes")
@@ -66,7 +75,7 @@ def test_a_repo_of_several_models_comes_back_whole(
     home.ok("pull", "org/quants-GGUF", "--include", "*")
     frozen = home.ok("freeze").stdout
     assert frozen.startswith(f"org/quants-GGUF@{quants} --include '*' \\\n") or "--include * \\" in frozen
-    again = Home(tmp_path / "again", hub.url)
+    again = Caller(tmp_path / "again", hub.url)
     again.folder.mkdir()
     (again.folder / "models.txt").write_text(frozen)
     again.ok("pull", "-r", "models.txt")

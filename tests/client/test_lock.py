@@ -11,9 +11,18 @@ from holdfast.toml import parse_toml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.client.calling import Caller
 from tests.client.conftest import CONFIG, SMALL, noise
 from tests.client.running import Home, kill, wait_until
 from tests.client.server import HoldfastHub
+
+
+@pytest.fixture
+def home(hub: HoldfastHub, tmp_path: Path) -> Home:
+    folder = tmp_path / "home"
+    folder.mkdir()
+    return Caller(folder, hub.url)
+
 
 CARD = b"---\nlicense: other\nlicense_name: llama-community\n---\n# Card\n"
 LICENCE = b"Be kind.\n"
@@ -83,7 +92,8 @@ def test_the_text_is_the_same_in_any_order_twice_and_everywhere(
     write(
         home, "# turned\norg/quants-GGUF:Q4_K_M\norg/licensed   # that\norg/quants-GGUF:Q8_0\norg/licensed\n"
     )
-    home.ok("lock", LANG="tr_TR.UTF-8", LC_ALL="tr_TR.UTF-8", PYTHONHASHSEED="7", PYTHONUTF8="0")
+    process = Home(home.folder, home.index_url)
+    process.ok("lock", LANG="tr_TR.UTF-8", LC_ALL="tr_TR.UTF-8", PYTHONHASHSEED="7", PYTHONUTF8="0")
     assert (home.folder / "models.lock").read_bytes() == first
     before = (home.folder / "models.lock").stat().st_mtime_ns
     home.ok("lock")

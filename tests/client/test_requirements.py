@@ -11,9 +11,18 @@ from holdfast.requirements import Requirement, Requirements, parse_requirement, 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.client.calling import Caller
 from tests.client.conftest import CARD, CONFIG, SMALL, noise
 from tests.client.running import Home
 from tests.client.server import HoldfastHub
+
+
+@pytest.fixture
+def home(hub: HoldfastHub, tmp_path: Path) -> Home:
+    folder = tmp_path / "home"
+    folder.mkdir()
+    return Caller(folder, hub.url)
+
 
 HASH = "a" * 64
 
@@ -115,13 +124,15 @@ def test_variables_are_put_in_and_can_add_no_option(tmp_path: Path) -> None:
         ("-i https://one.example\n-i https://two.example", "names another index"),
         (f"org/a --hash sha256:{HASH}\norg/a", "has other hashes"),
         ("org/a --format safetensors --format gguf", "two formats"),
-        ("--\x1b[2J", "is not understood"),
+        ("--\x1b[2J", "control character"),
+        ("-r \0", "control character"),
+        ("--\u202e", "is not understood"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_understood_names_its_line(tmp_path: Path, text: str, words: str) -> None:
     error = refused(tmp_path, "# first\n" + text)
     assert words in error.message
-    assert "\x1b" not in error.message
+    assert not {"\x1b", "\0", "\u202e"} & set(error.message)
     assert "models.txt:" in error.message or "nowhere.txt" in error.message
 
 

@@ -6,10 +6,19 @@ from pathlib import Path
 import pytest
 from holdfast.lockfile import LockedFile, LockedModel, lock_text, write_lock
 
+from tests.client.calling import Caller
 from tests.client.conftest import CARD, SMALL, noise
 from tests.client.running import Home, kill, wait_until
 from tests.client.server import HoldfastHub
 from tests.client.test_pull import at_a_terminal
+
+
+@pytest.fixture
+def home(hub: HoldfastHub, tmp_path: Path) -> Home:
+    folder = tmp_path / "home"
+    folder.mkdir()
+    return Caller(folder, hub.url)
+
 
 Q8 = noise(80_000, 8)
 
@@ -210,7 +219,7 @@ def test_another_index_may_bring_the_locked_bytes(
         hub.stop()
         home.ok("sync", "-i", mirror.url)
         assert mirror.seen("resolve") != []
-        other = Home(tmp_path / "other", mirror.url)
+        other = Caller(tmp_path / "other", mirror.url)
         other.folder.mkdir()
         for name in ("models.txt", "models.lock"):
             (other.folder / name).write_text((home.folder / name).read_text())

@@ -16,6 +16,7 @@ from holdfast.text import printable
 
 MAX_FILE_BYTES = 4 << 20
 _CODE = re.compile(r"""(?:"[^"]*"|'[^']*'|(?<=\S)#|[^#])*""")  # up to a # that begins a word outside quotes
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -33,6 +34,8 @@ def read_lines(path: Path, environ: Mapping[str, str]) -> Iterator[Line]:
     for number, text in _joined(_read_text(path)):
         place = f"{path}:{number}"
         words = tuple(_expanded(word, environ, place) for word in _split(text, place))
+        if any(_CONTROL.search(word) for word in words):
+            raise bad_line(place, "it holds a control character")
         if words:
             yield Line(words, path, place)
 

@@ -13,6 +13,7 @@ A constraints file holds `--allow-licence apache-2.0`, `--allow-format gguf`, `-
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
@@ -139,7 +140,7 @@ class _Reader:
 
     def read(self, path: Path, *, is_constraint: bool, place: str = "") -> None:
         """Takes a file in, and what it includes."""
-        real = path.resolve()
+        real = Path(os.path.realpath(path))
         self._n_files += 1
         if real in self._open:
             raise bad_line(place, f"{printable(path)} includes itself", hint="remove one of the lines")
