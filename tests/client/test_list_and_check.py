@@ -127,6 +127,50 @@ def test_copies_are_checked_against_the_kept_listing(home: Home, model: str) -> 
     assert home.run("check").code == 1
 
 
+def test_outdated_asks_the_index_once_per_repo(home: Home, hub: HoldfastHub, model: str, quants: str) -> None:
+    for reference in (
+        "org/model//README.md",
+        "org/quants-GGUF//README.md",
+        f"org/model@{model}//config.json",
+    ):
+        home.ok("pull", reference)
+    hub.requests.clear()
+    result = home.ok("list", "--outdated")
+    assert (result.stdout, "2 repos asked, 0 outdated" in result.stderr) == ("", True)
+    assert len(hub.requests) == 2
+    new = hub.add("org/model", {"README.md": b"new"})
+    head, line = home.ok("list", "--outdated").stdout.splitlines()
+    assert head.split() == ["REPO", "REVISION", "HERE", "AT", "THE", "INDEX"]
+    assert line.split() == ["org/model", "main", model[:12], new[:12]]
+    assert home.ok("list", "--outdated", "-q").stdout == "org/model@main\n"
+    home.ok("pull", "org/model@main//README.md")
+    assert home.ok("list", "--outdated").stdout == ""
+
+
+def test_outdated_says_what_is_gone_and_fails_where_nobody_answers(
+    home: Home, hub: HoldfastHub, model: str, quants: str
+) -> None:
+    home.ok("pull", "org/model//README.md")
+    home.ok("pull", "org/quants-GGUF//README.md")
+    del hub.repos["org/model"]
+    result = home.ok("list", "--outdated", "--json")
+    states = {one["repo_id"]: one["state"] for one in result.json["repos"]}
+    assert states == {"org/model": "gone", "org/quants-GGUF": "current"}
+    assert "gone: org/model: no such repo" in result.stderr
+    home.fails("network", "list", "--outdated", "-i", "http://127.0.0.1:9", "--retries", "0")
+    home.fails("offline", "list", "--outdated", "--offline")
+
+
+def test_the_list_has_three_forms(home: Home, model: str, quants: str) -> None:
+    home.ok("pull", "org/model")
+    home.ok("pull", "org/quants-GGUF:Q8_0")
+    lines = home.ok("list", "--format", "freeze").stdout
+    assert lines.splitlines() == [f"org/model@{model}", f"org/quants-GGUF@{quants}:Q8_0"]
+    assert home.ok("list", "--format", "json").stdout == home.ok("list", "--json").stdout
+    (home.folder / "models.txt").write_text(lines)
+    assert "here already" in home.ok("pull", "-r", "models.txt", "--offline").stderr
+
+
 def test_list_of_a_thousand_repos_takes_half_a_second_at_most(home: Home) -> None:
     for n in range(1000):
         repo = home.cache / f"models--org--m{n}"

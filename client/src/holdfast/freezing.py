@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from holdfast.hashing import hash_file
@@ -42,13 +43,21 @@ def freeze_lines(requirements: Iterable[Requirement]) -> list[str]:
     return lines
 
 
+def name_of(snapshot: Snapshot) -> str:
+    """The line that brings the same files, without hashes. Reads no file but the kept listing."""
+    return _unhashed(snapshot).text
+
+
 def _requirement(snapshot: Snapshot) -> Requirement:
-    name = f"{snapshot.repo.repo_id}@{snapshot.commit}"
-    variant, patterns = _how(snapshot)
     root = snapshot.repo.snapshot_path(snapshot.commit)
     sums = {file.sha256 or hash_file(root / file.path, with_git=False).sha256 for file in snapshot.files}
-    reference = parse_reference(f"{name}:{variant}" if variant else name)
-    return Requirement(reference, tuple(sorted(sums)), patterns)
+    return replace(_unhashed(snapshot), hashes=tuple(sorted(sums)))
+
+
+def _unhashed(snapshot: Snapshot) -> Requirement:
+    name = f"{snapshot.repo.repo_id}@{snapshot.commit}"
+    variant, patterns = _how(snapshot)
+    return Requirement(parse_reference(f"{name}:{variant}" if variant else name), (), patterns)
 
 
 def _how(snapshot: Snapshot) -> tuple[str | None, Patterns]:

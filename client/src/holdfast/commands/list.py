@@ -17,19 +17,31 @@ SORTS: dict[str, Callable[[Snapshot], Any]] = {
     "size": lambda snapshot: -snapshot.size_bytes,
     "time": lambda snapshot: -snapshot.modified_at,
 }
+FORMATS = ("table", "json", "freeze")
 
-
-DESCRIPTION = "Reads the disk only."
+DESCRIPTION = "What the cache holds. Reads the disk only, except for --outdated."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of `list`."""
     parser.add_argument("--sort", choices=tuple(SORTS), default="name", help="the order (name)")
+    parser.add_argument(
+        "--outdated", action="store_true", help="only what the index has moved on from; asks it once per repo"
+    )
+    parser.add_argument(
+        "--format",
+        choices=FORMATS,
+        default="table",
+        help="json is --json; freeze: lines of a models.txt, without hashes",
+    )
 
 
 def run(args: argparse.Namespace, settings: Settings, out: Output) -> int:
-    """Shows every cached commit of every model repo. Reads the disk only."""
+    """Shows every cached commit of every model repo."""
+    out.as_json = out.as_json or args.format == "json"
     found = sorted(installed(settings.cache_dir), key=SORTS[args.sort])
+    if args.outdated:
+        return _show_outdated(found, args, settings, out)
     total = sum(_blob_sizes(found).values())
     out.json(
         {
@@ -38,16 +50,46 @@ def run(args: argparse.Namespace, settings: Settings, out: Output) -> int:
             "snapshots": [_as_json(one) for one in found],
         }
     )
-    if settings.verbosity < 0:
-        for one in found:
-            out.result(f"{one.repo.repo_id}@{one.commit}")
-    elif found:
-        for line in table(
-            ("REPO", "REVISION", "VARIANTS", "FILES", "SIZE", "CHANGED"), _rows(found), right=(3, 4)
-        ):
-            out.result(line)
+    for line in _lines(found, args, settings):
+        out.result(line)
     repos = len({one.repo.repo_id for one in found})
     out.note(f"{count(repos, 'repo')}, {format_bytes(total)} in {printable(settings.cache_dir)}")
+    return OK
+
+
+def _lines(found: list[Snapshot], args: argparse.Namespace, settings: Settings) -> list[str]:
+    if args.format == "freeze":
+        from holdfast.freezing import (
+            name_of,
+        )  # it knows lists of requirements, which a plain `list` need not read
+
+        return [name_of(one) for one in found if one.files]
+    if settings.verbosity < 0:
+        return [f"{one.repo.repo_id}@{one.commit}" for one in found]
+    heads = ("REPO", "REVISION", "VARIANTS", "FILES", "SIZE", "CHANGED")
+    return table(heads, _rows(found), right=(3, 4)) if found else []
+
+
+def _show_outdated(found: list[Snapshot], args: argparse.Namespace, settings: Settings, out: Output) -> int:
+    """With -q, or as lines of a list, `org/name@main`: what pull takes to bring it up to date."""
+    from holdfast.outdated import ask_index
+
+    answers = ask_index(found, settings, out)
+    behind = [one for one in answers if one.state == "outdated"]
+    if settings.verbosity < 0 or args.format == "freeze":
+        lines = [f"{one.repo_id}@{one.revision}" for one in behind]
+    else:
+        rows = [
+            (one.repo_id, one.revision, one.commit[:12], (one.current_commit or "")[:12]) for one in behind
+        ]
+        lines = table(("REPO", "REVISION", "HERE", "AT THE INDEX"), rows) if rows else []
+    for line in lines:
+        out.result(line)
+    for one in answers:
+        if one.error is not None:
+            out.note(f"  {one.state}: {one.repo_id}: {printable(one.error.message)}")
+    out.json({"asked": len(answers), "repos": [one.as_json() for one in answers]})
+    out.note(f"{count(len(answers), 'repo')} asked, {len(behind)} outdated.")
     return OK
 
 
