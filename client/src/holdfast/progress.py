@@ -19,6 +19,7 @@ from holdfast.text import format_bytes, format_seconds, printable
 LINE_EVERY_SECONDS = 10.0
 JSON_EVERY_SECONDS = 0.5
 RATE_WINDOW_SECONDS = 15.0
+MAX_TOLD = 20
 
 
 class Rate:
@@ -42,7 +43,7 @@ class Progress:
     """Counts, says nothing. The base of the others, and `--progress-bar off`."""
 
     def __init__(self, total_bytes: int, n_files: int, *, tell_finished: bool = True) -> None:
-        self.tell_finished = tell_finished  # whether each finished file is worth a line
+        self._tell_finished = tell_finished
         self.total_bytes = total_bytes
         self.n_files = n_files
         self.done_bytes = 0  # of the total, whether they came now or earlier
@@ -79,6 +80,11 @@ class Progress:
         with self._lock:
             self.n_finished += 1
             self.on_finished(path)
+
+    def is_worth_a_line(self, path: str) -> bool:
+        """Whether a finished file is told of: each of a few, and of many those with a twentieth of all bytes."""
+        is_large = self.sizes[path] * MAX_TOLD >= self.total_bytes
+        return self._tell_finished and (self.n_files <= MAX_TOLD or is_large)
 
     def say(self, text: str) -> None:
         """One remark between the lines."""
@@ -119,7 +125,7 @@ class PlainProgress(Progress):
             self.on_say(self._total_line())
 
     def on_finished(self, path: str) -> None:
-        if self.tell_finished:
+        if self.is_worth_a_line(path):
             self.on_say(f"  verified  {format_bytes(self.sizes[path]):>9}  {printable(path)}")
 
     def on_say(self, text: str) -> None:
