@@ -13,9 +13,7 @@ from collections import deque
 from holdfast.hashing import READ_BYTES, Digests, Hasher
 from holdfast.partial import Partial
 
-MAX_WAITING = (
-    4  # pieces of at most one MiB in memory; when full, the bytes are read back from the file instead
-)
+MAX_WAITING = 16  # pieces of half a MiB in memory; when full, the bytes are read back from the file instead
 
 
 class FollowingHasher:
