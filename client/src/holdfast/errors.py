@@ -101,6 +101,12 @@ class Refused(HoldfastError):
     code = "refused"
 
 
+class WorkFailed(HoldfastError):
+    """The server tried what it was asked to do, and failed, or somebody cancelled it."""
+
+    code = "work_failed"
+
+
 class UnsafePath(HoldfastError):
     """A file name in the listing could be written outside its folder, or over another file."""
 

@@ -11,9 +11,10 @@ from holdfast.connecting import open_transport
 from holdfast.errors import OK, Offline, UsageError
 from holdfast.output import Output
 from holdfast.pushing.push import Offer, check_reference, push
-from holdfast.reference import HUGGING_FACE, Reference, parse_reference
+from holdfast.reference import Reference, parse_reference
 from holdfast.selection import Patterns
 from holdfast.settings import Settings
+from holdfast.work import index_url_of
 
 DESCRIPTION = "Bring a folder to an index: hash, send what it lacks, commit, verify. Prints the commit."
 
@@ -38,7 +39,7 @@ def run(args: argparse.Namespace, settings: Settings, out: Output) -> int:
     if settings.offline:
         raise Offline("offline: a push needs the index", hint="Run without --offline.")
     reference = _reference(args)
-    url = _index_url(reference, settings)
+    url = index_url_of(reference, settings)
     if settings.token_for(url) is None:
         out.note(
             "note: no token for this index; most refuse who has none (HOLDFAST_TOKEN, or holdfast login)"
@@ -64,9 +65,3 @@ def _reference(args: argparse.Namespace) -> Reference:
         reference = replace(reference, revision=args.revision)
     check_reference(reference)
     return reference
-
-
-def _index_url(reference: Reference, settings: Settings) -> str:
-    if reference.index_url == HUGGING_FACE:
-        return settings.hugging_face_url
-    return reference.index_url or settings.index_url
