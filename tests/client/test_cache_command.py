@@ -186,6 +186,13 @@ def test_reading_a_file_is_using_it(home: Home, three: None) -> None:
     assert sorted(cached(home)) == ["org/a", "org/c"]
 
 
+def test_checking_a_file_is_not_using_it(home: Home, three: None) -> None:
+    blob = next((home.cache / "models--org--c" / "blobs").iterdir())
+    before = blob.stat().st_atime_ns
+    home.ok("check")
+    assert blob.stat().st_atime_ns == before
+
+
 def test_one_quantization_type_of_a_repo_goes_alone(home: Home, quants: str) -> None:
     home.ok("pull", "org/quants-GGUF:F16")
     age(home, "org/quants-GGUF", 3)

@@ -3,7 +3,9 @@
 import os
 from pathlib import Path
 
-from tests.client.conftest import LARGE
+import pytest
+
+from tests.client.conftest import CONFIG, LARGE
 from tests.client.running import Home
 from tests.client.server import HoldfastHub
 
@@ -111,6 +113,54 @@ def test_a_repair_that_cannot_be_made_keeps_the_file_and_says_why(
     assert result.code == 1
     assert "not repaired: org/model README.md: no such file" in result.stderr
     assert (path / "README.md").exists()
+
+
+@pytest.fixture
+def locked(home: Home, model: str) -> Path:
+    """org/model, pulled by the lock in the home. Returns the snapshot."""
+    (home.folder / "models.txt").write_text("org/model\n")
+    home.ok("lock")
+    return home.ok("sync").path
+
+
+def test_a_lock_knows_what_is_missing_altogether(home: Home, hub: HoldfastHub, locked: Path) -> None:
+    assert "Checked 7 files, 20.3 MB: all good" in home.ok("check", "-l", "models.lock").stderr
+    home.ok("remove", "org/model//config.json")
+    home.ok("check")
+    damage(locked / "README.md")
+    os.truncate(blob_of(locked / "model-00002-of-00002.safetensors"), 5)
+    lines = home.run("check", "--lock", "models.lock").stdout.splitlines()
+    assert [line.split()[2:4] for line in lines] == [
+        ["README.md:", "sha256:"],
+        ["config.json:", "missing"],
+        ["model-00002-of-00002.safetensors:", "size:"],
+    ]
+    quick = home.run("check", "-l", "models.lock", "--quick", "--json").json["problems"]
+    assert [one["problem"] for one in quick] == ["missing", "size"]
+    hub.requests.clear()
+    assert "3 problems, 3 repaired" in home.ok("check", "-l", "models.lock", "--repair").stderr
+    assert len(hub.seen("resolve")) == 3
+    home.ok("check", "-l", "models.lock")
+
+
+def test_a_lock_that_is_not_there_or_is_none_is_an_error(home: Home) -> None:
+    home.fails("not_found", "check", "-l", "no.lock", exit_code=NOTHING_MATCHED)
+    (home.folder / "bad.lock").write_text("version = 7")
+    home.fails("bad_lock", "check", "-l", "bad.lock")
+
+
+def test_repair_mends_truncated_blobs_broken_links_and_folders_in_the_way(
+    home: Home, hub: HoldfastHub, model: str
+) -> None:
+    path = home.ok("pull", "org/model").path
+    os.truncate(blob_of(path / "model-00002-of-00002.safetensors"), 7)
+    blob_of(path / "model-00001-of-00002.safetensors").write_bytes(b"")
+    blob_of(path / "README.md").unlink()
+    (path / "config.json").unlink()
+    (path / "config.json").symlink_to("/nowhere/at/all")
+    assert "4 problems, 4 repaired" in home.ok("check", "--repair").stderr
+    assert "all good" in home.ok("check").stderr
+    assert (path / "config.json").read_bytes() == CONFIG
 
 
 def test_an_interrupted_pull_is_no_problem_for_check(home: Home, hub: HoldfastHub, model: str) -> None:

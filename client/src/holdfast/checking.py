@@ -14,6 +14,7 @@ from pathlib import Path
 from holdfast.cache import RepoCache
 from holdfast.hashing import Expected, hash_file
 from holdfast.installed import Snapshot
+from holdfast.lockfile import LockedModel
 from holdfast.progress import Progress
 from holdfast.remote import RemoteFile
 from holdfast.workers import worker_threads
@@ -33,6 +34,7 @@ class Finding:
     problem: str | None  # missing, unreadable, size, sha256, git oid, unknown digest
     expected: str | None = None
     actual: str | None = None
+    locked: LockedModel | None = None  # the model of a lock that wants it
 
     @property
     def is_bad(self) -> bool:

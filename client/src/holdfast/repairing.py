@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
+from dataclasses import replace
 
 from holdfast.cache import RepoCache
 from holdfast.checking import Finding
 from holdfast.disk import disk_errors
 from holdfast.errors import HoldfastError
+from holdfast.lockfile import LockedModel
 from holdfast.output import Output
 from holdfast.pulling import Wish, pull
 from holdfast.reference import Reference
 from holdfast.selection import Patterns
 from holdfast.settings import Settings
+from holdfast.syncing import sync_model
 from holdfast.text import printable
 
 
@@ -24,20 +27,31 @@ def repair(bad: Sequence[Finding], settings: Settings, out: Output) -> list[Find
 
 def _repair_one(finding: Finding, settings: Settings, out: Output) -> bool:
     """The bad bytes are replaced in the moment the good ones are verified, never before."""
-    reference = Reference(
+    wish = Wish(Patterns(), dest=None, force=True, dry_run=False, yes=True)
+    try:
+        _unlink_broken(finding, settings)
+        if finding.locked is None:
+            pull(_reference(finding), wish, settings, out)
+        else:
+            sync_model(_locked(finding.locked, finding.path), wish, settings, out, index_url=None)
+    except HoldfastError as error:
+        out.note(f"not repaired: {finding.repo_id} {printable(finding.path)}: {printable(error.message)}")
+        return False
+    return True
+
+
+def _locked(model: LockedModel, path: str) -> LockedModel:
+    """The one file, by its digests in the lock; no ref is moved for it."""
+    return replace(model, revision=None, files=tuple(file for file in model.files if file.path == path))
+
+
+def _reference(finding: Finding) -> Reference:
+    return Reference(
         text=f"{finding.repo_id}@{finding.commit}//{finding.path}",
         repo_id=finding.repo_id,
         revision=finding.commit,
         path=finding.path,
     )
-    wish = Wish(Patterns(), dest=None, force=True, dry_run=False, yes=True)
-    try:
-        _unlink_broken(finding, settings)
-        pull(reference, wish, settings, out)
-    except HoldfastError as error:
-        out.note(f"not repaired: {finding.repo_id} {printable(finding.path)}: {printable(error.message)}")
-        return False
-    return True
 
 
 def _unlink_broken(finding: Finding, settings: Settings) -> None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
-from holdfast.cache import RepoCache
 from holdfast.checking import Finding, broken_links, check_files, tasks_of
-from holdfast.errors import FAILED, OK, NotFound
-from holdfast.installed import Snapshot, installed, snapshots_of
+from holdfast.errors import FAILED, OK
+from holdfast.installed import Snapshot, installed
+from holdfast.lock_checking import check_places, places_of
+from holdfast.lockfile import LockedModel
+from holdfast.matching import lock_at, matching_snapshots
 from holdfast.output import Output
 from holdfast.progress import open_progress
-from holdfast.reference import Reference, parse_reference
+from holdfast.reference import parse_reference
 from holdfast.repairing import repair
 from holdfast.settings import Settings
 from holdfast.text import count, format_bytes, printable
@@ -24,6 +27,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "references", nargs="*", metavar="REF", help="org/name or org/name@revision; all if none"
     )
+    parser.add_argument(
+        "-l",
+        "--lock",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="compare with what a models.lock names; repeatable",
+    )
     parser.add_argument("--quick", action="store_true", help="compare sizes only")
     parser.add_argument("--repair", action="store_true", help="fetch damaged files again from the index")
 
@@ -31,10 +42,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, settings: Settings, out: Output) -> int:
     """Re-hashes the named snapshots, or all. 1 if something is wrong and was not repaired."""
     references = [parse_reference(text) for text in args.references]
-    snapshots = [snapshot for reference in references for snapshot in _matching(reference, settings)]
-    if not references:
+    snapshots = [
+        snapshot for reference in references for snapshot in matching_snapshots(reference, settings.cache_dir)
+    ]
+    models = [model for name in args.lock for model in lock_at(Path(name))]
+    if not references and not args.lock:
         snapshots = list(installed(settings.cache_dir))
-    findings = _findings(snapshots, args, settings, out)
+    findings = _findings(snapshots, models, args, settings, out)
     bad = [finding for finding in findings if finding.is_bad]
     for finding in bad:
         out.result(f"BAD  {_describe(finding)}")
@@ -43,31 +57,21 @@ def run(args: argparse.Namespace, settings: Settings, out: Output) -> int:
     return FAILED if len(repaired) < len(bad) else OK
 
 
-def _matching(reference: Reference, settings: Settings) -> list[Snapshot]:
-    """The snapshots a reference names: every one of the repo, or with @revision that one."""
-    repo = RepoCache(settings.cache_dir, reference.repo_id)
-    found = snapshots_of(repo)
-    if "@" in reference.text:
-        commit = repo.read_ref(reference.revision)
-        found = [one for one in found if one.commit == commit or one.commit.startswith(reference.revision)]
-    if not found:
-        raise NotFound(
-            f"not in the cache: {printable(reference.text)}",
-            hint="holdfast list shows what is here; holdfast pull fetches.",
-            repo_id=reference.repo_id,
-        )
-    return found
-
-
 def _findings(
-    snapshots: list[Snapshot], args: argparse.Namespace, settings: Settings, out: Output
+    snapshots: list[Snapshot],
+    models: list[LockedModel],
+    args: argparse.Namespace,
+    settings: Settings,
+    out: Output,
 ) -> list[Finding]:
-    tasks = tasks_of(snapshots)
-    total = sum(task.file.size_bytes for task in tasks)
+    tasks, places = tasks_of(snapshots), places_of(models, settings.cache_dir)
+    total = sum(task.file.size_bytes for task in tasks) + sum(file.size_bytes for _, file, _ in places)
     mode = "off" if out.verbosity < 0 and settings.progress != "json" else settings.progress
-    with open_progress(mode, total, len(tasks), color=settings.color, tell_finished=False) as progress:
+    n_files = len(tasks) + len(places)
+    with open_progress(mode, total, n_files, color=settings.color, tell_finished=False) as progress:
         found = check_files(tasks, progress, quick=args.quick)
-    return broken_links(snapshots) + found
+        locked = check_places(places, progress, quick=args.quick)
+    return broken_links(snapshots) + found + locked
 
 
 def _describe(finding: Finding) -> str:
