@@ -315,3 +315,9 @@ def test_a_verdict_is_required_of_the_index(home: Home, hub: HoldfastHub, quants
 def test_a_plain_hub_has_no_verdicts(home: Home, hub: HoldfastHub, quants: str) -> None:
     hub.fault("status", on="validations", status=404)
     home.fails("not_validated", "pull", "org/quants-GGUF:Q8_0", HOLDFAST_REQUIRE_VALIDATED="1")
+
+
+def test_no_index_on_the_command_line_holds_for_lists_too(home: Home, hub: HoldfastHub, model: str) -> None:
+    listed = write(home, "models.txt", f"--index-url {hub.url}\norg/model//README.md\n")
+    home.fails("usage", "pull", "-r", listed, "--no-index", exit_code=2)
+    assert hub.requests == []

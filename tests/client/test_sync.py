@@ -276,3 +276,20 @@ def test_a_folder_of_plain_files_is_locked_from_where_the_lock_lies(home: Home) 
     project.rename(home.folder / "moved")
     path = home.ok("sync", "--frozen", "moved/models.lock").path
     assert path.read_bytes() == SMALL
+
+
+@pytest.mark.parametrize(("answer", "code"), [(b"n\n", 1), (b"y\n", 0)])
+def test_at_a_terminal_all_models_together_are_asked_for_once(
+    home: Home, locked: str, answer: bytes, code: int
+) -> None:
+    got, shown = at_a_terminal(home, answer, "sync", HOLDFAST_ASK_ABOVE="350000")
+    assert (got, shown.count("[Y/n]")) == (code, 1), shown
+    assert "Fetch 380.0 kB of 2 models? [Y/n]" in shown
+
+
+def test_what_does_not_fit_together_is_not_begun(home: Home, hub: HoldfastHub, locked: str) -> None:
+    text = locked.replace(f"size_bytes = {len(SMALL)}", f"size_bytes = {1 << 49}")
+    (home.folder / "models.lock").write_text(text)
+    assert home.fails("no_space", "sync", "--frozen", "--dest", "here")["needed_bytes"] > 1 << 49
+    assert not (home.folder / "here").exists()
+    assert hub.requests == []

@@ -8,7 +8,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from functools import partial as bind
 from pathlib import Path
-from typing import Callable, Protocol
+from typing import Protocol
 
 from holdfast.cache import RepoCache
 from holdfast.errors import HashMismatch, NetworkError
@@ -48,21 +48,23 @@ class Reader:
         if file.size_bytes > MAX_READ_BYTES:
             return None
         kept = bytearray()
-        return bytes(kept) if self._digests(file, kept.extend) is not None else None
+        return bytes(kept) if self._digests(file, kept) is not None else None
 
     def sha256(self, file: RemoteFile) -> str | None:
         """Its sha256; None if it cannot be had offline. Memory: one MiB."""
         if file.sha256 is not None:
             return file.sha256
-        got = self._digests(file, lambda _data: None)
+        got = self._digests(file, None)
         return None if got is None else got.sha256
 
-    def _digests(self, file: RemoteFile, keep: Callable[[bytes], None]) -> Digests | None:
+    def _digests(self, file: RemoteFile, keep: bytearray | None) -> Digests | None:
+        """The verified digests; the bytes are added to `keep`."""
         cached = self._cached(file)
         if cached is not None:
             got = hash_file(cached, with_git=file.sha256 is None)
             if _expected(file).difference(got) is None:
-                keep(cached.read_bytes() if file.size_bytes <= MAX_READ_BYTES else b"")
+                if keep is not None:
+                    keep += cached.read_bytes()
                 return got
         return None if self._source is None else self._fetched(self._source, file, keep)
 
@@ -73,8 +75,8 @@ class Reader:
         )
         return next((place for place in places if place.is_file()), None)
 
-    def _fetched(self, source: Opens, file: RemoteFile, keep: Callable[[bytes], None]) -> Digests:
-        pieces, got = with_patience(self._retries, bind(self._stream, source, file))
+    def _fetched(self, source: Opens, file: RemoteFile, keep: bytearray | None) -> Digests:
+        got = with_patience(self._retries, bind(self._stream, source, file, keep))
         difference = _expected(file).difference(got)
         if difference is not None:
             what, expected, actual = difference
@@ -86,14 +88,12 @@ class Reader:
                 expected=expected,
                 actual=actual,
             )
-        for piece in pieces:
-            keep(piece)
         return got
 
-    def _stream(self, source: Opens, file: RemoteFile) -> tuple[list[bytes], Digests]:
-        """The digests, and the bytes of a file that is small enough to be read."""
+    def _stream(self, source: Opens, file: RemoteFile, keep: bytearray | None) -> Digests:
         hasher = Hasher(git_size=None if file.sha256 else file.size_bytes)
-        pieces: list[bytes] = []
+        if keep is not None:
+            keep.clear()
         with source.open_file(self.repo_id, self.commit, file.path, 0, None) as answer:
             while hasher.size_bytes < file.size_bytes:
                 piece = answer.read_some(min(PIECE_BYTES, file.size_bytes - hasher.size_bytes))
@@ -102,9 +102,9 @@ class Reader:
                         f"{show_url(answer.url)} ended before all bytes had come", url=answer.url
                     )
                 hasher.update(piece)
-                if file.size_bytes <= MAX_READ_BYTES:
-                    pieces.append(bytes(piece))
-        return pieces, hasher.digests()
+                if keep is not None:
+                    keep += piece
+        return hasher.digests()
 
 
 def _expected(file: RemoteFile) -> Expected:

@@ -83,7 +83,7 @@ class Requirements:
         """The settings with what the list says of indexes; an index from the command line wins."""
         own = None if index_is_given or self.index_url is None else self.index_url.value
         url, extra = own or settings.index_url, settings.indexes[1:] + self.extra_index_urls
-        nobody = self.no_index or not (settings.indexes or own or self.extra_index_urls)
+        nobody = self.no_index or not settings.indexes  # --no-index on the command line holds for lists, too
         return replace(
             settings,
             index_url=url,

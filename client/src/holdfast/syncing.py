@@ -16,8 +16,10 @@ from urllib.request import url2pathname
 
 from holdfast.cache import RepoCache
 from holdfast.destination import CacheDestination
+from holdfast.disk import check_space
 from holdfast.errors import (
     BadAnswer,
+    Declined,
     HashMismatch,
     HoldfastError,
     NotFound,
@@ -32,13 +34,14 @@ from holdfast.mirrors import Mirrors
 from holdfast.output import Output
 from holdfast.paths import check_collisions
 from holdfast.plan import Plan
+from holdfast.prompts import can_ask, confirm
 from holdfast.pulling import Pulled, Wish, take
 from holdfast.remote import RemoteFile
 from holdfast.selection import Selection
 from holdfast.settings import Settings
 from holdfast.sources.opening import open_folder, open_place
 from holdfast.sources.source import Opener, Source
-from holdfast.text import printable
+from holdfast.text import count, format_bytes, printable
 from holdfast.variants import gguf_groups
 
 
@@ -60,6 +63,21 @@ def check_lock(models: Sequence[LockedModel], wish: Wish, settings: Settings) ->
                 hint="Leave --dest out: the cache holds both.",
             )
         check_collisions({file.path for one in together for file in one.files}, listed_by=model.name)
+
+
+def agree_to_all(models: Sequence[LockedModel], wish: Wish, settings: Settings) -> Wish:
+    """The wish, agreed to: the models together must fit, and a person is asked once for all of them. Asks no network.
+
+    Raises NoSpace or Declined.
+    """
+    missing = sum(_missing_bytes(_selection(model), wish, settings) for model in models)
+    if not wish.dry_run:
+        check_space(wish.dest or settings.cache_dir, missing)
+    if wish.yes or wish.dry_run or missing <= settings.ask_above_bytes or not can_ask(settings):
+        return wish
+    if not confirm(f"Fetch {format_bytes(missing)} of {count(len(models), 'model')}?"):
+        raise Declined("not synced", hint="-y answers yes beforehand.")
+    return replace(wish, yes=True)
 
 
 def sync_model(
@@ -95,11 +113,21 @@ def _selection(model: LockedModel) -> Selection:
 
 def _is_here(selection: Selection, wish: Wish, settings: Settings) -> bool:
     """Whether the network need not be asked, at a glance: `take` looks closer."""
-    if wish.force:
-        return False
+    return not wish.force and _missing(selection, wish, settings) == []
+
+
+def _missing(selection: Selection, wish: Wish, settings: Settings) -> list[RemoteFile]:
     repo = RepoCache(settings.cache_dir, selection.repo_id)
     cached = CacheDestination(repo, selection.commit, symlinks=settings.symlinks)
-    return all(cached.holds(file) or _lies_in(wish.dest, selection, file) for file in selection.files)
+    return [
+        file
+        for file in selection.files
+        if not cached.holds(file) and not _lies_in(wish.dest, selection, file)
+    ]
+
+
+def _missing_bytes(selection: Selection, wish: Wish, settings: Settings) -> int:
+    return sum({file.etag: file.size_bytes for file in _missing(selection, wish, settings)}.values())
 
 
 def _lies_in(dest: Path | None, selection: Selection, file: RemoteFile) -> bool:

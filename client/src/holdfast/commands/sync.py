@@ -21,7 +21,7 @@ from holdfast.removing import remove
 from holdfast.requirements import Requirements, read_requirements
 from holdfast.selection import Patterns
 from holdfast.settings import Settings
-from holdfast.syncing import check_lock, sync_model
+from holdfast.syncing import agree_to_all, check_lock, sync_model
 from holdfast.text import count, format_bytes, printable
 from holdfast.trimming import Extra, is_ours, mark_folder, plan_cache, plan_folder, trim_folder
 from holdfast.wishes import policy_of
@@ -60,11 +60,11 @@ def run(args: argparse.Namespace, settings: Settings, out: Output) -> int:
     path = Path(args.file)
     models, settings = _models(args, path, settings, out)
     dest = None if args.dest is None else Path(args.dest).expanduser().absolute()
-    if dest is not None and not args.dry_run:
-        mark_folder(dest)
     wish = Wish(Patterns(), dest, force=args.force, dry_run=args.dry_run, yes=args.yes)
-    wish = replace(wish, replaces=dest is not None and is_ours(dest))
     check_lock(models, wish, settings)
+    wish = agree_to_all(models, wish, settings)
+    if dest is not None:
+        wish = replace(wish, replaces=is_ours(dest) if args.dry_run else mark_folder(dest))
     index_url = settings.index_url if args.index_url is not None else None
     pulled = []
     for model in models:
