@@ -38,7 +38,8 @@ def record_commit(
     """A commit with these files is held and the branch names it. `facts` are further columns of Commit."""
     repo = ensure_repo(repo_id, private=private, gated=gated, organisation=organisation, repo_type=repo_type)
     contents = read_folder(files) if isinstance(files, Path) else files
-    held = {path: (store_blob(content), is_lfs(path)) for path, content in contents.items()}
+    blobs = {content: store_blob(content) for content in set(contents.values())}
+    held = {path: (blobs[content], is_lfs(path)) for path, content in contents.items()}
     oids = {path: _git_oid(blob, lfs) for path, (blob, lfs) in held.items()}
     commit = _commit_row(repo, oids, branch, message, facts)
     commit.n_files, commit.size_bytes = len(held), sum(blob.size_bytes for blob, _ in held.values())
