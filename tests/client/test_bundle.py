@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 from holdfast.bundles.manifest import FORMAT, read_manifest, write_manifest
-from holdfast.errors import BadAnswer, HoldfastError, UnsafePath
+from holdfast.bundles.signatures import check_signature, sign
+from holdfast.errors import BadAnswer, HoldfastError, SignatureInvalid, UnsafePath
 
 from tests.client.conftest import CONFIG, LARGE, SMALL, noise
 from tests.client.running import Home, kill, wait_until
@@ -63,8 +64,8 @@ def test_a_bundle_carries_a_model_with_its_refs_to_a_cache_without_a_network(
     ]  # fmt: skip
     path = island.ok("bundle", "import", str(bundle), "--offline").path
     assert {name: (path / name).read_bytes() for name in FILES} == FILES
-    for revision in ("main", "v1", commit):
-        assert island.ok("pull", "--offline", f"org/model@{revision}").path == path
+    named = [f"org/model@{revision}" for revision in ("main", "v1", commit)]
+    assert island.ok("pull", "--offline", *named).stdout == f"{path}\n" * 3
     assert "all good" in island.ok("check").stderr
     assert island.leftovers() == []
 
@@ -111,10 +112,9 @@ def test_since_leaves_out_what_an_earlier_bundle_carries(
     error = island.fails("not_found", "bundle", "import", str(second), exit_code=NOTHING_MATCHED)
     assert error["since"] == manifest["since"]
     island.ok("bundle", "import", str(bundle), str(second))
-    assert island.ok("pull", "--offline", "org/model").path.name == newer
-    assert (
-        island.ok("pull", "--offline", f"org/fork@{fork}").path / "renamed.safetensors"
-    ).read_bytes() == SMALL
+    told = island.ok("pull", "--offline", "org/model", f"org/fork@{fork}").stdout.splitlines()
+    assert Path(told[0]).name == newer
+    assert (Path(told[1]) / "renamed.safetensors").read_bytes() == SMALL
     assert "all good" in island.ok("check").stderr
 
 
@@ -152,13 +152,10 @@ def test_an_export_that_was_interrupted_goes_on_and_a_finished_one_is_not_overwr
 def test_a_killed_export_is_no_bundle_and_the_next_one_completes_it(
     home: Home, hub: HoldfastHub, bundle: Path
 ) -> None:
-    hub.add("org/model", {"config.json": CONFIG, "model.safetensors": noise(64_000_000, 5)})
-    home.ok("pull", "org/model")
-    process = home.start("bundle", "export", "--offline", "org/model", "-d", str(bundle))
+    hub.add("org/model", {"config.json": CONFIG, "model.safetensors": noise(40_000_000, 5)})
+    process = home.start("bundle", "export", "org/model", "-d", str(bundle))
     wait_until(lambda: any(bundle.glob("*.incomplete")) or process.poll() is not None)
     kill(process)
-    if not (bundle / "bundle.json").exists():
-        home.fails("not_found", "bundle", "verify", str(bundle), exit_code=NOTHING_MATCHED)
     home.ok("bundle", "export", "--offline", "org/model", "-d", str(bundle), "--force")
     assert "all good" in home.ok("bundle", "verify", str(bundle)).stderr
     assert not list(bundle.rglob("*.incomplete"))
@@ -203,19 +200,22 @@ def test_a_bundle_is_signed_and_checked_with_ssh_keys(
         subprocess.run(make, check=True)
     allowed = tmp_path / "allowed"
     allowed.write_text(f"ada@example.org {(tmp_path / 'ada.pub').read_text()}")
+    home.ok("bundle", "export", "org/model", "-d", str(bundle), "--sign", str(tmp_path / "ada"))
+    text = (bundle / "bundle.json").read_bytes()
+    assert check_signature(text, bundle, allowed) == "ada@example.org"
+    with pytest.raises(SignatureInvalid, match="is not what ada"):
+        check_signature(text.replace(b"main", b"mine"), bundle, allowed)
+    sign(bundle, tmp_path / "eve")
+    with pytest.raises(SignatureInvalid, match="nobody"):
+        check_signature(text, bundle, allowed)
     flags = ("--allowed-signers", str(allowed))
-    home.ok("bundle", "export", "org/model", "-d", str(bundle))
-    island.fails("signature_invalid", "bundle", "import", str(bundle), *flags)  # not signed at all
-    home.ok("bundle", "export", "org/model", "-d", str(bundle), "--force", "--sign", str(tmp_path / "eve"))
-    island.fails("signature_invalid", "bundle", "verify", str(bundle), *flags)  # by somebody else
-    home.ok("bundle", "export", "org/model", "-d", str(bundle), "--force", "--sign", str(tmp_path / "ada"))
-    assert "signed by ada@example.org" in island.ok("bundle", "verify", str(bundle), *flags).stderr
-    text = (bundle / "bundle.json").read_text()
-    (bundle / "bundle.json").write_text(text.replace('"v1"', '"v2"').replace('"main"', '"mine"'))
-    island.fails("signature_invalid", "bundle", "import", str(bundle), *flags)  # changed afterwards
+    island.fails("signature_invalid", "bundle", "import", str(bundle), *flags)
+    (bundle / "bundle.json.sig").unlink()
+    with pytest.raises(SignatureInvalid, match=r"has no bundle\.json\.sig"):
+        check_signature(text, bundle, allowed)
     assert not island.cache.exists()
-    (bundle / "bundle.json").write_text(text)
-    island.ok("bundle", "import", str(bundle), *flags)
+    sign(bundle, tmp_path / "ada")
+    assert "signed by ada@example.org" in island.ok("bundle", "import", str(bundle), *flags).stderr
 
 
 def honest() -> Any:
