@@ -1,6 +1,8 @@
 """`holdfast config`: what is set and by whom, and changing it without spoiling a file that a person wrote."""
 
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -183,3 +185,22 @@ def test_without_a_cache_only_the_destination_is_left(served: Home) -> None:
     assert not served.cache.exists()
     error = served.fails("usage", "pull", "org/model", "--no-cache-dir", exit_code=USAGE)
     assert "--dest" in error["hint"]
+
+
+def test_whoever_has_no_home_needs_to_name_a_cache_and_nothing_else(home: Home) -> None:
+    nowhere = {"XDG_CONFIG_HOME": "~nobodyhere/x", "HF_HOME": "~nobodyhere/y"}
+    assert "HF_HOME" in home.fails("usage", "list", exit_code=USAGE, **nowhere)["hint"]
+    home.ok("list", "--cache-dir", "here", **nowhere)
+    assert "in full" in home.fails("usage", "list", "--log", "~nobodyhere/log", exit_code=USAGE)["hint"]
+
+
+def test_a_folder_that_is_gone_stops_only_what_needs_it(home: Home) -> None:
+    (home.folder / "gone").mkdir()
+    line = "cd gone && rmdir ../gone && "
+    for command, code in ("list", 0), ("config list", 0), ("config set --project retries 1", USAGE):
+        (home.folder / "gone").mkdir(exist_ok=True)
+        done = subprocess.run(
+            ["sh", "-c", f"{line} {sys.executable} -m holdfast {command}"], env=home.environment(), cwd=home.folder,
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == code, done.stderr

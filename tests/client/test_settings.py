@@ -109,6 +109,15 @@ def test_a_flag_wins_over_a_variable_a_project_a_person_and_a_machine(
     assert settings_for("--retries", "0", **places, HOLDFAST_RETRIES="4").retries == 0
 
 
+def test_ours_must_be_yes_or_no_and_theirs_is_no_unless_it_is_yes() -> None:
+    assert settings_for(HOLDFAST_OFFLINE="TRUE").offline
+    assert settings_for(HF_HUB_OFFLINE="yes").offline
+    assert not settings_for(HF_HUB_OFFLINE="n").offline
+    assert not settings_for(HOLDFAST_OFFLINE="0", HF_HUB_OFFLINE="1").offline
+    with pytest.raises(UsageError, match="HOLDFAST_REQUIRE_HASHES"):
+        settings_for(HOLDFAST_REQUIRE_HASHES="treu")
+
+
 def test_isolated_means_no_file_and_no_kept_token(tmp_path: Path, places: dict[str, str]) -> None:
     write(tmp_path, "user", "retries = [")
     assert settings_for("--isolated", **places).retries == 5

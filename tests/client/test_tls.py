@@ -64,6 +64,7 @@ def test_an_authority_that_is_named_is_believed(secure: Home, certificate: Path)
 def test_an_authority_that_nobody_named_is_not_and_is_not_asked_twice(secure: Home) -> None:
     error = secure.fails("network", "pull", "org/model", "--retries", "1000")
     assert "certificate verify failed" in error["message"].lower()
+    assert "--cert" in error["hint"]
     assert secure.blobs() == {}
 
 
@@ -74,8 +75,11 @@ def test_an_authority_by_flag_takes_the_place_of_all_others(
     home.ok("pull", "org/model//a.txt", "--cert", f"{certificate}.crt", SSL_CERT_FILE=os.devnull)
     home.ok("config", "set", "cert", f"{certificate}.crt")
     home.ok("pull", "org/model//a.txt", "--force")
-    error = home.fails("usage", "pull", "org/model", "--cert", "nowhere.pem", exit_code=2)
-    assert "nowhere.pem" in error["message"]
+    (home.folder / "no.pem").write_text("no certificate")
+    for file in ("nowhere.pem", "no.pem"):
+        for flag in ("--cert", "--client-cert"):
+            error = home.fails("usage", "pull", "org/model", flag, file, exit_code=2)
+            assert (flag in error["message"], file in error["message"]) == (True, True)
 
 
 def test_a_folder_of_authorities_is_believed(secure: Home, certificate: Path, tmp_path: Path) -> None:
@@ -115,6 +119,21 @@ def test_an_index_that_asks_for_our_certificate_gets_it(certificate: Path, tmp_p
         home.ok("pull", "org/model", "--force", "--client-cert", f"{certificate}.crt,{certificate}")
 
 
+def test_a_key_with_a_password_is_refused_and_nobody_is_asked_for_it(
+    secure: Home, certificate: Path, tmp_path: Path
+) -> None:
+    locked = tmp_path / "locked.pem"
+    subprocess.run(
+        ["openssl", "pkey", "-in", str(certificate), "-aes128", "-passout", "pass:x", "-out", str(locked)],
+        check=True,
+    )
+    pair = f"{certificate}.crt,{locked}"
+    assert (
+        "password"
+        in secure.fails("usage", "pull", "org/model", "--client-cert", pair, exit_code=2)["message"]
+    )
+
+
 def test_a_proxy_carries_what_it_cannot_read(secure: Home, certificate: Path) -> None:
     with Proxy(login="ada:secret") as proxy:
         address = f"http://ada:secret@{proxy.address}"
@@ -122,5 +141,7 @@ def test_a_proxy_carries_what_it_cannot_read(secure: Home, certificate: Path) ->
             "pull", "org/model//a.txt", "--proxy", address, NO_PROXY="", SSL_CERT_FILE=f"{certificate}.crt",
             HOLDFAST_TOKEN="hf_t",
         )  # fmt: skip
+        refused = secure.fails("network", "pull", "org/model", "--proxy", proxy.address, NO_PROXY="")
+        assert "NAME:PASSWORD" in refused["hint"]
         assert set(proxy.asked) == {f"CONNECT {secure.index_url.removeprefix('https://')}"}
         assert not any(b"hf_t" in headers for headers in proxy.headers)

@@ -87,6 +87,10 @@ def console() -> None:
 
 
 def _unexpected(error: Exception) -> UsageError:
+    if isinstance(error, RuntimeError) and "home directory" in str(error):  # what pathlib says about ~
+        return UsageError(
+            "there is no home folder", hint="Set HOME; or HF_HOME, or --cache-dir and the like."
+        )
     unexpected = UsageError(
         f"unexpected {type(error).__name__}: {error}",
         hint="This is a fault of holdfast. Run again with -vv and report what it prints.",

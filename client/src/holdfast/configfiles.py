@@ -81,13 +81,18 @@ class ConfigFile:
 def user_folder(environ: Mapping[str, str], platform: str = sys.platform) -> Path:
     """Where this person's configuration and tokens are kept."""
     if environ.get("XDG_CONFIG_HOME"):
-        return Path(environ["XDG_CONFIG_HOME"]).expanduser().absolute() / "holdfast"
+        return _from_home(environ["XDG_CONFIG_HOME"]).absolute() / "holdfast"
     if platform == "win32":
-        return Path(environ.get("APPDATA") or "~/AppData/Roaming").expanduser() / "holdfast"
-    return (
-        Path("~/Library/Application Support" if platform == "darwin" else "~/.config").expanduser()
-        / "holdfast"
-    )
+        return _from_home(environ.get("APPDATA") or "~/AppData/Roaming") / "holdfast"
+    return _from_home("~/Library/Application Support" if platform == "darwin" else "~/.config") / "holdfast"
+
+
+def _from_home(text: str) -> Path:
+    """The path with `~` put in. Whoever has no home (a container's user) has no files there, which is no error."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        return Path(os.sep) / text
 
 
 def user_file(environ: Mapping[str, str]) -> ConfigFile:

@@ -21,6 +21,7 @@ from holdfast.configfiles import (
     unknown_key,
 )
 from holdfast.options import OPTIONS, Option
+from holdfast.readers import is_on, read_switch
 from holdfast.text import printable
 
 FLAG, ENVIRONMENT, DEFAULT = "flag", "environment", "default"
@@ -91,7 +92,10 @@ def _from_environment(environ: Mapping[str, str], base: Path) -> Iterator[tuple[
     for option in OPTIONS.values():
         name = next((name for name in option.variables if environ.get(name, "").strip()), None)
         if name is not None:
-            value = option.value(environ[name], named=name, base=base)
+            raw = environ[name]
+            if option.read is read_switch and name in option.others:
+                raw = str(is_on(raw))  # as Hugging Face reads its own: whatever is not yes is no
+            value = option.value(raw, named=name, base=base)
             yield option.key, Found(value, ENVIRONMENT, name)
 
 

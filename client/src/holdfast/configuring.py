@@ -35,7 +35,7 @@ TEMPLATE = "# What can be set, and where each value comes from: holdfast config 
 def file_of(scope: str, environ: Mapping[str, str]) -> ConfigFile:
     """The file of the scope, which need not be there; a project's is the nearest, or would be here."""
     if scope == PROJECT:
-        folder = working_folder() or Path()
+        folder = _here()
         return project_file(folder) or ConfigFile(PROJECT, folder / PROJECT_NAME)
     return system_file(environ) if scope == SYSTEM else user_file(environ)
 
@@ -55,7 +55,7 @@ def set_option(option: Option, words: Sequence[str], file: ConfigFile) -> Any:
     if option.default != () and len(words) > 1:
         raise UsageError(f"{option.key} takes one value", hint="put it in quotes if it holds spaces")
     raw = list(words) if option.default == () else words[0]
-    value = option.value(raw, named=option.key, base=working_folder() or Path())
+    value = option.value(raw, named=option.key, base=_here())
     reason = forbidden(option, value, file)
     if reason is not None:
         raise UsageError(f"{option.key}: {reason}", hint="holdfast config set --user sets it for you alone.")
@@ -102,6 +102,13 @@ def without_password(value: Any) -> Any:
         parts = urlsplit(value)
         return parts._replace(netloc=f"***@{parts.netloc.rpartition('@')[2]}").geturl()
     return value
+
+
+def _here() -> Path:
+    folder = working_folder()
+    if folder is None:
+        raise UsageError("the working folder is gone", hint="Change to one that is there.")
+    return folder
 
 
 def _editor(environ: Mapping[str, str]) -> list[str]:

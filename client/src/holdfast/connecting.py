@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from pathlib import Path
 from typing import Callable
 
@@ -42,15 +43,35 @@ def _trace(out: Output) -> Callable[[str], None] | None:
 
 def _trust(settings: Settings) -> Trust:
     if settings.cert is not None:
-        _check_there("--cert", settings.cert)
-    for path in settings.client_cert or ():
-        if path is not None:
-            _check_there("--client-cert", path)
+        _check("--cert", settings.cert, _load_authorities)
+    if settings.client_cert is not None:
+        certificate, key = settings.client_cert
+        _check("--client-cert", certificate, lambda path: _load_our_own(path, key))
     return Trust(settings.cert, settings.client_cert, settings.trusted_hosts)
 
 
-def _check_there(named: str, path: Path) -> None:
-    if not path.exists():
+def _check(named: str, path: Path, load: Callable[[Path], None]) -> None:
+    """Whether it can be used is asked before anybody is connected to: later it would look like a network error."""
+    try:
+        load(path)
+    except (OSError, ValueError) as error:  # ssl's errors are OSErrors
+        reason = error.strerror or "it cannot be read" if isinstance(error, OSError) else str(error)
         raise UsageError(
-            f"{named}: there is no {printable(path)}", hint="holdfast config list shows who set it"
-        )
+            f"{named}: {printable(path)}: {printable(reason)}",
+            hint="holdfast config list shows where it is set.",
+        ) from error
+
+
+def _load_authorities(path: Path) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if path.is_dir():
+        context.load_verify_locations(capath=path)
+    else:
+        context.load_verify_locations(cafile=path)
+
+
+def _load_our_own(certificate: Path, key: Path | None) -> None:
+    def refuse() -> str:
+        raise ValueError("its key has a password: give one without, that only you can read")
+
+    ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(certificate, key, password=refuse)

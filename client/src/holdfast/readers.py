@@ -19,6 +19,11 @@ _ON = frozenset({"1", "on", "yes", "true"})
 _OFF = frozenset({"0", "off", "no", "false"})
 
 
+def is_on(raw: object) -> bool:
+    """Whether it is a word for yes."""
+    return str(raw).strip().lower() in _ON
+
+
 def read_switch(raw: object, _base: Path) -> bool:
     """True or false."""
     word = str(raw).strip().lower()
@@ -57,7 +62,10 @@ def read_path(raw: object, base: Path) -> Path:
     text = _text(raw)
     if not text or "\0" in text:
         raise ValueError("is not a path", "")
-    return base / Path(text).expanduser()
+    try:
+        return base / Path(text).expanduser()
+    except RuntimeError as error:
+        raise ValueError("starts with a home folder that is not there", "write the path in full") from error
 
 
 def read_cert_pair(raw: object, base: Path) -> tuple[Path, Path | None]:

@@ -23,11 +23,11 @@ from holdfast.configuration import read_configuration
 from holdfast.credentials import clean_token, others_may_read, read_logins, tokens_file
 from holdfast.errors import UsageError
 from holdfast.options import OPTIONS
+from holdfast.readers import is_on
 from holdfast.text import printable
 from holdfast.urls import Origin, origin
 
 HUGGING_FACE_URL = "https://huggingface.co"
-_TRUE = frozenset({"1", "on", "yes", "true"})
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def read_settings(
         cache_dir=found["cache-dir"] or _hf_home(environ).absolute() / "hub",
         max_cache_bytes=found["max-cache-size"],
         offline=found["offline"],
-        symlinks=environ.get("HF_HUB_DISABLE_SYMLINKS", "").strip().lower() not in _TRUE,
+        symlinks=not is_on(environ.get("HF_HUB_DISABLE_SYMLINKS", "")),
         require_hashes=found["require-hashes"],
         require_validated=found["require-validated"],
         timeout_seconds=found["timeout"],
@@ -177,9 +177,9 @@ def _token_in(name: str, environ: Mapping[str, str]) -> str | None:
 
 
 def _token_in_file(environ: Mapping[str, str]) -> str | None:
-    path = Path(environ.get("HF_TOKEN_PATH") or _hf_home(environ) / "token").expanduser()
     try:
+        path = Path(environ.get("HF_TOKEN_PATH") or _hf_home(environ) / "token").expanduser()
         text = path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError):
+    except (OSError, UnicodeDecodeError, RuntimeError):  # the last one: there is no home folder
         return None
     return clean_token(str(path), text) if text else None

@@ -16,10 +16,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, Callable
 
-from urllib3.exceptions import HTTPError, SSLError
+from urllib3.exceptions import HTTPError, ProxyError, SSLError
 
 from holdfast import __version__, redirects
-from holdfast.errors import BadAnswer, HoldfastError, NetworkError, RateLimited
+from holdfast.errors import AuthFailed, BadAnswer, HoldfastError, NetworkError, RateLimited
 from holdfast.limiting import Limit
 from holdfast.pools import Pools, Response, Trust, proxy_from_environment
 from holdfast.redirects import Redirects
@@ -32,6 +32,7 @@ MAX_JSON_BYTES = 64 * 1024 * 1024
 MAX_ERROR_BYTES = 64 * 1024
 USER_AGENT = f"holdfast/{__version__}"
 ORDINARY = Trust()
+PROXY_HINT = "Tell the proxy who you are: --proxy http://NAME:PASSWORD@HOST:PORT"
 
 
 @dataclass
@@ -214,6 +215,8 @@ def _raise_for_pause(answer: Answer) -> None:
             status=answer.status,
             retry_after_seconds=pause,
         )
+    if answer.status == 407:
+        raise AuthFailed("the proxy wants a name and password", hint=PROXY_HINT, url=answer.url, status=407)
     if answer.status >= 500 or answer.status == 408:
         raise NetworkError(
             f"{show_url(answer.url)} answered {answer.status}: {said(answer)}",
@@ -253,6 +256,12 @@ def _unreachable(url: str, error: Exception) -> NetworkError:
         url=url,
     )
     problem.retryable = not isinstance(error, (SSLError, ValueError))
+    if "certificate verify failed" in problem.message.lower():
+        problem.hint = (
+            "If its authority is your own, name it: --cert FILE. --trusted-host checks nothing at all."
+        )
+    if "through the proxy: Tunnel connection failed: 407" in problem.message:
+        problem.retryable, problem.hint = False, PROXY_HINT
     return problem
 
 
@@ -268,6 +277,8 @@ def _reason(error: BaseException) -> str:
     """The innermost cause in words, because urllib3 wraps the one that matters."""
     while (inner := getattr(error, "reason", None)) is not None and isinstance(inner, BaseException):
         error = inner
+    if isinstance(error, ProxyError):
+        return f"through the proxy: {_reason(error.original_error)}"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     cause = error.__cause__ or error.__context__

@@ -70,15 +70,11 @@ def run(args: argparse.Namespace, settings: Settings, out: Output) -> int:
 def _list(args: argparse.Namespace, settings: Settings, out: Output) -> int:
     found = _read(args, out)
     values = {key: _value(found, key, settings) for key in OPTIONS}
-    out.json(
-        {
-            "values": [
-                {"key": key, **_as_json(one, without_password(show(one.value)))}
-                for key, one in values.items()
-            ],
-            "files": [_file_json(scope) for scope in SCOPES],
-        }
-    )
+    if out.as_json:
+        shown = [
+            {"key": key, **_as_json(one, without_password(show(one.value)))} for key, one in values.items()
+        ]
+        out.json({"values": shown, "files": [_file_json(scope) for scope in SCOPES]})
     rows = [(key, _cell(key, one.value), printable(_from_home(one.source))) for key, one in values.items()]
     for line in table(("KEY", "VALUE", "FROM"), rows, flexible=2):
         out.result(line)
