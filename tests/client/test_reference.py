@@ -2,7 +2,7 @@
 
 import pytest
 from holdfast.errors import UsageError
-from holdfast.reference import Reference, parse_reference
+from holdfast.reference import Reference, address, parse_reference
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -71,3 +71,13 @@ def test_any_text_gives_a_reference_or_a_usage_error(text: str) -> None:
     assert isinstance(found, Reference)
     assert ".." not in found.repo_id
     assert not found.revision.startswith(("/", "."))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["org/name", "org/name@v1.0", "hf://org/name", "http://host:8000/org/name@v1", "https://host/hub/v2/org/name",
+     "file:///media/disk/org/name@refs/pr/1", "oci://host.example/org/name:latest"],
+)  # fmt: skip
+def test_the_address_of_a_reference_names_it(text: str) -> None:
+    assert address(parse_reference(text)) == text
+    assert address(parse_reference(f"{text}//a/b")) == text

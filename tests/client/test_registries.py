@@ -125,6 +125,15 @@ def test_titles_are_the_names_of_files(home: Home, registry: Registry) -> None:
     assert pulled["index"] == f"oci://{registry.host}"
 
 
+def test_show_names_the_image_as_pull_takes_it(home: Home, registry: Registry) -> None:
+    lines = home.ok("show", f"oci://{registry.host}/org/titled:Q8_0").stdout
+    assert (
+        f'llama-cli -m "$(holdfast pull -q oci://{registry.host}/org/titled:Q8_0//sub/m-Q8_0.gguf)"' in lines
+    )
+    found = home.ok("index", "versions", f"oci://{registry.host}/org/titled:Q8_0", "--json").json
+    assert [one["repo_id"] for one in found["variants"]] == ["org/titled"]
+
+
 def test_a_token_for_everybody_is_fetched_when_one_is_wanted(home: Home, registry: Registry) -> None:
     registry.wants_token = True
     home.ok("pull", f"oci://{registry.host}/org/m", HOLDFAST_TOKEN="hf_secret")

@@ -124,6 +124,7 @@ def _too_large(name: str, choices: Sequence[Choice], room: Room) -> HoldfastErro
         hint=f"The smallest, {printable(least.variant)}, needs {need.words}. Name one to have it all the same.",
         needed_bytes=need.total_bytes,
         free_bytes=room.size_bytes,
+        repo_id=name.partition("@")[0],
         choices=as_facts(choices),
     )
 
@@ -132,6 +133,7 @@ def _unknown_memory(name: str, choices: Sequence[Choice]) -> HoldfastError:
     return DoesNotFit(
         f"cannot find out how much memory this machine has, so nothing can be the best of {name}",
         hint="Say it: HOLDFAST_MEMORY=12G, or name a variant.",
+        repo_id=name.partition("@")[0],
         choices=as_facts(choices),
     )
 
@@ -141,10 +143,12 @@ def _nothing_allowed(name: str, choices: Sequence[Choice], *, is_refused: bool) 
         return NotValidated(
             f"every variant of {name} failed its test, or may not be pulled without being asked for",
             hint="Name a variant to have it all the same.",
+            repo_id=name.partition("@")[0],
             choices=as_facts(choices),
         )
     return NotFound(
         f"{name} has no GGUF variant and no safetensors to choose the best of",
         hint="Leave :best out for the whole repo.",
+        repo_id=name.partition("@")[0],
         choices=as_facts(choices),
     )

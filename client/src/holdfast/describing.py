@@ -19,7 +19,7 @@ from holdfast.licences import read_licence
 from holdfast.offline import CachedIndex
 from holdfast.output import Output
 from holdfast.reading import MAX_READ_BYTES, Reader
-from holdfast.reference import Reference, is_repo_id
+from holdfast.reference import Reference, address, is_repo_id
 from holdfast.remote import Choice, RemoteFile
 from holdfast.selection import every_choice
 from holdfast.settings import Settings
@@ -61,6 +61,7 @@ class Copies:
 class Description:
     """One model at one commit."""
 
+    address: str  # the reference that names it, without variant and path
     repo_id: str
     index_url: str
     revision: str
@@ -159,7 +160,14 @@ def _of_files(index: Any, index_url: str, reference: Reference, reader: Reader) 
     choices = every_choice(index, reference.repo_id, reference.revision, files)
     licence = read_licence(reader, files, with_file=False).id
     return Description(
-        reference.repo_id, index_url, reference.revision, commit, files, tuple(choices), licence=licence
+        address(reference),
+        reference.repo_id,
+        index_url,
+        reference.revision,
+        commit,
+        files,
+        tuple(choices),
+        licence=licence,
     )
 
 
@@ -171,7 +179,8 @@ def _of_hub(hub: Hub, reference: Reference) -> Description:
     files = tuple(hub.list_files(repo_id, commit))
     choices = every_choice(hub, repo_id, revision, files)
     told = _of_info(
-        Description(repo_id, hub.index_url, revision, commit, files, tuple(choices)), as_dict(info)
+        Description(address(reference), repo_id, hub.index_url, revision, commit, files, tuple(choices)),
+        as_dict(info),
     )
     copies = hub.ask(f"copies/{repo_id}?{urlencode({'revision': revision})}")
     if not isinstance(copies, dict):

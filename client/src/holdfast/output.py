@@ -104,7 +104,7 @@ class Output:
         self._note_down(f"error: {error.code}: {printable(error.message)}")
         say(f"error: {printable(error.message)}")
         choices = error.facts.get("choices")
-        for line in choice_lines(choices) if choices else ():
+        for line in choice_lines(choices, error.facts.get("repo_id")) if choices else ():
             say(line)
         if error.hint:
             say(f"  {printable(error.hint)}")
@@ -115,20 +115,31 @@ def width() -> int:
     return min(shutil.get_terminal_size((PLAIN_WIDTH, 24)).columns, MAX_WIDTH)
 
 
-def choice_lines(choices: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A table of variants: name, size, bits per weight, distance from the parent, verdict, where."""
+def choice_lines(choices: Sequence[Mapping[str, Any]], repo_id: str | None = None) -> list[str]:
+    """A table of variants: name, size, bits per weight, distance from the parent, verdict, where.
+
+    Where is a repo; the path if all are in the repo that was asked for; both if two have one name.
+    """
+    names = [choice["variant"] for choice in choices]
+    is_one = {choice["repo_id"] for choice in choices} == {repo_id}
     rows = [
         (
             printable(choice["variant"]),
             format_bytes(choice["size_bytes"]) if choice["size_bytes"] else "",
             *_quality(choice),
             printable(choice.get("verdict") or ""),
-            printable(f"{choice['repo_id']}//{choice['path']}" if choice["path"] else choice["repo_id"]),
+            printable(_place(choice, is_one=is_one, is_alone=names.count(choice["variant"]) == 1)),
         )
         for choice in choices
     ]
     heads = ("VARIANT", "SIZE", "BITS", "KL DIV", "PPL", "VERDICT", "FROM")
     return table(heads, rows, right=(1, 2, 3, 4), indent="  ", flexible=6)
+
+
+def _place(choice: Mapping[str, Any], *, is_one: bool, is_alone: bool) -> str:
+    if is_one:
+        return str(choice["path"])
+    return str(choice["repo_id"]) if is_alone else f"{choice['repo_id']}//{choice['path']}"
 
 
 def _quality(choice: Mapping[str, Any]) -> tuple[str, str, str]:

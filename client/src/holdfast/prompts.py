@@ -19,7 +19,7 @@ def can_ask(settings: Settings) -> bool:
 def ask_variant(repo_id: str, choices: Sequence[Choice]) -> str | None:
     """The variant that a person chose by number or name; None for an empty answer."""
     say(f"{printable(repo_id)} holds several variants:")
-    head, *lines = choice_lines([choice.__dict__ for choice in choices])
+    head, *lines = choice_lines([choice.__dict__ for choice in choices], repo_id)
     say(f"     {head}")
     for number, line in enumerate(lines, start=1):
         say(f"{number:>4} {line}")

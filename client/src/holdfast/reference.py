@@ -53,6 +53,16 @@ class Reference:
     sha256: str | None = None
 
 
+def address(reference: Reference) -> str:
+    """What names the same revision of the same repo at the same place; a `:variant` or `//path` may follow."""
+    place = reference.index_url or ""
+    if place.startswith(REGISTRIES):
+        return f"{place}/{reference.repo_id}:{reference.revision}"
+    at = "" if reference.revision == DEFAULT_REVISION else f"@{reference.revision}"
+    slash = "/" if place and not place.endswith("/") else ""
+    return f"{place}{slash}{reference.repo_id}{at}"
+
+
 def parse_reference(text: str) -> Reference:
     """Returns the reference, or raises UsageError with the grammar."""
     scheme, rest = _cut_scheme(text)

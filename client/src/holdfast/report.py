@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import wrap
 
 from holdfast.output import width
 from holdfast.plan import Plan
@@ -23,7 +24,7 @@ def plan_lines(plan: Plan, index_url: str, root: Path) -> list[str]:
     lines = [
         f"{selection.repo_id}{revision}{variant} is commit {selection.commit[:12]} at {printable(index_url)}"
     ]
-    lines += [f"  {selection.reason}"] if selection.reason else []
+    lines += wrap(selection.reason, width() - 2, initial_indent="  ", subsequent_indent="    ")
     if not plan.fetches:
         return lines
     lines += [_file_line(plan, file) for file in plan.files[:MAX_LISTED]]

@@ -9,6 +9,7 @@ from holdfast.best import FAILED, VERIFIED
 from holdfast.choices import as_facts
 from holdfast.describing import Copies, Description, Relative
 from holdfast.output import choice_lines, table, width
+from holdfast.reference import REGISTRIES
 from holdfast.remote import Choice
 from holdfast.text import count, format_bytes, format_count, printable
 
@@ -23,7 +24,7 @@ def description_lines(described: Description) -> list[str]:
     lines = [f"{described.repo_id}@{printable(described.revision)} is commit {described.commit[:12]}"]
     lines += [line for label, words in _facts(described) for line in _wrapped(label, words)]
     if described.choices:
-        lines += ["", "variants", *choice_lines(as_facts(described.choices))]
+        lines += ["", "variants", *choice_lines(as_facts(described.choices), described.repo_id)]
     return [*lines, "", "get it", *(f"  {line}" for line in _commands(described))]
 
 
@@ -68,7 +69,8 @@ def _of_card(described: Description) -> Iterator[tuple[str, str]]:
         yield "model", model
     if described.languages:
         yield "languages", ", ".join(described.languages[:MOST_TAGS])
-    tags = [tag for tag in described.tags if not tag.startswith(_DERIVED_TAGS)]
+    told = {described.task, described.library, *described.languages}
+    tags = [tag for tag in described.tags if tag not in told and not tag.startswith(_DERIVED_TAGS)]
     if tags:
         yield (
             "tags",
@@ -83,8 +85,9 @@ def _model(described: Description) -> str:
     parts = [described.architecture] if described.architecture else []
     if described.parameter_count:
         parts.append(f"{format_count(described.parameter_count)} parameters")
-    if described.context_length:
-        parts.append(f"{described.context_length:,} tokens of context")
+    lengths = [described.context_length, *(choice.context_length for choice in described.choices)]
+    if any(lengths):
+        parts.append(f"{next(filter(None, lengths)):,} tokens of context")
     return ", ".join(parts)
 
 
@@ -134,15 +137,20 @@ def _verdicts(described: Description) -> str:
 
 def _commands(described: Description) -> list[str]:
     """What to type, for what there is."""
-    at = "" if described.revision == "main" else f"@{described.revision}"
-    lines = [f"holdfast pull {described.repo_id}{at}"]
+    name = described.address
     models = [choice for choice in described.choices if choice.is_gguf]
+    if name.startswith(REGISTRIES):
+        return [
+            f"holdfast pull {name}",
+            *(f'llama-cli -m "$(holdfast pull -q {name}//{one.path})"' for one in models[:1]),
+        ]
+    lines = [f"holdfast pull {name}"]
     if models:
-        name = f"{described.repo_id}{at}:{printable(_suggested(models))}"
-        lines = [f"holdfast pull {described.repo_id}{at}:best", f'llama-cli -m "$(holdfast pull -q {name})"']
+        chosen = f"{name}:{printable(_suggested(models))}"
+        lines = [f"holdfast pull {name}:best", f'llama-cli -m "$(holdfast pull -q {chosen})"']
     if any(choice.variant == "safetensors" for choice in described.choices):
-        revision = f', revision="{described.commit[:12]}"' if at else ""
-        lines.append(f"holdfast pull {described.repo_id}{at}:safetensors")
+        revision = "" if described.revision == "main" else f', revision="{described.commit}"'
+        lines.append(f"holdfast pull {name}:safetensors")
         lines.append(f'AutoModel.from_pretrained("{described.repo_id}"{revision}, local_files_only=True)')
     return lines
 

@@ -40,7 +40,7 @@ def run(args: argparse.Namespace, settings: Settings, out: Output) -> int:
         out.result(line)
     if found.choices:
         out.result(f"\nvariants of {found.repo_id}@{printable(found.revision)}")
-    for line in choice_lines(as_facts(found.choices)) if found.choices else ():
+    for line in choice_lines(as_facts(found.choices), found.repo_id) if found.choices else ():
         out.result(line)
     return OK
 

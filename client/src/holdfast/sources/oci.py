@@ -88,9 +88,9 @@ class OciSource:
             )
         return self._files[repo_id, commit]
 
-    def resolve_variant(self, repo_id: str, revision: str, variant: str) -> VariantAnswer | None:
-        """The tag says it all."""
-        return None
+    def resolve_variant(self, repo_id: str, revision: str, variant: str) -> VariantAnswer:
+        """Nothing: the tag says it all, and no other repository is meant."""
+        return VariantAnswer(None, None, {}, ())
 
     @contextmanager
     def open_file(
