@@ -23,6 +23,7 @@ from django.db.models.sql.compiler import SQLCompiler
 
 Row = TypeVar("Row")
 Value = str | int
+Bound = Value | list[int]
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Prepared(Generic[Row]):
         self._marks = {name: _mark(name, at, kind) for at, (name, kind) in enumerate(kinds.items())}
         self._names = {mark: name for name, mark in self._marks.items()}
 
-    def __call__(self, **values: Value) -> list[Row]:
+    def __call__(self, **values: Bound) -> list[Row]:
         """One query."""
         made, names = self._made, self._names
         bound = [values[names[param]] if param in names else param for param in made.params]
@@ -70,13 +71,30 @@ class Prepared(Generic[Row]):
         return _Made(queryset, compiler, sql, tuple(params), compiler.get_converters(columns))
 
 
-def _rows(connection: Any, sql: str, bound: list[Value]) -> list[Any]:
+def _rows(connection: Any, sql: str, bound: list[Bound]) -> list[Any]:
     """What the database answers, by a plan that it keeps where the backend has such."""
     cursor_of = getattr(connection, "prepared_cursor", connection.cursor)
     with cursor_of() as cursor:
         cursor.execute(sql, bound)
         rows: list[Any] = cursor.fetchall()
     return rows
+
+
+class OneOf(models.Func):
+    """Whether a field is one of a list that is bound as one value, so that the words are the same for any number.
+
+    A list for PostgreSQL, JSON for SQLite.
+    """
+
+    output_field = models.BooleanField()
+    template, arg_joiner = "%(expressions)s)", " = ANY("
+
+    def __init__(self, field: str, mark: Value) -> None:
+        super().__init__(models.F(field), models.Value(mark))
+
+    def as_sqlite(self, compiler: SQLCompiler, connection: Any, **context: Any) -> Any:
+        joiner = " IN (SELECT value FROM json_each("
+        return self.as_sql(compiler, connection, template="%(expressions)s))", arg_joiner=joiner, **context)
 
 
 class _Asked:

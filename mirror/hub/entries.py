@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import PurePosixPath
 from typing import Any
 
+from mirror.hub.listed import ListedRepo
 from mirror.hub.wire import Json
 from registry.gone import with_gone
 from registry.models import Artifact, File, Repo
@@ -14,16 +15,15 @@ from registry.variants import type_in
 MOST_TYPES = 50
 
 
-def own_facts(repos: Iterable[Repo]) -> dict[int, Json]:
+def own_facts(repos: Iterable[ListedRepo]) -> dict[int, Json]:
     """{pk of a repo: its facts}. Four queries, whatever the number; the repos come with their heads."""
     rows = list(repos)
     types, told = _quantizations(rows), _told([repo.pk for repo in rows])
     return {repo.pk: _of_head(repo) | {"quantizations": types[repo.pk]} | told[repo.pk] for repo in rows}
 
 
-def _of_head(repo: Repo) -> Json:
+def _of_head(repo: ListedRepo) -> Json:
     head = repo.head
-    assert head is not None  # noqa: S101  # only repos with a head are listed
     return {
         "parameter_count": head.parameter_count,
         "size_bytes": head.size_bytes,
@@ -42,7 +42,7 @@ def _told(repos: list[int]) -> dict[int, Json]:
     }
 
 
-def _quantizations(repos: list[Repo]) -> dict[int, list[str]]:
+def _quantizations(repos: list[ListedRepo]) -> dict[int, list[str]]:
     """The types of the GGUF files of each head, and of what was made of it here in the open. Three queries."""
     found: dict[int, set[str]] = defaultdict(set)
     keys = [repo.pk for repo in repos]

@@ -1,6 +1,7 @@
 """`/api/models/{repo}` and `/api/models`: one repo at one commit, and the list of those that match."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 from django.db import connection
 from django.db.models import F, Q, QuerySet, Subquery
@@ -14,6 +15,7 @@ from mirror.hub.entries import own_facts
 from mirror.hub.errors import bad_request
 from mirror.hub.filters import filtered
 from mirror.hub.finding import find_commit, find_place, find_repo
+from mirror.hub.listed import ListedRepo, read_listed
 from mirror.hub.properties import only, read_expand
 from mirror.hub.pulling import refresh_head
 from registry.access import Somebody, visible_repos
@@ -52,34 +54,38 @@ def list_repos(request: HttpRequest, user: Somebody, *, repo_type: str) -> HttpR
     limit = read_limit(request, PAGE, PAGE_WITH_FILES if with_files else PAGE)
     limit = min(limit, PAGE_WITH_FILES) if with_files else limit
     field = _sort_field(request)
-    held = visible_repos(user, repo_type).filter(head__isnull=False).with_light_head()
-    rows = _read_page(request, held, repo_type, field, limit + 1)
-    paths = _paths_of(rows[:limit]) if with_files else {}
-    shapes = [_entry(request, repo, paths, full=full, expand=expand) for repo in rows[:limit]]
+    held = visible_repos(user, repo_type).filter(head__isnull=False)
+    page = _read_page(request, held, repo_type, field, limit + 1)
+    keys = [pk for pk, *_ in page[:limit]]
+    repos = read_listed(keys)
+    shapes = _entries(request, repos, repo_type, full=full, expand=expand)
     if repo_type == Repo.Type.MODEL and read_flag(request, "holdfast"):
-        told = own_facts(rows[:limit])
-        shapes = [shape | {"holdfast": told[row.pk]} for shape, row in zip(shapes, rows, strict=False)]
+        told = own_facts(repos)
+        shapes = [shape | {"holdfast": told[repo.pk]} for shape, repo in zip(shapes, repos, strict=True)]
     response = JsonResponse(shapes, safe=False, headers={"Vary": "Authorization, Cookie"})
-    if len(rows) > limit:
-        link_next(request, response, cursor=cursor(_position(rows[limit - 1], field)))
+    if len(page) > limit:
+        link_next(request, response, cursor=cursor(_position(*page[limit - 1])))
     return response
 
 
 def _read_page(
     request: HttpRequest, held: RepoQuerySet, repo_type: str, field: str, count: int
-) -> list[Repo]:
-    """The next repos that match. One query, or two for words: a common one is soon met among the newest repos.
+) -> list[tuple[Any, ...]]:
+    """(key, and what it is sorted by) of the next repos that match.
 
-    For those the index would name every repo there is with the word. No planner can know which word is common.
+    One query, or two for words: a common one is soon met among the newest repos, and the index would name every
+    repo there is with it. No planner can know which word is common.
     """
     place = read_cursor(request)
+    columns = ["pk", *filter(None, [field])]
     if request.GET.get("search") and not field and connection.vendor == "postgresql":
         oldest = _behind(held, field, place).values("pk")[NEWEST : NEWEST + 1]
         newest = held.filter(pk__gt=Subquery(oldest))
-        rows = list(_behind(filtered(request, newest, repo_type, by_index=False), field, place)[:count])
+        found = _behind(filtered(request, newest, repo_type, by_index=False), field, place)
+        rows = list(found.values_list(*columns)[:count])
         if len(rows) == count:
             return rows
-    return list(_behind(filtered(request, held, repo_type), field, place)[:count])
+    return list(_behind(filtered(request, held, repo_type), field, place).values_list(*columns)[:count])
 
 
 def _head(repo: Repo) -> Commit:
@@ -102,21 +108,25 @@ _paths_in: Prepared[str] = Prepared(
 )
 
 
-def _entry(
-    request: HttpRequest, repo: Repo, paths: dict[int, list[str]], *, full: bool, expand: list[str]
-) -> wire.Json:
-    siblings = [wire.sibling(path) for path in paths.get(repo.pk, [])] if paths or full else None
-    info = wire.repo_info(repo, repo.head, siblings)
-    if expand:
-        return only(info, expand)
+def _entries(
+    request: HttpRequest, repos: list[ListedRepo], repo_type: str, *, full: bool, expand: list[str]
+) -> list[wire.Json]:
+    """What the list says of each. One query for the names of their files, where those are wanted."""
     wanted = wire.LIGHT | ({"sha", "siblings"} if full else set())
     wanted |= {name for name in ("cardData", "config") if read_flag(request, name)}
-    if full and repo.repo_type == Repo.Type.DATASET:
+    if full and repo_type == Repo.Type.DATASET:
         wanted |= {"cardData"}
-    return {name: value for name, value in info.items() if name in wanted}
+    paths = _paths_of(repos) if full or "siblings" in expand else {}
+    shapes = []
+    for repo in repos:
+        siblings = [wire.sibling(path) for path in paths[repo.pk]] if paths else None
+        info = wire.repo_info(repo, repo.head, siblings)
+        light = {name: value for name, value in info.items() if name in wanted}
+        shapes.append(only(info, expand) if expand else light)
+    return shapes
 
 
-def _paths_of(repos: list[Repo]) -> dict[int, list[str]]:
+def _paths_of(repos: list[ListedRepo]) -> dict[int, list[str]]:
     """{repo: the paths of its head}. One query."""
     found: dict[int, list[str]] = {repo.pk: [] for repo in repos}
     files = File.objects.filter(commit__in=[repo.head_id for repo in repos]).order_by("path")
@@ -152,6 +162,5 @@ def _is_behind(field: str, value: str, pk: str) -> Q:
     return Q(**{f"{field}__lt": when}) | (Q(**{field: when}) & same) if field else same
 
 
-def _position(repo: Repo, field: str) -> str:
-    value = getattr(repo, field).isoformat() if field else ""
-    return f"{value}|{repo.pk}"
+def _position(pk: int, value: datetime | None = None) -> str:
+    return f"{value.isoformat() if value else ''}|{pk}"

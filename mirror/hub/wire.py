@@ -11,6 +11,7 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.utils.html import escape, linebreaks
 
+from mirror.hub.listed import ListedHead, ListedRepo
 from registry import git
 from registry.models import AccessToken, Commit, File, Member, Ref, Repo
 
@@ -38,13 +39,15 @@ def date(when: datetime) -> str:
     return when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{when.microsecond // 1000:03d}Z"
 
 
-def last_modified(repo: Repo, commit: Commit | None) -> datetime:
+def last_modified(repo: Repo | ListedRepo, commit: Commit | ListedHead | None) -> datetime:
     if commit is None:
         return repo.updated_at
     return commit.committed_at or commit.recorded_at
 
 
-def repo_info(repo: Repo, commit: Commit | None, siblings: list[Json] | None = None) -> Json:
+def repo_info(
+    repo: Repo | ListedRepo, commit: Commit | ListedHead | None, siblings: list[Json] | None = None
+) -> Json:
     """A repo at one commit, as `model_info` and the list show it."""
     info: Json = {
         "_id": f"{repo.pk:024x}",
@@ -70,7 +73,7 @@ def repo_info(repo: Repo, commit: Commit | None, siblings: list[Json] | None = N
     return info
 
 
-def _of_commit(commit: Commit) -> Json:
+def _of_commit(commit: Commit | ListedHead) -> Json:
     known: Json = {
         "sha": commit.commit_hash,
         "usedStorage": commit.size_bytes,
@@ -85,7 +88,7 @@ def _of_commit(commit: Commit) -> Json:
     return {name: value for name, value in known.items() if value is not None}
 
 
-def tags(commit: Commit, repo_type: str) -> list[str]:
+def tags(commit: Commit | ListedHead, repo_type: str) -> list[str]:
     """What `filter=` finds a repo by: the card's tags and what follows from its facts, each once."""
     card = commit.card_data
     found = [str(tag) for tag in commit.tags]
@@ -106,14 +109,14 @@ def _texts(value: object) -> list[str]:
     return [item for item in values if isinstance(item, str)]
 
 
-def _safetensors(commit: Commit) -> Json | None:
+def _safetensors(commit: Commit | ListedHead) -> Json | None:
     parameters = commit.facts.get("parameters")
     if not isinstance(parameters, Mapping) or "safetensors" not in commit.facts.get("formats", []):
         return None
     return {"parameters": dict(parameters), "total": sum(parameters.values())}
 
 
-def _gguf(commit: Commit) -> Json | None:
+def _gguf(commit: Commit | ListedHead) -> Json | None:
     if "gguf" not in commit.facts.get("formats", []):
         return None
     known = {

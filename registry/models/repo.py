@@ -1,6 +1,6 @@
 """Repo, Ref, FormerName: a named thing with history; a ref is a moving name for one commit."""
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from django.db import connection, models
 from django.db.models.functions import Lower
@@ -19,11 +19,25 @@ RESERVED_NAMESPACES = frozenset({
 })  # fmt: skip
 
 
-def _trigrams(text: models.F | models.Value) -> models.Func:
+def _trigrams(text: models.F) -> models.Func:
     """Every three letters in a row, in lower case; the function is made by migration 0009."""
+    return models.Func(text, function="holdfast_trigrams", output_field=_texts())
+
+
+def _trigrams_across(word: str) -> models.Value:
+    """Three letters in a row of the word, and the next three, to its end: whoever has all of these is a candidate.
+
+    A third of all its trigrams: the index goes through a list for each that it is asked for.
+    """
+    word = word.lower()
+    found = [word[at : at + 3] for at in range(0, len(word) - 2, 3)]
+    return models.Value(list(dict.fromkeys([*found, word[-3:]])), output_field=_texts())
+
+
+def _texts() -> Any:
     from django.contrib.postgres.fields import ArrayField  # brings psycopg, which SQLite does without
 
-    return models.Func(text, function="holdfast_trigrams", output_field=ArrayField(models.TextField()))
+    return ArrayField(models.TextField())
 
 
 class RepoQuerySet(models.QuerySet["Repo"]):
@@ -44,9 +58,8 @@ class RepoQuerySet(models.QuerySet["Repo"]):
         found = self.filter(repo_id__icontains=word)
         if not by_index or connection.vendor != "postgresql" or len(word) < 3:
             return found
-        return found.alias(trigrams=_trigrams(models.F("repo_id"))).filter(
-            trigrams__contains=_trigrams(models.Value(word))
-        )
+        trigrams = _trigrams(models.F("repo_id"))
+        return found.alias(trigrams=trigrams).filter(trigrams__contains=_trigrams_across(word))
 
     def with_head(self) -> "RepoQuerySet":
         """Each repo with the commit that a page shows, in the same query."""

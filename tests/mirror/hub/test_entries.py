@@ -93,5 +93,5 @@ def test_the_list_takes_the_same_queries_for_any_number(
 ) -> None:
     for number in range(n_repos):
         record_commit(f"acme/more-{number}", {"m-Q4_0.gguf": b"%d" % number})
-    with django_assert_num_queries(5):
+    with django_assert_num_queries(6):
         client.get("/api/models?holdfast=true&quantization=Q4_0&verdict=untested&upstream_gone=false")

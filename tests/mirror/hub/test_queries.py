@@ -22,9 +22,9 @@ QUESTIONS = {  # one of each is for the token
     f"{MODEL}/commits/main": 5,
     "/acme/many/resolve/main/folder/0.txt": 3,
     "/acme/many/resolve/v1/folder/0.txt": 4,
-    "/api/models?limit=5": 2,
-    "/api/models?sort=lastModified&filter=x&author=acme": 2,
-    "/api/models?full=true&limit=5": 3,
+    "/api/models?limit=5": 3,
+    "/api/models?sort=lastModified&filter=x&author=acme": 3,
+    "/api/models?full=true&limit=5": 4,
 }
 
 
