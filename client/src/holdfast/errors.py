@@ -107,6 +107,12 @@ class WorkFailed(HoldfastError):
     code = "work_failed"
 
 
+class ProgramMissing(HoldfastError):
+    """Another program is needed, and is not installed."""
+
+    code = "program_missing"
+
+
 class UnsafePath(HoldfastError):
     """A file name in the listing could be written outside its folder, or over another file."""
 

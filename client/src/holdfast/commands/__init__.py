@@ -52,6 +52,8 @@ COMMANDS = {
         Command("logout", "forget it"),
         Command("whoami", "ask an index whom it takes us for"),
         Command("token", "the tokens that are kept"),
+        Command("run", "hand a model to llama.cpp or vLLM"),
         Command("completion", "print completion for a shell"),
+        Command("self", "renew this program"),
     )
 }
