@@ -219,3 +219,15 @@ def test_a_policy_is_held_against_what_the_server_knows(home: Home) -> None:
     for reference in ("tinyfamily/base", "acme/big@v1.0", "tinyfamily/base:Q8_0"):
         home.fails("policy_denied", "pull", reference, "-c", "policy.txt")
     home.fails("not_validated", "pull", "acme/big@v1.0", "--require-validated")
+
+
+def test_the_same_bytes_come_through_every_door(home: Home) -> None:
+    path = home.ok("-q", "pull", "tinyfamily/base:Q8_0").path
+    digest = home.ok("-q", "hash", str(path)).stdout.strip().partition("=")[2]
+    host = home.index_url.removeprefix("http://")
+    for reference in (
+        digest,
+        f"oci://{host}/tinyfamily/base:q8_0//base-Q8_0.gguf",
+        f"ollama://{host}/tinyfamily/base-GGUF//base-Q8_0.gguf",
+    ):
+        assert home.ok("-q", "pull", reference).path.read_bytes() == path.read_bytes()
