@@ -54,7 +54,7 @@ def test_every_part_is_found(text: str, parts: tuple[str, ...]) -> None:
      "http://user:pw@host/org/name", "http://host", "file:///passwd", "file://host/org/name", "file://org/name",
      "oci://x/y", "oci://host.example/org/name@v1", "ollama://a@b", "ollama://", "s9://a/b",
      "oci://host.example/a/b/c", "ollama://../x", "ftp://host/org/name",
-     "sha256:" + "a" * 64, "org/" + "n" * 97],
+     "sha256:" + "a" * 64, "sha256:abc", "org/" + "n" * 97],
 )  # fmt: skip
 def test_what_cannot_be_meant_is_refused_with_the_grammar(text: str) -> None:
     with pytest.raises(UsageError) as refused:

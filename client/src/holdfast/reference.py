@@ -86,6 +86,8 @@ def parse_reference(text: str) -> Reference:
 def _cut_scheme(text: str) -> tuple[str, str]:
     if _HASH_WITH_SCHEME.match(text):
         raise _unsupported(text, "sha256: is for pull, show and index: name the repo here")
+    if text.startswith("sha256:"):
+        raise _unsupported(text, "sha256: is followed by 64 hex digits")
     match = _SCHEME.match(text)
     if match is None:
         return "", text
