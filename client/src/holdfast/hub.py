@@ -249,7 +249,7 @@ def refusal_of(answer: Answer, name: str) -> HoldfastError:
         kind = RepoNotFound if code == "RepoNotFound" else NotFound
         return kind(f"no such {noun}: {name}", hint=_HINTS[code], said=words, error_code=code, **facts)
     if answer.status in (401, 403):
-        hint = "Set HOLDFAST_TOKEN (or HF_TOKEN) to a token that may read it."
+        hint = "Log in with a token that may read it: holdfast login (or HOLDFAST_TOKEN, HF_TOKEN)."
         return AuthFailed(f"{name}: access refused ({answer.status}): {words}", hint=hint, **facts)
     if answer.status in (404, 410):
         return NotFound(
@@ -265,7 +265,7 @@ def refusal_of(answer: Answer, name: str) -> HoldfastError:
 
 
 _HINTS = {
-    "RepoNotFound": "Check the spelling and the index (-i). A private repo needs HOLDFAST_TOKEN or HF_TOKEN.",
+    "RepoNotFound": "Check the spelling and the index (-i). A private repo needs holdfast login, HOLDFAST_TOKEN or HF_TOKEN.",
     "RevisionNotFound": "Leave @revision out for main, or name another branch, tag or commit.",
     "EntryNotFound": "Leave //path out to see all files: holdfast pull --dry-run REF",
 }
