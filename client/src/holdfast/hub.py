@@ -265,7 +265,7 @@ def refusal_of(answer: Answer, name: str) -> HoldfastError:
 
 
 _HINTS = {
-    "RepoNotFound": "Check the spelling and the index (-i). A private repo needs holdfast login, HOLDFAST_TOKEN or HF_TOKEN.",
+    "RepoNotFound": "Check the spelling and the index (-i). A private repo needs holdfast login, or HOLDFAST_TOKEN.",
     "RevisionNotFound": "Leave @revision out for main, or name another branch, tag or commit.",
     "EntryNotFound": "Leave //path out to see all files: holdfast pull --dry-run REF",
 }
