@@ -1,6 +1,7 @@
 """`holdfast sync`: afterwards what is here is what the lock says, whatever an index says meanwhile."""
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -293,3 +294,16 @@ def test_what_does_not_fit_together_is_not_begun(home: Home, hub: HoldfastHub, l
     assert home.fails("no_space", "sync", "--frozen", "--dest", "here")["needed_bytes"] > 1 << 49
     assert not (home.folder / "here").exists()
     assert hub.requests == []
+
+
+@pytest.mark.parametrize("dest", [(), ("--dest", "here")])
+def test_of_equal_files_each_is_compared_with_its_own_line(
+    home: Home, hub: HoldfastHub, dest: tuple[str, ...]
+) -> None:
+    hub.add("org/twins", {"a.txt": b"one\n", "b.txt": b"one\n"})
+    model = _locked_model(hub, "org/twins", "org/twins", None)
+    spoilt = LockedFile("b.txt", 4, "e" * 64, model.files[1].git_oid)
+    write_lock(home.folder / "models.lock", [replace(model, files=(model.files[0], spoilt))])
+    home.fails("hash_mismatch", "sync", *dest)
+    write_lock(home.folder / "models.lock", [model])
+    assert (home.ok("sync", *dest).path / "b.txt").read_bytes() == b"one\n"

@@ -17,8 +17,8 @@ CARD = "README.md"
 MAX_ID = 100
 _LICENCE_FILE = re.compile(r"^(licen[cs]e|copying)(\.(md|txt|rst))?$", re.IGNORECASE)
 _FRONT_MATTER = re.compile(r"\A\ufeff?---[ \t]*\r?\n(.*?)^(?:---|\.\.\.)[ \t]*\r?$", re.DOTALL | re.MULTILINE)
-_KEY = re.compile(r"^(license|license_name)[ \t]*:[ \t]*(.*?)[ \t\r]*$")
-_ITEM = re.compile(r"^[ \t]*-[ \t]+(.*?)[ \t\r]*$")
+_KEY = re.compile(r"(license|license_name)[ \t]{0,8}:(.*)")
+_ITEM = re.compile(r"[ \t]*-[ \t](.*)")
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,10 @@ def licence_in_card(card: bytes) -> str | None:
     ids = found.get("license", [])
     if ids == ["other"] and found.get("license_name"):
         ids = [f"other:{found['license_name'][0]}"]
-    return ",".join(ids)[:MAX_ID] or None
+    joined = ",".join(ids)
+    if len(joined) > MAX_ID:
+        return f"{joined[: MAX_ID - 3]}..."  # which no rule allows, whatever the words before it are
+    return joined or None
 
 
 def _fields(front_matter: str) -> dict[str, list[str]]:
@@ -58,7 +61,7 @@ def _fields(front_matter: str) -> dict[str, list[str]]:
         key, item = _KEY.match(line), _ITEM.match(line)
         if key:
             values = found.setdefault(key.group(1), [])
-            values += filter(None, map(_word, key.group(2).strip("[]").split(",")))
+            values += filter(None, map(_word, key.group(2).strip().strip("[]").split(",")))
         elif item and values is not None:
             values += filter(None, [_word(item.group(1))])
         elif line.strip():

@@ -41,7 +41,7 @@ from holdfast.text import printable
 from holdfast.toml import parse_toml
 
 VERSION = 1
-MAX_LOCK_BYTES = 64 << 20
+MAX_LOCK_BYTES = 16 << 20  # some eighty thousand files
 MAX_FILE_BYTES = 1 << 50
 HEAD = "# Written by holdfast lock. Commit it; change models.txt instead of this.\n"
 _CONTROL = re.compile(r'[\x00-\x1f\x7f"\\\ud800-\udfff]')

@@ -14,14 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from holdfast.destination import CacheDestination, Destination
 from holdfast.errors import HashMismatch, HashMissing, HoldfastError
 from holdfast.hashing import hash_file
 from holdfast.remote import RemoteFile
 from holdfast.selection import Selection
-from holdfast.text import count, printable
+from holdfast.text import printable
 from holdfast.variants import is_weights
 
 
@@ -74,7 +73,9 @@ def check_pins(files: Sequence[RemoteFile], destination: Destination, name: str,
     told = {file.sha256 for file in files}
     open_hashes = set(pins.hashes) - told
     small = [file for file in files if file.sha256 is None and (file.pins or open_hashes)]
-    found = {file: _sha256_here(file, destination) for file in small}
+    found = {
+        file: _sha256_here([one for one in files if one.etag == file.etag], destination) for file in small
+    }
     for file, sha256 in found.items():
         if file.pins and sha256 is not None and sha256 not in file.pins:
             raise _mismatch(name, file.path, file.pins, sha256, pins.place)
@@ -93,12 +94,12 @@ def check_sums(pins: Pins, name: str, sums: Mapping[str, str]) -> None:
         raise _stale(stale, name, pins.place)
 
 
-def _sha256_here(file: RemoteFile, destination: Destination) -> str | None:
-    """None for a file that becomes a copy of an equal one only when it is published."""
-    places = [destination.path_of(file)]
+def _sha256_here(equal: Sequence[RemoteFile], destination: Destination) -> str | None:
+    """Of files that are one: in a plain folder all but one become copies only when they are published."""
+    places = [destination.path_of(file) for file in equal]
     if isinstance(destination, CacheDestination):
-        places.insert(0, destination.repo.blob_path(file.etag))
-    path = next((place for place in places if Path(place).exists()), None)
+        places.insert(0, destination.repo.blob_path(equal[0].etag))
+    path = next((place for place in places if place.exists()), None)
     return None if path is None else hash_file(path, with_git=False).sha256
 
 
@@ -130,8 +131,7 @@ def _mismatch(name: str, path: str, pins: Sequence[str], actual: str, place: str
 def _stale(stale: Iterable[str], name: str, place: str) -> HashMismatch:
     hashes = sorted(stale)
     return HashMismatch(
-        f"{count(len(hashes), 'hash').replace('hashs', 'hashes')} of {place or 'the requirement'} "
-        f"name no file of {name}: {hashes[0]}",
+        f"{name} has no file with a hash that {place or 'the requirement'} names: {', '.join(hashes[:3])}",
         hint="Remove what is stale, or name the revision that it belongs to.",
         expected=hashes,
     )

@@ -37,12 +37,12 @@ def read_verdicts(indexes: Indexes, repo_id: str, commit: str) -> dict[str, Verd
     if not isinstance(source, Hub):
         return {}
     rows = source.ask(f"validations/{repo_id}?{urlencode({'revision': commit})}")
-    found = [_verdict(row) for row in rows] if isinstance(rows, list) else []
+    found = [parse_verdict(row) for row in rows] if isinstance(rows, list) else []
     return {sha256: verdict for sha256, verdict in found if sha256}
 
 
-def _verdict(row: Any) -> tuple[str, Verdict]:
-    """An empty sha256 for what is no verdict."""
+def parse_verdict(row: Any) -> tuple[str, Verdict]:
+    """Whose verdict it is, by sha256 (empty for what is no verdict), and the verdict. Believes no shape."""
     row = row if isinstance(row, dict) else {}
     newest = row.get("newest") if isinstance(row.get("newest"), dict) else {}
     override = row.get("override") if isinstance(row.get("override"), dict) else None
