@@ -4,8 +4,9 @@ import os
 from pathlib import Path
 
 import pytest
+from holdfast.cache import RepoCache
 from holdfast.errors import UnsafePath
-from holdfast.paths import check_collisions, is_inside, why_unsafe
+from holdfast.paths import check_collisions, check_lengths, is_inside, longest_path, why_unsafe
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -62,3 +63,20 @@ def test_inside_means_after_every_link_was_followed(tmp_path: Path) -> None:
     assert is_inside(tmp_path / "root" / "a" / "b", tmp_path / "root")
     assert not is_inside(tmp_path / "root" / "link" / "b", tmp_path / "root")
     assert not is_inside(tmp_path / "rooted" / "b", tmp_path / "root")
+
+
+def test_a_path_that_is_too_long_is_refused_before_it_is_written() -> None:
+    short, long = Path("/models/a.gguf"), Path("/models") / ("x" * 300)
+    check_lengths([short, long], limit=longest_path() if os.name != "nt" else None)
+    check_lengths([short], limit=259)
+    with pytest.raises(UnsafePath, match="longer than the 259 characters"):
+        check_lengths([short, long], limit=259)
+
+
+@pytest.mark.parametrize("revision", ["../../main", "/etc/hostname", "a\\b", ".git/HEAD"])
+def test_a_revision_that_is_no_safe_name_is_neither_read_nor_written(revision: str, tmp_path: Path) -> None:
+    repo = RepoCache(tmp_path, "org/name")
+    repo.write_ref("main", "a" * 40)
+    repo.write_ref(revision, "b" * 40)
+    assert repo.read_ref(revision) is None
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["main"]

@@ -80,6 +80,8 @@ class RepoCache:
         """The commit a revision named when it was last pulled; a full commit names itself."""
         if COMMIT.match(revision):
             return revision
+        if why_unsafe(revision):
+            return None  # a branch that is called con or nul, on Windows: no file can have that name
         try:
             commit = (self.folder / "refs" / revision).read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError):
@@ -88,7 +90,7 @@ class RepoCache:
 
     def write_ref(self, revision: str, commit: str) -> None:
         """Afterwards the revision names the commit; nothing is written if it already does, or is the commit."""
-        if revision == commit or self.read_ref(revision) == commit:
+        if revision == commit or why_unsafe(revision) or self.read_ref(revision) == commit:
             return
         write_atomically(self.folder / "refs" / revision, commit)
 

@@ -78,7 +78,7 @@ def hash_file(path: Path, *, with_git: bool, advance: Callable[[int], None] | No
     hasher = Hasher(git_size=size if with_git else None)
     buffer = bytearray(READ_BYTES)
     view = memoryview(buffer)
-    with open(path, "rb", buffering=0, opener=_open_unnoticed) as file:  # noqa: PTH123 - Path.open takes no opener
+    with open(path, "rb", buffering=0, opener=_open_unnoticed) as file:
         while n := file.readinto(buffer):
             hasher.update(view[:n])
             if advance is not None:

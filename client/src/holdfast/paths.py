@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,6 +18,8 @@ from holdfast.text import printable
 
 MAX_PATH_BYTES = 1024
 MAX_SEGMENT_BYTES = 255
+MAX_WINDOWS_PATH = 259
+_LONG_PATHS_KEY = r"SYSTEM\CurrentControlSet\Control\FileSystem"
 
 _DRIVE = re.compile(r"^[A-Za-z]:")
 _WINDOWS_RESERVED = re.compile(
@@ -105,6 +108,35 @@ def is_inside(path: Path, folder: Path) -> bool:
     """Whether the path, with every symlink above it followed, lies below the folder."""
     parent, root = path.parent.resolve(), folder.resolve()
     return parent == root or root in parent.parents
+
+
+if sys.platform == "win32":
+    import winreg
+
+    def longest_path() -> int | None:
+        """How long a path may be: 259 characters, or None if Windows was told to allow more and the disk will tell."""
+        try:
+            with winreg.OpenKey(winreg.HKEY_LOCAL_MACHINE, _LONG_PATHS_KEY) as key:
+                is_long = winreg.QueryValueEx(key, "LongPathsEnabled")[0] == 1
+        except OSError:
+            is_long = False
+        return None if is_long else MAX_WINDOWS_PATH
+else:
+
+    def longest_path() -> int | None:
+        """How long a path may be; None where the disk will tell."""
+        return None
+
+
+def check_lengths(paths: Iterable[Path], *, limit: int | None) -> None:
+    """Raises UnsafePath naming the first path that is longer than the limit, before anything is fetched for it."""
+    for path in paths if limit is not None else ():
+        if limit is not None and len(str(path)) > limit:
+            raise UnsafePath(
+                f"{printable(path)} is longer than the {limit} characters that this Windows allows",
+                hint="Choose a shorter --dest or --cache-dir, or switch on LongPathsEnabled in the registry.",
+                path=str(path),
+            )
 
 
 def leads_outside(path: str, root: Path) -> UnsafePath:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from holdfast.destination import Destination
 from holdfast.disk import check_space, disk_errors
+from holdfast.paths import check_lengths, longest_path
 from holdfast.remote import RemoteFile
 from holdfast.selection import Selection
 
@@ -53,6 +54,7 @@ class Plan:
 
 def make_plan(selection: Selection, destination: Destination, *, force: bool) -> Plan:
     """The plan. Reads the destination, writes nothing; raises FileInTheWay."""
+    check_lengths(_places(selection.files, destination), limit=longest_path())
     with disk_errors(destination.root):
         missing = [file for file in selection.files if force or not destination.holds(file)]
         fetches = _unique(missing)
@@ -70,6 +72,14 @@ def make_plan(selection: Selection, destination: Destination, *, force: bool) ->
 def check_fits(plan: Plan, destination: Destination) -> None:
     """Raises NoSpace if the disk cannot hold the plan."""
     check_space(destination.root, max(plan.fetch_bytes, 0) + plan.here_bytes)
+
+
+def _places(files: Iterable[RemoteFile], destination: Destination) -> Iterator[Path]:
+    """Every name that the files will have on the disk, for good or while they arrive."""
+    for file in files:
+        yield destination.path_of(file)
+        staged = destination.staged_path(file)
+        yield staged.with_name(f"{staged.name}.parts")
 
 
 def _unique(files: Sequence[RemoteFile]) -> tuple[RemoteFile, ...]:
