@@ -206,24 +206,34 @@ def report(few: dict[str, Figures], many: dict[str, Figures], options: argparse.
     return kept
 
 
+def _start(deployment: Deployment, *, is_smoke: bool) -> tuple[dict[bool, str], str]:
+    """({whether rates are limited: URL of a server}, a token). For a smoke run one server, with limits, is both."""
+    token = deployment.manage("token", "create", "reader", "--new-user").stdout.strip()
+    unlimited = "" if is_smoke else deployment.start_web()
+    deployment.env["HOLDFAST_RATE_LIMITS"] = WIDE_LIMITS
+    limited = deployment.start_web()
+    return {False: unlimited or limited, True: limited}, token
+
+
+def _seed(deployment: Deployment, count: int, *more: str) -> None:
+    print(deployment.manage("seed", "--repos", str(count), *more).stdout.strip(), flush=True)
+
+
 def run(folder: Path, options: argparse.Namespace) -> bool:
     with ExitStack() as stack:
-        if not os.environ.get("HOLDFAST_TEST_DATABASE_URL"):
+        if not (options.smoke or os.environ.get("HOLDFAST_TEST_DATABASE_URL")):
             (folder / "postgres").mkdir()
             os.environ["HOLDFAST_TEST_DATABASE_URL"] = stack.enter_context(
                 running_postgres(folder / "postgres")
             )
         settings = {"DJANGO_SETTINGS_MODULE": "benchmarks.seeded.settings", "HOLDFAST_RATE_LIMITS": NO_LIMITS}
         deployment = stack.enter_context(Deployment(folder / "deployment", **settings))
-        print(deployment.manage("seed", "--repos", str(options.few)).stdout.strip(), flush=True)
-        token = deployment.manage("token", "create", "reader", "--new-user").stdout.strip()
-        urls = {False: deployment.start_web()}
-        deployment.env["HOLDFAST_RATE_LIMITS"] = WIDE_LIMITS
-        urls[True] = deployment.start_web()
-        few = measure(urls, token, options.few, options)
-        more = options.repos - options.few
-        print(deployment.manage("seed", "--repos", str(more), "--add").stdout.strip(), flush=True)
-        many = measure(urls, token, options.repos, options)
+        _seed(deployment, options.few)
+        urls, token = _start(deployment, is_smoke=options.smoke)
+        few = many = measure(urls, token, options.few, options)
+        if not options.smoke:
+            _seed(deployment, options.repos - options.few, "--add")
+            many = measure(urls, token, options.repos, options)
     return report(few, many, options) or options.smoke
 
 
@@ -239,11 +249,12 @@ def read_options() -> argparse.Namespace:
     parser.add_argument(
         "--folder", type=Path, help="for the database (default: the system's temporary folder)"
     )
-    parser.add_argument("--smoke", action="store_true", help="300 repos, once, not judged")
+    parser.add_argument("--smoke", action="store_true", help="100 repos on SQLite, once, not judged")
     options = parser.parse_args()
     options.few, options.warm = FEW, 5
     if options.smoke:
-        options.few, options.repos, options.rounds, options.requests, options.warm = 100, 300, 1, 3, 1
+        options.few = options.repos = 100
+        options.rounds, options.requests, options.warm = 1, 2, 0
     return options
 
 
