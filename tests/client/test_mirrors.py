@@ -128,3 +128,17 @@ def test_a_holdfast_index_is_asked_for_the_digest_where_the_commit_is_another(
     home = Home(tmp_path, hub.url, {"HOLDFAST_EXTRA_INDEX_URL": second.url})
     assert home.ok("pull", "org/model//model.safetensors").path.read_bytes() == SMALL
     assert [seen.path for seen in second.seen("resolve")] == ["copy.safetensors"]
+
+
+def test_a_mirror_never_hears_the_name_of_a_private_repo(second: HoldfastHub, tmp_path: Path) -> None:
+    with HoldfastHub(token="secret") as hub:  # which makes every repo private
+        hub.add("org/secret", {"model.safetensors": SMALL})
+        commit = second.add("other/name", {"copy.safetensors": SMALL})
+        place = {"repo_id": "other/name", "repo_type": "model", "commit": commit, "path": "copy.safetensors"}
+        second.tells[f"/api/holdfast/v1/files/{hashlib.sha256(SMALL).hexdigest()}"] = {"files": [place]}
+        hub.fault("status", path="model.safetensors", status=403)
+        env = {"HOLDFAST_EXTRA_INDEX_URL": second.url, "HOLDFAST_TOKEN": "secret"}
+        home = Home(tmp_path, hub.url, env)
+        assert home.ok("pull", "org/secret//model.safetensors").path.read_bytes() == SMALL
+        assert [seen.path for seen in second.seen("resolve")] == ["copy.safetensors"]
+        assert not any("secret" in seen.target for seen in second.requests)

@@ -30,12 +30,13 @@ _NEXT = re.compile(r'<([^>]+)>\s*;\s*rel="?next"?')
 
 
 class Hub:
-    """One index. Every method asks the network; only what `find` was told is kept."""
+    """One index. Every method asks the network; only what `find` and `is_private` want is kept."""
 
     def __init__(self, index_url: str, transport: Transport, *, retries: int) -> None:
         self.index_url = index_url
         self._transport = transport
         self._retries = retries
+        self._private: dict[str, bool] = {}
         self._found: dict[tuple[str, str], dict[str, RemoteFile]] = {}
 
     def resolve(self, repo_id: str, revision: str) -> str:
@@ -52,7 +53,18 @@ class Hub:
         commit = info.get("sha") if isinstance(info, dict) else None
         if not isinstance(commit, str) or not COMMIT.match(commit):
             raise _malformed(url, f"no commit for {repo_id}@{revision}")
+        self._private[repo_id] = info.get("private") is True
         return commit
+
+    def is_private(self, repo_id: str) -> bool:
+        """Whether strangers must not hear of the repo. What cannot be found out counts as private."""
+        if repo_id not in self._private:
+            try:
+                info, _answer = self._get_json(f"{self.index_url}/api/models/{repo_id}", repo_id)
+            except HoldfastError:
+                return True
+            self._private[repo_id] = not isinstance(info, dict) or info.get("private") is True
+        return self._private[repo_id]
 
     def _check_known(self, repo_id: str) -> None:
         """Raises RepoNotFound if a bare 404 for the repo says so: not every hub tells what it did not find."""
@@ -128,8 +140,13 @@ class Hub:
                 raise refusal_of(answer, f"{repo_id}@{commit[:12]}//{path}")
             yield answer
 
-    def find(self, repo_id: str, commit: str, file: RemoteFile) -> OpenRange | None:
+    def find(self, repo_id: str | None, commit: str, file: RemoteFile) -> OpenRange | None:
         """The same bytes here: under the same commit and path, or wherever a Holdfast index knows the sha256."""
+        if repo_id is not None and self._lists(repo_id, commit, file):
+            return bind(self.open_file, repo_id, commit, file.path)
+        return self._find_digest(file) if file.sha256 else None
+
+    def _lists(self, repo_id: str, commit: str, file: RemoteFile) -> bool:
         if (repo_id, commit) not in self._found:
             try:
                 listed = self.list_files(repo_id, commit)
@@ -137,9 +154,7 @@ class Hub:
                 listed = []
             self._found[repo_id, commit] = {one.path: one for one in listed}
         same = self._found[repo_id, commit].get(file.path)
-        if same is not None and same.etag == file.etag:
-            return bind(self.open_file, repo_id, commit, file.path)
-        return self._find_digest(file) if file.sha256 else None
+        return same is not None and same.etag == file.etag
 
     def _find_digest(self, file: RemoteFile) -> OpenRange | None:
         url = f"{self.index_url}/api/holdfast/v1/files/{file.sha256}"

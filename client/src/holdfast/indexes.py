@@ -19,7 +19,7 @@ from holdfast.output import Output
 from holdfast.reference import FOLDERS, HUGGING_FACE, REGISTRIES, Reference
 from holdfast.remote import RemoteFile, VariantAnswer
 from holdfast.settings import Settings
-from holdfast.sources.source import OpenRange, Source
+from holdfast.sources.source import Source
 from holdfast.text import printable
 from holdfast.transport import Answer
 
@@ -75,10 +75,6 @@ class Indexes:
     ) -> AbstractContextManager[Answer]:
         """Bytes [start, end) of a file, from the source that answers for the repo."""
         return self.source_of(repo_id, commit).open_file(repo_id, commit, path, start, end)
-
-    def find(self, repo_id: str, commit: str, file: RemoteFile) -> OpenRange | None:
-        """How to read the same bytes from the source that answers for the repo."""
-        return self.source_of(repo_id, commit).find(repo_id, commit, file)
 
     def doubt(self, path: str) -> bool:
         """Nobody but the source that answers for the repo gives bytes here."""

@@ -20,6 +20,7 @@ from functools import partial as bind
 from typing import Callable
 
 from holdfast.errors import HoldfastError
+from holdfast.hub import Hub
 from holdfast.indexes import Indexes
 from holdfast.plan import Plan
 from holdfast.remote import RemoteFile
@@ -36,9 +37,10 @@ REST_SECONDS = 20.0
 class Holder:
     """One source, as far as one plan is concerned."""
 
-    def __init__(self, source: Source, repo_id: str, commit: str, *, is_authority: bool) -> None:
+    def __init__(self, source: Source, authority: Source, repo_id: str, commit: str) -> None:
         self.source = source
-        self.is_authority = is_authority
+        self.is_authority = source is authority
+        self._authority = authority
         self.n_open = 0
         self.resting_until = 0.0
         self.is_banned = False
@@ -64,10 +66,17 @@ class Holder:
         with self._lock:
             if file.path not in self._found:
                 try:
-                    self._found[file.path] = self.source.find(self._repo_id, self._commit, file)
+                    repo_id = self._repo_id if self._may_hear_the_name() else None
+                    self._found[file.path] = self.source.find(repo_id, self._commit, file)
                 except HoldfastError:
                     self._found[file.path] = None
             return self._found[file.path]
+
+    def _may_hear_the_name(self) -> bool:
+        """A folder of this machine tells nobody. Others are asked for a file of a private repo by its digest alone."""
+        if self.source.index_url.startswith("file:") or not isinstance(self._authority, Hub):
+            return True
+        return not self._authority.is_private(self._repo_id)
 
     def rest(self, error: HoldfastError) -> None:
         """It failed: others are asked first for a while, or as long as it asked for."""
@@ -82,8 +91,7 @@ class Mirrors:
         self, authority: Source, others: Sequence[Source], plan: Plan, say: Callable[[str], None]
     ) -> None:
         repo_id, commit = plan.selection.repo_id, plan.selection.commit
-        self._holders = [Holder(authority, repo_id, commit, is_authority=True)]
-        self._holders += [Holder(other, repo_id, commit, is_authority=False) for other in others]
+        self._holders = [Holder(one, authority, repo_id, commit) for one in (authority, *others)]
         self._files = {file.path: file for file in plan.files}
         self._asked_around: set[str] = set()
         self._say = say

@@ -107,11 +107,11 @@ class Archive:
         sha256 = _files(self._manifest(repo_id, commit))[path]["sha256"]
         return self._store.open(blob_key(sha256), start, end)
 
-    def find(self, repo_id: str, commit: str, file: RemoteFile) -> OpenRange | None:
+    def find(self, repo_id: str | None, commit: str, file: RemoteFile) -> OpenRange | None:
         """By sha256 where it is known, whatever repo the bytes came with; else by commit and path."""
         sha256 = file.sha256
         try:
-            if sha256 is None:
+            if sha256 is None and repo_id is not None:
                 one = _files(self._manifest(repo_id, commit)).get(file.path)
                 sha256 = one["sha256"] if one and one["git_oid"] == file.git_oid else None
             if sha256 is None:

@@ -72,7 +72,7 @@ class BundleSource:
         """What the manifest says of a listed file."""
         return self._by_path[repo_id, commit][path]
 
-    def find(self, repo_id: str, commit: str, file: RemoteFile) -> OpenRange | None:
+    def find(self, repo_id: str | None, commit: str, file: RemoteFile) -> OpenRange | None:
         """By its digest, whatever repo the bytes are carried for."""
         one = self._by_digest.get(file.etag)
         return None if one is None else bind(self._store.open, blob_key(str(one.sha256)))

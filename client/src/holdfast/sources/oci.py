@@ -107,10 +107,10 @@ class OciSource:
         with self._opened(url, headers, f"{repo_id}//{path}") as answer:
             yield answer
 
-    def find(self, repo_id: str, commit: str, file: RemoteFile) -> OpenRange | None:
+    def find(self, repo_id: str | None, commit: str, file: RemoteFile) -> OpenRange | None:
         """The same bytes, if they are a layer of this very manifest."""
-        same = [one for one in self._files.get((repo_id, commit), []) if one.sha256 == file.sha256]
-        return bind(self.open_file, repo_id, commit, same[0].path) if same and file.sha256 else None
+        same = [one for one in self._files.get((repo_id or "", commit), []) if one.sha256 == file.sha256]
+        return bind(self.open_file, repo_id or "", commit, same[0].path) if same and file.sha256 else None
 
     def _read(self, url: str, name: str) -> tuple[bytes, str]:
         with self._opened(url, {"Accept": ACCEPTED}, name) as answer:

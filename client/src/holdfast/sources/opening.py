@@ -130,5 +130,5 @@ class Place:
     ) -> AbstractContextManager[Answer]:
         return self.source.open_file(repo_id, commit, path, start, end)
 
-    def find(self, repo_id: str, commit: str, file: RemoteFile) -> OpenRange | None:
+    def find(self, repo_id: str | None, commit: str, file: RemoteFile) -> OpenRange | None:
         return self.source.find(repo_id, commit, file)

@@ -30,8 +30,11 @@ class Source(Protocol):
     ) -> AbstractContextManager[Answer]:
         """Bytes [start, end) of a listed file, as an answer with status 200 or 206. Not verified."""
 
-    def find(self, repo_id: str, commit: str, file: RemoteFile) -> OpenRange | None:
-        """How to read the same bytes, by their digest, here; None if they are not here. Not verified."""
+    def find(self, repo_id: str | None, commit: str, file: RemoteFile) -> OpenRange | None:
+        """How to read the same bytes, by their digest, here; None if they are not here. Not verified.
+
+        `repo_id` is None if the source must not hear of it: the name of a private repo is nobody else's business.
+        """
 
 
 class Opener(Protocol):

@@ -117,8 +117,10 @@ class SumsTree:
     ) -> AbstractContextManager[Answer]:
         return self._store.open(f"{self._sums(repo_id)[0]}{path}", start, end)
 
-    def find(self, repo_id: str, commit: str, file: RemoteFile) -> OpenRange | None:
+    def find(self, repo_id: str | None, commit: str, file: RemoteFile) -> OpenRange | None:
         """By sha256, whatever the commit is called here."""
+        if repo_id is None:
+            return None
         try:
             folder, sums = self._sums(repo_id)
         except NotFound:
