@@ -120,6 +120,7 @@ def test_it_installs_into_an_empty_environment_without_django(home: Home, model:
         "mdurl",
         "pygments",
     }
+    assert (tmp_path / "venv" / "share" / "man" / "man1" / "holdfast.1").is_file()
     script = python.with_name("holdfast")
     done = run(str(script), "pull", "org/model", env=home.environment() | {"PYTHONPATH": ""})
     assert done.returncode == 0, done.stderr
