@@ -321,3 +321,12 @@ def test_no_index_on_the_command_line_holds_for_lists_too(home: Home, hub: Holdf
     listed = write(home, "models.txt", f"--index-url {hub.url}\norg/model//README.md\n")
     home.fails("usage", "pull", "-r", listed, "--no-index", exit_code=2)
     assert hub.requests == []
+
+
+def test_what_fails_names_the_line_that_asked_for_it(home: Home, hub: HoldfastHub, quants: str) -> None:
+    listed = write(home, "models.txt", "\norg/quants-GGUF\n")
+    for command in (("pull", "-r", listed), ("lock",)):
+        error = home.fails("ambiguous_variant", *command)
+        assert (error["place"], error["message"].split(": ")[0]) == ("models.txt:2", "models.txt:2")
+    write(home, "models.txt", "org/nothing\n")
+    assert home.fails("not_found", "lock", exit_code=23)["place"] == "models.txt:1"

@@ -285,5 +285,5 @@ class _Fields:
 
 def _bad(name: str, reason: str) -> BadLock:
     return BadLock(
-        f"{name}: {reason}", hint="Make it again with holdfast lock, or take the version that was committed."
+        f"{name}: {reason}", hint="Take the version that was committed, or remove it and run holdfast lock."
     )

@@ -21,6 +21,7 @@ from holdfast.policy import Policy, check_formats, check_licence, check_policy, 
 from holdfast.reading import Reader
 from holdfast.reference import Reference, parse_reference
 from holdfast.remote import COMMIT, RemoteFile, VariantAnswer
+from holdfast.requirement_lines import naming
 from holdfast.requirements import Requirement
 from holdfast.selection import Index, Selection, select
 from holdfast.settings import Settings
@@ -118,6 +119,10 @@ class _Locker:
         before = next((model for model in self.old if model.requirement == requirement.text), None)
         if before is not None and not moves and why_outdated(requirement, before, self.policy) is None:
             return before
+        with naming(requirement.place):
+            return self._locked_now(requirement, moves=moves)
+
+    def _locked_now(self, requirement: Requirement, *, moves: bool) -> LockedModel:
         reference = constrain(requirement.reference, self.policy)
         indexes = open_source(reference, self.settings, self.out)
         index = _Preferring(

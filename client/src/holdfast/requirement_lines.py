@@ -8,10 +8,11 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from holdfast.errors import UsageError
+from holdfast.errors import HoldfastError, UsageError
 from holdfast.text import printable
 
 MAX_FILE_BYTES = 4 << 20
@@ -43,6 +44,18 @@ def read_lines(path: Path, environ: Mapping[str, str]) -> Iterator[Line]:
 def bad_line(place: str, reason: str, *, hint: str = "") -> UsageError:
     """A line that cannot be understood."""
     return UsageError(f"{printable(place)}: {reason}", hint=hint, place=place)
+
+
+@contextmanager
+def naming(place: str) -> Iterator[None]:
+    """An error below says which line asked for what failed. No place: nothing is added."""
+    try:
+        yield
+    except HoldfastError as error:
+        if place and place not in error.message:
+            error.message = f"{printable(place)}: {error.message}"
+            error.facts["place"] = place
+        raise
 
 
 def _read_text(path: Path) -> str:

@@ -12,6 +12,7 @@ from holdfast.linking import LINK_MODES
 from holdfast.locating import locate
 from holdfast.output import Output
 from holdfast.pulling import Wish, pull
+from holdfast.requirement_lines import naming
 from holdfast.requirements import read_requirements
 from holdfast.selection import Patterns
 from holdfast.settings import Settings
@@ -89,7 +90,8 @@ def run(args: argparse.Namespace, settings: Settings, out: Output) -> int:
     )
     pulled = []
     for reference, one in wishes_of(references, requirements, wish, settings):
-        pulled.append(pull(reference, one, settings, out))
+        with naming(one.pins.place):
+            pulled.append(pull(reference, one, settings, out))
         if not one.dry_run:
             out.result(str(pulled[-1].path))
     out.json({"pulled": [one.as_json() for one in pulled], "dry_run": wish.dry_run})
