@@ -5,6 +5,8 @@ Three filters are ours, and other hubs pass over them: `quantization`, `verdict`
 
 import json
 import re
+from functools import reduce
+from operator import or_
 
 from django.db import connection
 from django.db.models import Exists, JSONField, OuterRef, Q, TextField, Value
@@ -15,7 +17,7 @@ from mirror.hub import wire
 from mirror.hub.asking import read_flag, read_values
 from mirror.hub.errors import bad_request
 from registry.gone import gone_or_not
-from registry.models import Artifact, File, Repo
+from registry.models import Artifact, File, Repo, Validation
 from registry.models.repo import RepoQuerySet
 from registry.models.validation import VERDICTS
 from registry.search import FACETS
@@ -64,10 +66,20 @@ def _of_our_own(request: HttpRequest, repos: RepoQuerySet) -> RepoQuerySet:
     if verdicts := read_values(request, "verdict"):
         if unknown := set(verdicts) - set(VERDICTS):
             raise bad_request(f"verdict={min(unknown)[:40]} is unknown; there are {', '.join(VERDICTS)}.")
-        repos = FACETS["verdict"].narrow(repos, verdicts)
+        repos = _with_verdict(repos, verdicts)
     if request.GET.get("upstream_gone"):
         repos = gone_or_not(repos, is_gone=read_flag(request, "upstream_gone"))
     return repos
+
+
+def _with_verdict(repos: RepoQuerySet, verdicts: list[str]) -> RepoQuerySet:
+    """Those of which this is the best verdict. Only those with any such one are looked at: most were never judged."""
+    if "untested" not in verdicts:
+        said = Validation.objects.filter(verdict__in=verdicts)
+        files = File.objects.filter(blob__in=said.values("blob")).values("commit")
+        made = Q(pk__in=said.values("artifact__source__repo"))
+        repos = repos.filter(made | Q(pk__in=said.values("artifact__published_in__repo")) | Q(head__in=files))
+    return FACETS["verdict"].narrow(repos, verdicts)
 
 
 def _with_quantization(repos: RepoQuerySet, types: list[str]) -> RepoQuerySet:
@@ -76,7 +88,10 @@ def _with_quantization(repos: RepoQuerySet, types: list[str]) -> RepoQuerySet:
         raise bad_request(f"quantization={bad[0][:40]} is not the name of a type, such as Q4_K_M.")
     names = "|".join(re.escape(name) for name in types[:MOST_FILTERS])
     of_head = File.objects.filter(commit=OuterRef("head"), path__iendswith=".gguf")
-    named = of_head.filter(path__iregex=rf"(^|[-._/])({names})($|[-./])")
+    spelled = reduce(
+        or_, (Q(path__icontains=name) for name in types[:MOST_FILTERS])
+    )  # quicker than a pattern
+    named = of_head.filter(spelled, path__iregex=rf"(^|[-._/])({names})($|[-./])")
     published = Artifact.objects.filter(state=Artifact.State.PUBLISHED)
     made = published.filter(recipe__name__iregex=f"^({names})$")
     by_source = made.filter(source__repo=OuterRef("pk"), published_in__repo__private=False)
