@@ -39,9 +39,11 @@ from holdfast.remote import RemoteFile
 from holdfast.selection import Patterns
 from holdfast.settings import Settings
 from holdfast.sources.archive import blob_key
+from holdfast.sources.stores import FolderStore
 from holdfast.text import count, format_bytes, printable
 
 INCOMPLETE = ".incomplete"
+MAX_CARD_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -117,12 +119,12 @@ def _check_free(folder: Path, *, force: bool) -> None:
 
 def read_bundle(path: Path) -> Bundle:
     """The bundle in a folder, by its manifest, or the manifest alone. Its blobs are not looked at."""
-    manifest = path / NAME if path.is_dir() else path
+    manifest = (path / NAME if path.is_dir() else path).absolute()
     try:
-        return read_manifest(manifest.read_bytes(), where=printable(manifest))
-    except OSError as error:
+        return read_manifest(FolderStore(manifest.parent).read(manifest.name), where=printable(manifest))
+    except NotFound as error:
         raise NotFound(
-            f"no bundle at {printable(path)}: {error.strerror}",
+            f"no bundle at {printable(path)}",
             hint=f"It is a folder with a {NAME}, or that file.",
             path=str(path),
         ) from error
@@ -199,7 +201,7 @@ class _Export:
             for ref in snapshot.refs
         }
         card = one.local.get(CARD)
-        license_id = licence_in_card(card.read_bytes()) if card is not None else None
+        license_id = licence_in_card(_beginning(card)) if card is not None else None
         return BundleRepo(one.repo.repo_id, one.commit, tuple(sorted(refs)), license_id, tuple(files))
 
     def _file(self, file: RemoteFile, local: Path | None, one: _Listing, progress: Progress) -> BundleFile:
@@ -239,6 +241,12 @@ class _Export:
         finally:
             staged.unlink(missing_ok=True)
         return digests
+
+
+def _beginning(card: Path) -> bytes:
+    """As much of a card as can be its front matter."""
+    with card.open("rb") as file:
+        return file.read(MAX_CARD_BYTES)
 
 
 def _copy_hashing(source: Path, target: Path, file: RemoteFile, progress: Progress) -> Digests:
