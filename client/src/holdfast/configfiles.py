@@ -73,7 +73,7 @@ class ConfigFile:
         """The error for a file that is of no use."""
         return UsageError(
             f"cannot read {printable(self.path)}: {printable(reason)}",
-            hint="Mend it (holdfast config edit), or leave it out this once: --isolated.",
+            hint=f"Mend it (holdfast config edit --{self.scope}), or leave it out this once: --isolated.",
             path=str(self.path),
         )
 
