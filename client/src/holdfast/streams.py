@@ -1,8 +1,9 @@
 """One large file over as many connections as pay.
 
-The missing bytes are spans. A stream takes a span, asks for it with one request and writes it front to back. A stream
-without a span takes the far half of the longest one that another stream is at; that stream then stops early.
-So one fast connection reads the whole file in a single request, and eight slow ones share it evenly.
+The missing bytes are spans. A stream takes the first one, asks for it with one request and writes it front to back.
+With company it takes a few parts only, because the hash goes front to back behind all of them and would have most of a
+large file before it at the end. A stream that finds no span takes from the longest one that another stream is at; that
+stream then stops early. So one fast connection reads the whole file in a single request, and eight slow ones share it.
 
 `Widening` decides how many: one first, then twice as many while doubling makes it clearly faster. On loopback one
 stream keeps the disk and the hash busy and more win nothing; where each connection is capped (CDNs, proxies),
@@ -14,7 +15,6 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Callable
 
 from holdfast.errors import HoldfastError, NetworkError, RateLimited
@@ -22,9 +22,11 @@ from holdfast.following import FollowingHasher
 from holdfast.partial import PART_BYTES, Partial
 from holdfast.patience import Patience
 from holdfast.ranges import first_byte
+from holdfast.spans import Span, joined
 from holdfast.transport import Answer, show_url
 
 READ_BYTES = 512 * 1024
+STRETCH_PARTS = 4
 WINDOW_SECONDS = 0.7
 WORTH_WIDENING_SECONDS = 1.5  # with less than this to go, a new connection comes too late
 FAST_ENOUGH = 250_000_000  # bytes per second; beyond, hash and disk are the limit
@@ -39,15 +41,6 @@ class NoRanges(Exception):
 
 class Stopped(Exception):
     """Another file failed, so this one stops where it is; what it has is kept."""
-
-
-@dataclass(eq=False)
-class Span:
-    """Bytes [position, end) still to come; up to `claimed` they belong to the stream that is reading."""
-
-    position: int
-    end: int
-    claimed: int
 
 
 class Slots:
@@ -127,6 +120,7 @@ class Streams:
         self._widening = Widening(slots.n_slots)
         self._helpers: list[threading.Thread] = []
         self._n_streams = 1
+        self._has_ranges = True  # as far as we know
         self._failure: BaseException | None = None
 
     def fill(self) -> None:
@@ -153,7 +147,7 @@ class Streams:
                     self._fail(error)
                 return
             except NoRanges:
-                self._widening.limit = 1
+                self._has_ranges, self._widening.limit = False, 1
                 return
             except BaseException as error:
                 self._fail(error)
@@ -168,31 +162,50 @@ class Streams:
 
     def _take(self) -> Span | None:
         with self._lock:
-            span = self._idle.pop() if self._idle else self._steal()
-            if span is not None:
-                self._claim_part(span)
-                self._active.append(span)
+            if not self._idle:
+                self._split_longest()
+            if not self._idle:
+                return None
+            span = self._idle.pop()
+            if self._n_streams > 1:
+                self._leave_rest(span)
+            self._claim_part(span)
+            self._active.append(span)
             return span
 
-    def _steal(self) -> Span | None:
-        """The far half, in whole parts, of the span with most to go; None if nobody has a part to spare."""
+    def _leave_rest(self, span: Span) -> None:
+        """A stream with company takes a few parts only, so that all work near the front, where the hash is."""
+        end = (span.position // PART_BYTES + STRETCH_PARTS) * PART_BYTES
+        if end < span.end:
+            self._idle.append(Span(end, span.end, end))
+            span.end = end
+
+    def _split_longest(self) -> None:
+        """The span with most to go keeps a few parts, or half of what it has; the rest is idle. In whole parts."""
         victim = max(self._active, key=lambda span: span.end - span.claimed, default=None)
         if victim is None:
-            return None
+            return
         next_part = -(-victim.claimed // PART_BYTES) * PART_BYTES
         middle = max(next_part, (victim.claimed + victim.end) // 2 // PART_BYTES * PART_BYTES)
-        if middle >= victim.end:
-            return None
-        stolen = Span(middle, victim.end, middle)
-        victim.end = middle
-        return stolen
+        middle = min(middle, next_part + STRETCH_PARTS * PART_BYTES)
+        if middle < victim.end:
+            self._idle.append(Span(middle, victim.end, middle))
+            victim.end = middle
 
     def _put_back(self, span: Span) -> None:
         with self._lock:
             self._active.remove(span)
             if span.position < span.end:
                 span.claimed = span.position
-                self._idle.append(span)
+                self._idle = joined([*self._idle, span])
+            if not self._has_ranges:
+                self._lengthen()
+
+    def _lengthen(self) -> None:
+        """Whoever is reading goes on into what is idle behind it: asked anew it would get the file from its start."""
+        for span in self._active:
+            if self._idle and self._idle[-1].position == span.end:
+                span.end = self._idle.pop().end
 
     def _read_span(self, span: Span, patience: Patience, *, patient: bool) -> None:
         while span.position < span.end:
