@@ -212,19 +212,28 @@ def test_at_a_terminal_a_removal_is_asked_for(home: Home, locked: str) -> None:
         assert "Remove 1 file, 1 B? [y/N]" in shown
 
 
-def test_another_index_may_bring_the_locked_bytes(
-    tmp_path: Path, home: Home, hub: HoldfastHub, locked: str
-) -> None:
+def test_another_index_may_bring_the_locked_bytes(home: Home, hub: HoldfastHub, locked: str) -> None:
     with HoldfastHub() as mirror:
         mirror.repos.update(hub.repos)
         hub.stop()
         home.ok("sync", "-i", mirror.url)
         assert mirror.seen("resolve") != []
-        other = Caller(tmp_path / "other", mirror.url)
-        other.folder.mkdir()
-        for name in ("models.txt", "models.lock"):
-            (other.folder / name).write_text((home.folder / name).read_text())
-        assert "cannot tell" in other.ok("sync", "--frozen", "--retries", "0").stderr
+
+
+def test_where_the_index_is_gone_a_folder_may_hold_the_bytes(
+    tmp_path: Path, home: Home, hub: HoldfastHub, locked: str
+) -> None:
+    for repo_id in ("org/small", "org/quants-GGUF"):
+        folder, sums = tmp_path / "usb" / repo_id, []
+        for file in hub.repos[repo_id].commits[hub.repos[repo_id].branches["main"]].files.values():
+            assert isinstance(file.content, bytes)
+            (folder / file.path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / file.path).write_bytes(file.content)
+            sums.append(f"{file.sha256}  {file.path}\n")
+        (folder / "SHA256SUMS").write_text("".join(sums))
+    hub.stop()
+    assert "cannot tell" in home.ok("sync", "--find-links", str(tmp_path / "usb"), "--retries", "0").stderr
+    assert "all good" in home.ok("check").stderr
 
 
 def test_the_token_stays_with_the_index_it_is_for(home: Home, hub: HoldfastHub, locked: str) -> None:

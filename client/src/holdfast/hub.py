@@ -144,7 +144,7 @@ class Hub:
         """The same bytes here: under the same commit and path, or wherever a Holdfast index knows the sha256."""
         if repo_id is not None and self._lists(repo_id, commit, file):
             return bind(self.open_file, repo_id, commit, file.path)
-        return self._find_digest(file) if file.sha256 else None
+        return self._find_digest(file) if file.known_sha256 else None
 
     def _lists(self, repo_id: str, commit: str, file: RemoteFile) -> bool:
         if (repo_id, commit) not in self._found:
@@ -157,7 +157,7 @@ class Hub:
         return same is not None and same.etag == file.etag
 
     def _find_digest(self, file: RemoteFile) -> OpenRange | None:
-        url = f"{self.index_url}/api/holdfast/v1/files/{file.sha256}"
+        url = f"{self.index_url}/api/holdfast/v1/files/{file.known_sha256}"
         try:
             found, _answer = self._get_json(url, file.path)
             places = [one for one in found["files"] if one.get("repo_type", "model") == "model"]

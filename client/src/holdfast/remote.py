@@ -24,6 +24,11 @@ class RemoteFile:
     pins: tuple[str, ...] = ()
 
     @property
+    def known_sha256(self) -> str | None:
+        """The sha256 that the listing tells, or that a lock does."""
+        return self.sha256 or (self.pins[0] if len(self.pins) == 1 else None)
+
+    @property
     def etag(self) -> str:
         """The name of the blob in the cache: sha256 for LFS files, the git oid otherwise."""
         return self.sha256 or self.git_oid or ""

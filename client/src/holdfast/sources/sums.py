@@ -125,7 +125,7 @@ class SumsTree:
             folder, sums = self._sums(repo_id)
         except NotFound:
             return None
-        path = next((path for path, sha256 in sums.items() if sha256 == file.sha256), None)
+        path = next((path for path, sha256 in sums.items() if sha256 == file.known_sha256), None)
         return None if path is None else bind(self._store.open, f"{folder}{path}")
 
     def _sums(self, repo_id: str) -> tuple[str, dict[str, str]]:
