@@ -42,10 +42,10 @@ class Option:
 
     key: str
     read: Callable[[object, Path], Any]
-    default: Any = None
-    others: tuple[str, ...] = ()  # further variables
-    in_projects: str = ANYWHERE
-    help: str = ""
+    default: Any
+    others: tuple[str, ...]  # further variables
+    in_projects: str
+    help: str
 
     @property
     def attribute(self) -> str:
@@ -63,64 +63,34 @@ class Option:
             return self.read(raw, base)
         except ValueError as error:
             what, hint = (*error.args, "")[:2]
-            shown = (
-                "" if "@" in str(raw) else f": {printable(repr(raw))}"
-            )  # what holds an @ may hold a password
+            is_shown = "@" not in str(raw)  # what holds an @ may hold a password
+            shown = f": {printable(repr(raw))}" if is_shown else ""
             raise UsageError(f"{named} {what}{shown}", hint=str(hint)) from error
 
 
-OPTIONS: Mapping[str, Option] = {
-    option.key: option
-    for option in (
-        Option("index-url", read_url, "http://127.0.0.1:8000", ("HF_ENDPOINT",), help="the index"),
-        Option("extra-index-url", read_urls, (), help="indexes that are asked after it, in this order"),
-        Option("no-index", read_switch, False, in_projects=ONLY_ON, help="ask no index, only find-links"),
-        Option(
-            "find-links", read_places, (), in_projects=INSIDE, help="folders or web pages that hold models"
-        ),
-        Option(
-            "cache-dir",
-            read_path,
-            None,
-            ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"),
-            in_projects=INSIDE,
-            help="the cache",
-        ),
-        Option(
-            "max-cache-size", read_size, None, in_projects=NOT_IN_PROJECTS, help="what the cache may hold"
-        ),
-        Option(
-            "offline", read_switch, False, ("HF_HUB_OFFLINE",), in_projects=ONLY_ON, help="use the cache only"
-        ),
-        Option("require-hashes", read_switch, False, in_projects=ONLY_ON, help="pull only what has a hash"),
-        Option(
-            "require-validated", read_switch, False, in_projects=ONLY_ON, help="pull only what has passed"
-        ),
-        Option("memory", read_size, None, help="bytes that :best may count on, instead of what is free"),
-        Option("max-workers", read_workers, 8, help="connections at once"),
-        Option("limit-rate", read_size, None, help="bytes per second, of all connections together"),
-        Option("timeout", read_seconds, 30.0, help="seconds for a connection or a silence"),
-        Option("retries", read_count, 5, help="of one request without any progress"),
-        Option(
-            "ask-above",
-            read_size,
-            20_000_000_000,
-            in_projects=NOT_IN_PROJECTS,
-            help="bytes above which a person is asked",
-        ),
-        Option("proxy", read_proxy, None, in_projects=NOT_IN_PROJECTS, help="the proxy for every request"),
-        Option("cert", read_path, None, in_projects=NOT_IN_PROJECTS, help="certificate authorities"),
-        Option("client-cert", read_cert_pair, None, in_projects=NOT_IN_PROJECTS, help="our own certificate"),
-        Option(
-            "trusted-host",
-            read_hosts,
-            (),
-            in_projects=NOT_IN_PROJECTS,
-            help="hosts whose certificate is not checked",
-        ),
-        Option("progress-bar", read_choice("on", "off", "json"), "on", help="on, off or json"),
-        Option(
-            "log", read_path, None, in_projects=NOT_IN_PROJECTS, help="the file that everything is noted in"
-        ),
-    )
-}
+# fmt: off
+_ROWS = (
+    Option("index-url", read_url, "http://127.0.0.1:8000", ("HF_ENDPOINT",), ANYWHERE, "the index"),
+    Option("extra-index-url", read_urls, (), (), ANYWHERE, "indexes that are asked after it, in this order"),
+    Option("no-index", read_switch, False, (), ONLY_ON, "ask no index, only find-links"),
+    Option("find-links", read_places, (), (), INSIDE, "folders or web pages that hold models"),
+    Option("cache-dir", read_path, None, ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"), INSIDE, "the cache"),
+    Option("max-cache-size", read_size, None, (), NOT_IN_PROJECTS, "what the cache may hold"),
+    Option("offline", read_switch, False, ("HF_HUB_OFFLINE",), ONLY_ON, "use the cache only"),
+    Option("require-hashes", read_switch, False, (), ONLY_ON, "pull only what has a hash"),
+    Option("require-validated", read_switch, False, (), ONLY_ON, "pull only what has passed"),
+    Option("memory", read_size, None, (), ANYWHERE, "bytes that :best may count on, instead of what is free"),
+    Option("max-workers", read_workers, 8, (), ANYWHERE, "connections at once"),
+    Option("limit-rate", read_size, None, (), ANYWHERE, "bytes per second, of all connections together"),
+    Option("timeout", read_seconds, 30.0, (), ANYWHERE, "seconds for a connection or a silence"),
+    Option("retries", read_count, 5, (), ANYWHERE, "of one request without any progress"),
+    Option("ask-above", read_size, 20_000_000_000, (), NOT_IN_PROJECTS, "bytes above which a person is asked"),
+    Option("proxy", read_proxy, None, (), NOT_IN_PROJECTS, "the proxy for every request"),
+    Option("cert", read_path, None, (), NOT_IN_PROJECTS, "certificate authorities"),
+    Option("client-cert", read_cert_pair, None, (), NOT_IN_PROJECTS, "our own certificate"),
+    Option("trusted-host", read_hosts, (), (), NOT_IN_PROJECTS, "hosts whose certificate is not checked"),
+    Option("progress-bar", read_choice("on", "off", "json"), "on", (), ANYWHERE, "on, off or json"),
+    Option("log", read_path, None, (), NOT_IN_PROJECTS, "the file that everything is noted in"),
+)
+# fmt: on
+OPTIONS: Mapping[str, Option] = {option.key: option for option in _ROWS}

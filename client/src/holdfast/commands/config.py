@@ -72,7 +72,8 @@ def _list(args: argparse.Namespace, settings: Settings, out: Output) -> int:
     values = {key: _value(found, key, settings) for key in OPTIONS}
     if out.as_json:
         shown = [
-            {"key": key, **_as_json(one, without_password(show(one.value)))} for key, one in values.items()
+            {"key": key, **_as_json(one, without_password(show(one.value))), "help": OPTIONS[key].help}
+            for key, one in values.items()
         ]
         out.json({"values": shown, "files": [_file_json(scope) for scope in SCOPES]})
     rows = [(key, _cell(key, one.value), printable(_from_home(one.source))) for key, one in values.items()]
