@@ -1,6 +1,5 @@
 """`holdfast cache`: what is here, what of it can go, and how the cache is kept below a size."""
 
-import hashlib
 import os
 import shutil
 import time
@@ -11,7 +10,7 @@ import pytest
 from tests.client.conftest import CARD, CONFIG, LARGE, SMALL, noise
 from tests.client.running import Home, kill, wait_until
 from tests.client.server import HoldfastHub
-from tests.client.stores import ollama
+from tests.client.stores import ollama, put
 
 NOTHING_MATCHED = 23
 DAY = 86400
@@ -32,22 +31,12 @@ def age(home: Home, repo: str, days: float, pattern: str = "*") -> None:
         os.utime(path, (then, then), follow_symlinks=False)
 
 
-def put(home: Home, repo: str, commit: str, content: bytes) -> None:
-    """As a pull of model.safetensors leaves it, but quicker."""
-    folder, sha256 = home.cache / f"models--{repo.replace('/', '--')}", hashlib.sha256(content).hexdigest()
-    for name in ("blobs", f"snapshots/{commit}", "refs"):
-        (folder / name).mkdir(parents=True)
-    (folder / "blobs" / sha256).write_bytes(content)
-    (folder / "snapshots" / commit / "model.safetensors").symlink_to(f"../../blobs/{sha256}")
-    (folder / "refs" / "main").write_text(commit)
-
-
 @pytest.fixture
 def three(home: Home, hub: HoldfastHub) -> None:
     """org/a, org/b, org/c of a million bytes each; a was used last, c longest ago."""
     for n, name in enumerate("abc"):
-        content = noise(1_000_000, 20 + n)
-        put(home, f"org/{name}", hub.add(f"org/{name}", {"model.safetensors": content}), content)
+        files = {"model.safetensors": noise(1_000_000, 20 + n)}
+        put(home.cache, f"org/{name}", hub.add(f"org/{name}", files), files, "main")
         age(home, f"org/{name}", 10 * n)
 
 

@@ -10,6 +10,7 @@ import pytest
 from tests.client.conftest import CONFIG, SMALL, noise
 from tests.client.running import COMMAND, Home, kill, wait_until
 from tests.client.server import HoldfastHub
+from tests.client.stores import put
 
 NOTHING_MATCHED = 23
 
@@ -17,18 +18,16 @@ NOTHING_MATCHED = 23
 @pytest.fixture
 def two(home: Home, hub: HoldfastHub) -> tuple[str, str]:
     """org/two at two commits that share config.json: `old` is tagged v1, `new` is main and v2. Returns both."""
-    old = hub.add("org/two", {"config.json": CONFIG, "a.safetensors": SMALL})
-    hub.tag("org/two", "v1", old)
-    home.ok("pull", "org/two@v1")
-    new = hub.add("org/two", {"config.json": CONFIG, "a.safetensors": noise(200_000, 9)})
-    hub.tag("org/two", "v2", new)
-    home.ok("pull", "org/two")
-    home.ok("pull", "org/two@v2")
+    old_files = {"config.json": CONFIG, "a.safetensors": SMALL}
+    new_files = {"config.json": CONFIG, "a.safetensors": noise(200_000, 9)}
+    old, new = hub.add("org/two", old_files), hub.add("org/two", new_files)
+    put(home.cache, "org/two", old, old_files, "v1")
+    put(home.cache, "org/two", new, new_files, "main", "v2")
     return old, new
 
 
 def commits(home: Home) -> list[str]:
-    return [one["commit"] for one in home.ok("list", "--json").json["snapshots"]]
+    return [path.name for path in sorted(home.cache.glob("models--*/snapshots/*"))]
 
 
 def refs(home: Home) -> list[str]:

@@ -15,7 +15,6 @@ from holdfast.matching import lock_at, matching_snapshots
 from holdfast.output import Output
 from holdfast.progress import open_progress
 from holdfast.reference import parse_reference
-from holdfast.repairing import repair
 from holdfast.settings import Settings
 from holdfast.text import count, format_bytes, printable
 
@@ -52,9 +51,16 @@ def run(args: argparse.Namespace, settings: Settings, out: Output) -> int:
     bad = [finding for finding in findings if finding.is_bad]
     for finding in bad:
         out.result(f"BAD  {_describe(finding)}")
-    repaired = repair(bad, settings, out) if args.repair and bad else []
+    repaired = _repair(bad, settings, out) if args.repair and bad else []
     _report(findings, bad, repaired, settings, out)
     return FAILED if len(repaired) < len(bad) else OK
+
+
+def _repair(bad: list[Finding], settings: Settings, out: Output) -> list[Finding]:
+    """Reads what a pull needs, the network and all, when it is wanted."""
+    from holdfast.repairing import repair
+
+    return repair(bad, settings, out)
 
 
 def _findings(
