@@ -217,6 +217,18 @@ def test_an_unknown_key_is_a_warning_with_advice(tmp_path: Path, places: dict[st
     assert "hf_x" not in secret
 
 
+def test_a_key_in_the_wrong_place_is_a_warning(tmp_path: Path, places: dict[str, str]) -> None:
+    (tmp_path / "project" / "models.toml").write_text(
+        'limit_rate = 1\nname = "x"\n[tool.other]\nretries = 1\n'
+    )
+    write(tmp_path, "user", "[holdfast]\nretries = 1")
+    settings = settings_for(**places)
+    assert (settings.limit_rate, settings.retries) == (None, 5)
+    project, user = settings.warnings
+    assert "belongs in [holdfast]" in project
+    assert "top level" in user
+
+
 # --- what a project may be up to -----------------------------------------------------------------------------
 
 

@@ -58,16 +58,27 @@ class ConfigFile:
 
     def values(self, text: str) -> dict[str, Any]:
         """Our keys, with `-` for `_`, and their values; UsageError if the text is no TOML."""
-        from holdfast.toml import parse_toml
-
-        try:
-            found = parse_toml(text)
-        except ValueError as error:
-            raise self.unusable(str(error)) from error
+        found = self._parse(text)
         table = found if self.table is None else found.get(self.table, {})
         if not isinstance(table, dict):
             raise self.unusable(f"{self.table} is not a table")
         return {key.replace("_", "-"): value for key, value in table.items()}
+
+    def misplaced(self, text: str) -> list[str]:
+        """Our keys where they do not count: outside their table."""
+        return (
+            []
+            if self.table is None
+            else [key for key in self._parse(text) if key.replace("_", "-") in OPTIONS]
+        )
+
+    def _parse(self, text: str) -> dict[str, Any]:
+        from holdfast.toml import parse_toml
+
+        try:
+            return parse_toml(text)
+        except ValueError as error:
+            raise self.unusable(str(error)) from error
 
     def unusable(self, reason: str) -> UsageError:
         """The error for a file that is of no use."""
@@ -158,6 +169,8 @@ def unknown_key(key: str, value: Any, file: ConfigFile) -> str:
     advice = f"; did you mean {near[0]}?" if near else ""
     if "token" in key or "password" in key:
         advice = "; secrets do not belong here, holdfast login keeps them"
+    elif key == PROJECT_TABLE:
+        advice = "; keys stand at the top level of this file"
     kind = "table" if isinstance(value, dict) else "key"
     return f"{printable(file.path)}: unknown {kind} {printable(key)}, ignored{advice}"
 

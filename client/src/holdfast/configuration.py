@@ -101,12 +101,16 @@ def _from_environment(environ: Mapping[str, str], base: Path) -> Iterator[tuple[
 
 def _from_file(file: ConfigFile, warnings: list[str]) -> Iterator[tuple[str, Found]]:
     text = file.read_text()
-    if text and file.scope == PROJECT and is_planted(file.path):
+    if not text:
+        return
+    if file.scope == PROJECT and is_planted(file.path):
         warnings.append(
             f"{printable(file.path)} is another user's, in a folder that all can write to: ignored"
         )
         return
-    for key, raw in file.values(text).items() if text else ():
+    for key in file.misplaced(text):
+        warnings.append(f"{printable(file.path)}: {printable(key)} is ignored: it belongs in [{file.table}]")
+    for key, raw in file.values(text).items():
         option = OPTIONS.get(key)
         if option is None:
             warnings.append(unknown_key(key, raw, file))
