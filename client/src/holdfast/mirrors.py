@@ -28,9 +28,8 @@ from holdfast.sources.source import OpenRange, Source
 from holdfast.text import printable
 from holdfast.transport import Answer
 
-SPREAD_BYTES = (
-    16 * 1024 * 1024
-)  # a file that is never read in more than one part is not worth asking around for
+# A file that is never read in more than one part is not worth asking around for.
+SPREAD_BYTES = 16 * 1024 * 1024
 REST_SECONDS = 20.0
 
 
@@ -68,8 +67,9 @@ class Holder:
                 try:
                     repo_id = self._repo_id if self._may_hear_the_name() else None
                     self._found[file.path] = self.source.find(repo_id, self._commit, file)
-                except HoldfastError:
+                except HoldfastError as error:
                     self._found[file.path] = None
+                    self.rest(error)  # who is down is not asked for the next file at once
             return self._found[file.path]
 
     def _may_hear_the_name(self) -> bool:
