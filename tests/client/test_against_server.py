@@ -154,7 +154,6 @@ def test_show_tells_lineage_copies_and_verdicts(home: Home) -> None:
     choices = {choice["variant"]: choice for choice in found["choices"]}
     assert (choices["Q8_0"]["verdict"], choices["Q8_0"]["mean_kld"] < 0.1) == ("verified", True)
     assert 8 < choices["Q8_0"]["bits_per_weight"] < 16
-    assert "holdfast pull tinyfamily/base:best" in home.ok("show", "tinyfamily/base").stdout
     assert home.ok("show", "tinyfamily/base-GGUF", "--readme").stdout
 
 
@@ -166,14 +165,9 @@ def test_the_best_of_a_checkpoint_is_the_artifact_that_fits(home: Home) -> None:
 
 
 def test_search_finds_by_what_only_the_server_knows(home: Home) -> None:
-    for flags in (
-        ["--quant", "Q8_0"],
-        ["--validated"],
-        ["--format", "gguf"],
-        ["base", "--author", "tinyfamily"],
-    ):
-        found = home.ok("search", *flags, "--json").json["models"]
-        assert "tinyfamily/base-GGUF" in {model["repo_id"] for model in found}, flags
+    flags = ["--quant", "Q8_0", "--validated", "--format", "gguf", "--author", "tinyfamily"]
+    (found,) = home.ok("search", "base", *flags, "--json").json["models"]
+    assert (found["repo_id"], found["verdict"]) == ("tinyfamily/base-GGUF", "verified")
     assert home.run("search", "--quant", "Q2_K").code == NOTHING_MATCHED
     assert home.run("search", "--upstream-gone").code == NOTHING_MATCHED
     names = [home.ok("-q", "search", "--limit", "2", "--page", page).stdout.split() for page in ("1", "2")]
@@ -183,7 +177,6 @@ def test_search_finds_by_what_only_the_server_knows(home: Home) -> None:
 def test_versions_are_those_of_the_server(home: Home) -> None:
     lines = home.ok("-q", "index", "versions", "acme/big").stdout.split()
     assert lines[:3] == ["main", "feat/x", "v1.0"]
-    assert "Q8_0" in home.ok("index", "versions", "tinyfamily/base").stdout
 
 
 def test_a_stray_file_is_identified(home: Home) -> None:
@@ -192,7 +185,6 @@ def test_a_stray_file_is_identified(home: Home) -> None:
     assert (told["places"][0]["repo_id"], told["verdict"]) == ("tinyfamily/base-GGUF", "verified")
     assert told["parents"] == [{"repo_id": "tinyfamily/base", "relation": "quantized"}]
     assert told["header"]["facts"]["architecture"] == "llama"
-    assert told["sha256"] in home.ok("hash", str(path)).stdout
 
 
 def test_a_list_is_locked_brought_and_listed_again(home: Home, tmp_path: Path) -> None:
