@@ -259,8 +259,11 @@ def test_what_is_pulled_meanwhile_is_served(room: Room) -> None:
 
 
 def test_ctrl_c_ends_it_cleanly_and_says_what_was_served(room: Room) -> None:
-    other = serve(room.teacher)
+    other = serve(room.teacher, "-v")
     assert other.ask(f"/org/model/resolve/main/{WEIGHTS}")[2] == SMALL
+    assert other.process.stderr is not None
+    while "-> 200" not in other.process.stderr.readline():  # it is counted when the last byte has left
+        pass
     other.process.send_signal(signal.SIGINT)
     _stdout, stderr = other.process.communicate(timeout=20)
     assert other.process.returncode == 0
