@@ -158,7 +158,7 @@ def served(hub: HoldfastHub, tmp_path: Path) -> Home:
 
 
 def test_a_log_has_every_request_and_every_error_with_its_time(served: Home) -> None:
-    served.ok("pull", "-q", "org/model", "--log", "logs/pull.txt")
+    assert served.ok("pull", "-q", "org/model", "--log", "logs/pull.txt").stderr == ""
     served.run("pull", "-q", "org/nothing", HOLDFAST_LOG="logs/pull.txt")
     lines = (served.folder / "logs" / "pull.txt").read_text().splitlines()
     assert all(line[:2] == "20" and line[23] == "Z" for line in lines)

@@ -41,6 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             _print_traceback()
         out.error(_unexpected(error))
         return USAGE
+    finally:
+        out.close_log()
 
 
 def _run(args: argparse.Namespace, out: Output) -> int:

@@ -53,6 +53,12 @@ class Output:
                 f"--log: cannot write {printable(path)}: {reason}", hint="name another file"
             ) from error
 
+    def close_log(self) -> None:
+        """Afterwards nothing more is noted down."""
+        if self._log is not None:
+            self._log.close()
+            self._log = None
+
     @property
     def traces(self) -> bool:
         """Whether anybody reads what `trace` is told."""
