@@ -31,7 +31,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("admin/", admin.site.urls),
     path("api/holdfast/v1/playground", playground),  # before the hub, which answers for the rest of /api/
     path("api/holdfast/v1/convert", convert),
-    path("", include(hub)),  # first: what a client asks for wins
+    path("", include(hub.by_beginning(hub.urlpatterns))),  # first: what a client asks for wins
     path("", include(pages)),
 ]
 
