@@ -262,8 +262,7 @@ def test_ctrl_c_ends_it_cleanly_and_says_what_was_served(room: Room) -> None:
     other = serve(room.teacher, "-v")
     assert other.ask(f"/org/model/resolve/main/{WEIGHTS}")[2] == SMALL
     assert other.process.stderr is not None
-    while "-> 200" not in other.process.stderr.readline():  # it is counted when the last byte has left
-        pass
+    assert any("-> 200" in line for line in other.process.stderr)  # counted when the last byte has left
     other.process.send_signal(signal.SIGINT)
     _stdout, stderr = other.process.communicate(timeout=20)
     assert other.process.returncode == 0
