@@ -5,6 +5,7 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
@@ -223,3 +224,31 @@ def test_the_same_bytes_come_through_every_door(home: Home) -> None:
         f"ollama://{host}/tinyfamily/base-GGUF//base-Q8_0.gguf",
     ):
         assert home.ok("-q", "pull", reference).path.read_bytes() == path.read_bytes()
+
+
+def test_a_bundle_carries_what_the_server_has_to_where_it_is_not(home: Home, tmp_path: Path) -> None:
+    bundle = home.ok("bundle", "export", "tinyfamily/base", "tinyfamily/base:Q8_0", "-d", "bundle").path
+    assert "all good" in home.ok("bundle", "verify", str(bundle)).stderr
+    island = Home(tmp_path / "island", "http://127.0.0.1:9")
+    island.folder.mkdir()
+    island.ok("bundle", "import", str(bundle))
+    assert "all good" in island.ok("check").stderr
+    assert island.blobs() == home.blobs()
+
+
+def test_the_servers_store_is_read_without_the_server(home: Home, server: Server) -> None:
+    place, keys = place_of(server.deployment.env["HOLDFAST_BLOBS"])
+    alone = ("--no-index", "--find-links", place)
+    path = home.ok("pull", "tinyfamily/base", *alone, **keys).path
+    assert (path / "config.json").read_bytes() == (SAMPLE / "config.json").read_bytes()
+    assert home.ok("pull", "tinyfamily/base").path == path  # the same commit, and nothing to fetch
+
+
+def place_of(store_url: str) -> tuple[str, dict[str, str]]:
+    """Where the client finds the store, and the keys to it."""
+    parts = urlsplit(store_url)
+    if parts.scheme == "file":
+        return parts.path, {}
+    options = dict(parse_qsl(parts.query))
+    keys = {f"AWS_{name.upper()}": options[name] for name in ("access_key_id", "secret_access_key")}
+    return f"s3+{options['endpoint']}/{parts.netloc}{parts.path}", keys
