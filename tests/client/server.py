@@ -18,7 +18,8 @@ RESOLVE = re.compile(r"/api/holdfast/v1/resolve/(?P<repo>[^/]+/[^/]+)$")
 class HoldfastHub(Hub):
     """`derived[(repo_id, variant in lower case)]` is the answer; `choices[repo_id]` what there is to choose from.
 
-    `tells[path]` is the JSON for any other path; `asked` the queries that came for them, as they were sent.
+    `tells[path]` is the JSON for any other path; `asked` the queries that came for them, as they were sent; every
+    such answer names `next_page` as its `Link`.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -26,6 +27,7 @@ class HoldfastHub(Hub):
         self.choices: dict[str, list[Mapping[str, Any]]] = {}
         self.tells: dict[str, Any] = {}
         self.asked: list[str] = []
+        self.next_page = ""
         self.verdicts: dict[str, dict[str, Mapping[str, Any]]] = {}
         super().__init__(**options)
 
@@ -82,7 +84,10 @@ class _Requests(hub_requests.Requests):
         return ("variant", match, self._variant) if match else super()._route(path)
 
     def _tell(self, path: str) -> None:
-        self._send(200, json.dumps(self.hub.tells[path]).encode(), {"Content-Type": "application/json"})
+        more = {"Link": self.hub.next_page} if self.hub.next_page else {}
+        self._send(
+            200, json.dumps(self.hub.tells[path]).encode(), {"Content-Type": "application/json", **more}
+        )
 
     def _validations(self, repo: str) -> None:
         rows = list(self.hub.verdicts.get(repo, {}).values())

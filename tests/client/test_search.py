@@ -105,6 +105,14 @@ def test_pages_follow_one_another(home: Home, catalog: HoldfastHub) -> None:
     assert home.run("search", "--page", "9").code == 23
 
 
+def test_pages_that_do_not_end_are_left(home: Home, catalog: HoldfastHub) -> None:
+    catalog.next_page = f'<{catalog.url}/api/models?cursor=again>; rel="next"'
+    assert len(home.ok("search", "--all", "--json").json["models"]) == 4
+    assert len(catalog.asked) == 2
+    catalog.next_page = '<file:///etc/passwd>; rel="next"'
+    home.fails("network", "search", "--all", "--retries", "0")
+
+
 def test_what_only_holdfast_knows_is_asked_of_no_other_index(home: Home, catalog: HoldfastHub) -> None:
     catalog.tells["/api/models"] = [entry("plain/model")]
     for flag in (["--quant", "Q8_0"], ["--validated"], ["--upstream-gone"]):

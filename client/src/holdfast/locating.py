@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 
 from holdfast.errors import NotFound, Offline
-from holdfast.identifying import find_bytes
 from holdfast.indexes import hub_urls, open_index
 from holdfast.output import Output
 from holdfast.reference import Reference, parse_reference
@@ -22,6 +21,8 @@ def locate(text: str, settings: Settings, out: Output) -> Reference:
     match = _DIGEST.match(text)
     if match is None:
         return parse_reference(text)
+    from holdfast.identifying import find_bytes  # reads headers too, which no other pull needs
+
     sha256 = match.group(1).lower()
     if settings.offline:
         raise Offline(

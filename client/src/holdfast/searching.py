@@ -139,9 +139,9 @@ def _everywhere(query: Query, settings: Settings, out: Output, page: int) -> Ite
 
 def _of_index(hub: Hub, query: Query, page: int) -> Iterator[Found]:
     path: str | None = f"api/models?{urlencode(query.pairs(page))}"
-    for _number in range(MAX_PAGES):
-        if path is None:
-            return
+    seen: set[str] = set()
+    while path is not None and path not in seen and len(seen) < MAX_PAGES:
+        seen.add(path)
         entries, path = hub.get(path, "search")
         for entry in entries if isinstance(entries, list) else []:
             if isinstance(entry, dict) and is_repo_id(entry.get("id")):
