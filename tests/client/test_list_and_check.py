@@ -206,7 +206,7 @@ def test_outdated_says_what_is_gone_and_fails_where_nobody_answers(
     result = home.ok("list", "--outdated", "--json")
     states = {one["repo_id"]: one["state"] for one in result.json["repos"]}
     assert states == {"org/model": "gone", "org/quants-GGUF": "current"}
-    assert "gone: org/model: no such repo" in result.stderr
+    assert "gone: no such repo: org/model@main" in result.stderr
     home.fails("network", "list", "--outdated", "-i", "http://127.0.0.1:9", "--retries", "0")
     home.fails("offline", "list", "--outdated", "--offline")
 

@@ -91,7 +91,13 @@ def test_a_dry_run_changes_nothing_and_shows_all(home: Home, two: tuple[str, str
 
 
 def test_one_unknown_name_stops_all(home: Home, two: tuple[str, str]) -> None:
-    for unknown in ("org/nothing", "org/two@v9", "org/two:Q4_K_M", "org/two//no.txt"):
+    for unknown in (
+        "org/nothing",
+        "org/two@v9",
+        f"org/two@{two[0][:6]}",
+        "org/two:Q4_K_M",
+        "org/two//no.txt",
+    ):
         home.fails("not_found", "remove", "org/two", unknown, exit_code=NOTHING_MATCHED)
     assert len(commits(home)) == 2
 

@@ -59,16 +59,18 @@ def bring(source: Path, target: Path, ways: Sequence[str]) -> str | None:
     None and there is no target. What was at `target` is gone either way: a link left there by a killed process is
     never written through. An error of a copy (a full disk) is raised.
     """
+    with contextlib.suppress(FileNotFoundError):
+        target.unlink()
+    if not os.access(source, os.R_OK):
+        return None  # some systems would let us link what we may not read
     for way in ways:
-        with contextlib.suppress(FileNotFoundError):
-            target.unlink()
         try:
             _WAYS[way](source, target)
         except (OSError, NotImplementedError):
             with contextlib.suppress(FileNotFoundError):
                 target.unlink()
-            if way == COPY and os.access(source, os.R_OK):
-                raise  # a full disk, for example; a source that is gone or not ours to read is no copy
+            if way == COPY and source.exists():
+                raise  # a full disk, for example
         else:
             return way
     return None

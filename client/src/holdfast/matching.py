@@ -14,6 +14,8 @@ from holdfast.reference import Reference
 from holdfast.text import printable
 from holdfast.variants import FORMATS, files_of_format, gguf_groups
 
+SHORTEST_COMMIT = 7  # digits, as at the index
+
 
 def matching_snapshots(reference: Reference, cache_dir: Path) -> list[Snapshot]:
     """The commits a reference names: every one of the repo, or with @revision that one. Raises NotFound for none."""
@@ -21,10 +23,14 @@ def matching_snapshots(reference: Reference, cache_dir: Path) -> list[Snapshot]:
     found = snapshots_of(repo)
     if names_revision(reference):
         commit = repo.read_ref(reference.revision)
-        found = [one for one in found if one.commit == commit or one.commit.startswith(reference.revision)]
+        found = [one for one in found if one.commit == commit or _begins(one.commit, reference.revision)]
     if not found:
         raise _not_cached(reference)
     return found
+
+
+def _begins(commit: str, revision: str) -> bool:
+    return len(revision) >= SHORTEST_COMMIT and commit.startswith(revision)
 
 
 def names_revision(reference: Reference) -> bool:

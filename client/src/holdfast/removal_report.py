@@ -16,7 +16,7 @@ from holdfast.text import count, format_bytes
 def cut_lines(cuts: Sequence[Cut]) -> list[str]:
     """A line for each repo: what goes, and what the disk gets back."""
     rows = [(cut.repo.repo_id, what_goes(cut), format_bytes(freed_bytes([cut])[0])) for cut in cuts if cut]
-    return table(("REPO", "WHAT GOES", "FREES"), rows, right=(2,), flexible=1) if rows else []
+    return table(("REPO", "WHAT GOES", "FREES"), rows, right=(2,)) if rows else []
 
 
 def agree(cuts: Sequence[Cut], settings: Settings, *, yes: bool) -> None:

@@ -35,13 +35,17 @@ Action = Callable[[argparse.Namespace, Settings, Output], int]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """A parser for each action."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    actions.add_parser("dir", help="the path of the cache")
-    actions.add_parser("info", help="bytes by repo, what is shared or unfinished, other tools' stores")
-    list_command.add_arguments(actions.add_parser("list", help="the same as holdfast list"))
-    remove_command.add_arguments(actions.add_parser("remove", help="the same as holdfast remove"))
-    _add_prune(actions.add_parser("prune", help="remove what nothing shows, or bring the cache below a size"))
-    remove_command.add_removal_flags(actions.add_parser("purge", help="remove every model from the cache"))
-    adopting = actions.add_parser("adopt", help="hash what lies in folders, so that pulls link it")
+
+    def action(name: str, words: str) -> argparse.ArgumentParser:
+        return actions.add_parser(name, help=words, description=f"{words[0].upper()}{words[1:]}.")
+
+    action("dir", "the path of the cache")
+    action("info", "bytes by repo, what is shared or unfinished, other tools' stores")
+    list_command.add_arguments(action("list", "the same as holdfast list"))
+    remove_command.add_arguments(action("remove", "the same as holdfast remove"))
+    _add_prune(action("prune", "remove what nothing shows, or bring the cache below a size"))
+    remove_command.add_removal_flags(action("purge", "remove every model from the cache"))
+    adopting = action("adopt", "hash what lies in folders, so that pulls link it")
     adopting.add_argument(
         "folders", nargs="*", metavar="DIR", help="folders; LM Studio's and llama.cpp's if none"
     )
@@ -50,8 +54,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_prune(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    days = f"unfinished files older than this ({UNFINISHED_DAYS:.0f})"
-    add("--older-than", type=float, default=UNFINISHED_DAYS, metavar="DAYS", help=days)
+    age = f"unfinished files older than this ({UNFINISHED_DAYS:.0f})"
+    add("--older-than", type=days, default=UNFINISHED_DAYS, metavar="DAYS", help=age)
     add("--unreferenced", action="store_true", help="also commits that no branch or tag names")
     size_help = "then what was used least recently, until the cache is no larger: 200G"
     add("--max-size", type=size, default=None, metavar="SIZE", help=size_help)
@@ -59,6 +63,14 @@ def _add_prune(parser: argparse.ArgumentParser) -> None:
     lock_help = "never remove what this lock names; repeatable"
     add("-l", "--lock", action="append", default=[], metavar="FILE", help=lock_help)
     remove_command.add_removal_flags(parser)
+
+
+def days(text: str) -> float:
+    """The type of a flag that takes an age."""
+    value = float(text)
+    if not 0 <= value <= 100_000:
+        raise ValueError(text)
+    return value
 
 
 def run(args: argparse.Namespace, settings: Settings, out: Output) -> int:

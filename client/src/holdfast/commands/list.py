@@ -87,7 +87,7 @@ def _show_outdated(found: list[Snapshot], args: argparse.Namespace, settings: Se
         out.result(line)
     for one in answers:
         if one.error is not None:
-            out.note(f"  {one.state}: {one.repo_id}: {printable(one.error.message)}")
+            out.note(f"  {one.state}: {printable(one.error.message)}")
     out.json({"asked": len(answers), "repos": [one.as_json() for one in answers]})
     out.note(f"{count(len(answers), 'repo')} asked, {len(behind)} outdated.")
     return OK
