@@ -280,6 +280,7 @@ def test_no_token_goes_to_an_index_that_only_a_project_names(tmp_path: Path, pla
     assert (settings.index_url, settings.index_is_own) == ("https://evil", False)
     assert [settings.token_for(url) for url in settings.indexes] == [None, None, None]
     assert settings.token_for("https://ours:443/x") == "hf_a"
+    assert "HOLDFAST_TOKEN is not for https://evil" in settings.warnings[0]
     assert settings_for("-i", "https://evil", **places, **tokens).token == "hf_a"
 
 

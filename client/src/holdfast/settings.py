@@ -90,6 +90,11 @@ def read_settings(
     index_url, extra = found["index-url"], found["extra-index-url"]
     hugging_face_url = _hugging_face_url(environ)
     own = found.own["index-url"]
+    tokens = _tokens(origin(own), origin(hugging_face_url), logins, environ, with_files=with_files)
+    if environ.get("HOLDFAST_TOKEN", "").strip() and origin(index_url) not in tokens:
+        warnings.append(
+            f"HOLDFAST_TOKEN is not for {printable(index_url)}, which only a project names (-i does)"
+        )
     progress = found["progress-bar"]
     return Settings(
         index_url=index_url,
@@ -97,7 +102,7 @@ def read_settings(
         indexes=() if found["no-index"] else tuple(dict.fromkeys((index_url, *extra))),
         find_links=found["find-links"],
         hugging_face_url=hugging_face_url,
-        tokens=_tokens(origin(own), origin(hugging_face_url), logins, environ, with_files=with_files),
+        tokens=tokens,
         cache_dir=found["cache-dir"] or _hf_home(environ).absolute() / "hub",
         max_cache_bytes=found["max-cache-size"],
         offline=found["offline"],
