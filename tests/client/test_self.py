@@ -20,7 +20,8 @@ def installed(home: Home, installer: str, direct_url: object = None) -> Path:
     info = site / "holdfast-0.1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: holdfast\nVersion: 0.1.0\n")
-    (info / "INSTALLER").write_text(f"{installer}\n")
+    if installer:
+        (info / "INSTALLER").write_text(f"{installer}\n")
     if direct_url is not None:
         (info / "direct_url.json").write_text(json.dumps(direct_url))
     (site / "paths.pth").write_text(f"{SOURCE}\n{sysconfig.get_path('purelib')}\n")
@@ -70,3 +71,9 @@ def test_a_source_is_not_updated_by_an_installer(home: Home) -> None:
     done = ask(home, installed(home, "pip", {"url": "file:///src", "dir_info": {"editable": True}}))
     assert done.returncode == 2
     assert "editable" in done.stderr
+
+
+def test_a_build_beside_the_source_is_no_installation(home: Home) -> None:
+    done = ask(home, installed(home, ""))
+    assert done.returncode == 2
+    assert "runs from its source" in done.stderr

@@ -31,13 +31,12 @@ class Installation:
 
 def read_installation() -> Installation:
     """How we were installed. Raises UsageError with what to do where no installer can renew us."""
-    try:
-        ours = distribution(NAME)
-    except PackageNotFoundError as error:
+    ours = _distribution()
+    if ours is None:
         raise UsageError(
             f"holdfast runs from its source ({printable(Path(__file__).parent)}), not from an installation",
             hint="Update the source there, with git for example.",
-        ) from error
+        )
     origin = _origin(ours)
     if origin.get("dir_info", {}).get("editable"):
         raise UsageError(
@@ -45,6 +44,15 @@ def read_installation() -> Installation:
             hint="Update the source there, with git for example.",
         )
     return _installation(Path(sys.prefix), (ours.read_text("INSTALLER") or "").strip(), _target(origin))
+
+
+def _distribution() -> Distribution | None:
+    """Our metadata, if an installer has left it: what a build leaves beside the source names none."""
+    try:
+        ours = distribution(NAME)
+    except PackageNotFoundError:
+        return None
+    return ours if ours.read_text("INSTALLER") else None
 
 
 def _installation(prefix: Path, installer: str, target: str) -> Installation:
