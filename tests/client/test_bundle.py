@@ -296,3 +296,16 @@ def test_a_bundle_names_no_file_outside_itself(home: Home, bundle: Path, commit:
     blob(bundle, SMALL).symlink_to("/etc/passwd")
     shutil.rmtree(home.cache)
     home.fails("hash_mismatch", "bundle", "import", str(bundle))
+
+
+def test_an_export_writes_nothing_outside_its_folder(
+    home: Home, bundle: Path, tmp_path: Path, commit: str
+) -> None:
+    """The folder may be on a stranger's disk."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    bundle.mkdir()
+    (bundle / "blobs").symlink_to(outside)
+    home.fails("unsafe_path", "bundle", "export", "org/model", "-d", str(bundle))
+    assert list(outside.iterdir()) == []
+    assert not (bundle / "bundle.json").exists()

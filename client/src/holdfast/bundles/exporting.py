@@ -32,6 +32,7 @@ from holdfast.hashing import READ_BYTES, Digests, Expected, Hasher, hash_file
 from holdfast.installed import snapshots_of
 from holdfast.licences import CARD, licence_in_card
 from holdfast.output import Output
+from holdfast.paths import is_inside, leads_outside
 from holdfast.progress import Progress, open_progress
 from holdfast.pulling import Pulled, Wish, pull
 from holdfast.reference import Reference
@@ -235,6 +236,8 @@ class _Export:
             _check(expected, digests, file, one)
             if digests.sha256 not in self._known:
                 target = self._folder / blob_key(digests.sha256)
+                if not is_inside(target, self._folder):
+                    raise leads_outside(blob_key(digests.sha256), self._folder)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 staged.replace(target)
                 self.copied_bytes += digests.size_bytes
