@@ -11,8 +11,8 @@
 | `holdfast --version`|                                              | under 0.15 s                                 |
 | `holdfast list`     | a cache of 1,000 repos                       | under 0.5 s                                  |
 
-Same server, same files, whole processes, alternated; the best round of each counts, because everything else on the
-machine only adds. CPU seconds are the client's with its children. Our peak memory is promised below 120 MB.
+Same server, same files, whole processes, taking turns at being first; the best round of each counts, because everything
+else on the machine only adds. CPU seconds are the client's with its children. Our peak memory is promised below 120 MB.
 aria2c is helped: it gets a list of all URLs and digests that was made for it, eight files at once, nothing allocated
 beforehand. HOLDFAST_BENCH_DIR names a folder to work in; a memory disk takes the disk out of the comparison, and 2 GB
 need 6 GB there.
@@ -91,9 +91,10 @@ def compare(title: str, source: Source, work: Path, rounds: int) -> bool:
     """Pulls with every program, each time into an empty home."""
     commands = pullers.commands(source, work)
     runs: dict[str, list[Measured]] = {name: [] for name in commands}
-    for _round in range(rounds):
-        for name, command in commands.items():
-            runs[name].append(pullers.run(command, work / "home", source.url))
+    names = list(commands)
+    for turn in range(rounds):
+        for name in names[turn % len(names) :] + names[: turn % len(names)]:
+            runs[name].append(pullers.run(commands[name], work / "home", source.url))
             shutil.rmtree(work / "home")
     print(f"\n{title}, {source.size_bytes / 1e9:.2f} GB, best of {rounds}")
     for name, measured in runs.items():
