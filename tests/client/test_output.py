@@ -131,3 +131,21 @@ def test_a_reader_who_leaves_early_is_not_an_error_worth_words(home: Home, world
     assert "Traceback" not in process.stderr.read()
     process.stderr.close()
     assert process.wait(20) in (0, 1)
+
+
+def test_the_words_of_lists_and_locks_are_these(home: Home, world: HoldfastHub) -> None:
+    listed = home.folder / "models.txt"
+    listed.write_text(
+        "-c policy.txt\norg/model --include '*.json'\norg/many --exclude '0*' --exclude '1*' --exclude '2*'\n"
+    )
+    (home.folder / "policy.txt").write_text("--max-size 1M\n")
+    check_golden("lock", shown(home, home.run("lock")))
+    world.add("org/model", {"config.json": b"{}"})
+    listed.write_text("-c policy.txt\norg/model --include '*.json'\norg/quants-GGUF:Q8_0\n")
+    check_golden("lock-check", shown(home, home.run("lock", "--check")))
+    check_golden("lock-upgrade", shown(home, home.run("lock", "--upgrade-model", "org/model")))
+    check_golden("sync", shown(home, home.run("sync", "--locked", "--dest", "here", "--prune")))
+    listed.write_text("-c policy.txt\norg/model\n\norg/quants-GGUF:F16 --format\n")
+    check_golden("lock-bad-line", shown(home, home.run("lock")))
+    (home.folder / "policy.txt").write_text("# ours\n--allow-licence mit,apache-2.0\n")
+    check_golden("pull-denied", shown(home, home.run("pull", "org/quants-GGUF:Q8_0", "-c", "policy.txt")))

@@ -65,7 +65,7 @@ def constrain(reference: Reference, policy: Policy) -> Reference:
             raise _denied(
                 f"{printable(reference.text)} asks for {reference.revision}",
                 [rule],
-                f"allows only {rule.value}",
+                f"only {rule.value}",
             )
         reference = replace(reference, revision=rule.value, text=f"{reference.repo_id}@{rule.value}")
     return reference
@@ -92,16 +92,14 @@ def check_formats(policy: Policy, name: str, paths: Iterable[str]) -> None:
     for path in paths if allowed else ():
         found = format_of(path)
         if found is not None and found not in allowed:
-            raise _denied(f"{name} {printable(path)} is {found}", policy.formats, f"allows {_words(allowed)}")
+            raise _denied(f"{name} {printable(path)} is {found}", policy.formats, _words(allowed))
 
 
 def check_size(policy: Policy, name: str, size_bytes: int) -> None:
     """Raises PolicyDenied if the files together are larger than the smallest limit."""
     for rule in policy.max_sizes:
         if size_bytes > int(rule.value):
-            raise _denied(
-                f"{name} has {format_bytes(size_bytes)}", [rule], f"allows {format_bytes(int(rule.value))}"
-            )
+            raise _denied(f"{name} has {format_bytes(size_bytes)}", [rule], format_bytes(int(rule.value)))
 
 
 def check_licence(policy: Policy, name: str, licence: str | None) -> None:
@@ -110,18 +108,18 @@ def check_licence(policy: Policy, name: str, licence: str | None) -> None:
     named = licence.split(",") if licence else []
     if allowed and not (named and set(named) <= allowed):
         what = f"is under {printable(licence)}" if licence else "names no licence"
-        raise _denied(f"{name} {what}", policy.licences, f"allows {_words(allowed)}")
+        raise _denied(f"{name} {what}", policy.licences, _words(allowed))
 
 
 def _words(values: Iterable[str]) -> str:
     return ", ".join(sorted(values))
 
 
-def _denied(what: str, rules: Iterable[Rule], instead: str) -> PolicyDenied:
-    places = [rule.place for rule in rules]
+def _denied(what: str, rules: Iterable[Rule], allowed: str) -> PolicyDenied:
+    places = list(dict.fromkeys(rule.place for rule in rules))
     shown = ", ".join(places[:3]) + (" …" if len(places) > 3 else "")
     return PolicyDenied(
-        f"{what}, and {shown} {instead}",
+        f"{what}, and {shown} {'allows' if len(places) == 1 else 'allow'} {allowed}",
         hint="Nothing was fetched. Choose another model or variant, or have the line changed.",
         rules=places,
     )

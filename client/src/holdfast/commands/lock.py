@@ -11,10 +11,10 @@ from typing import Any
 from holdfast.errors import FAILED, OK, UsageError
 from holdfast.lockfile import LockedModel, read_lock, write_lock
 from holdfast.locking import Upgrade, differences, make_lock, moved
-from holdfast.output import Output
+from holdfast.output import Output, width
 from holdfast.requirements import read_requirements
 from holdfast.settings import Settings
-from holdfast.text import count, format_bytes, printable
+from holdfast.text import count, format_bytes, printable, shorten
 from holdfast.wishes import policy_of
 
 DESCRIPTION = "Write down exactly which bytes the models of a list are: models.txt becomes models.lock."
@@ -98,20 +98,23 @@ def _report(old: Sequence[LockedModel], new: Sequence[LockedModel], out: Output)
     changes = moved(old, new)
     for before, model in changes:
         if before is None:
-            out.note(f"  locked   {printable(model.requirement)} at {model.commit[:12]}")
+            out.note(_line("locked", model.requirement, f"at {model.commit[:12]}"))
         elif before.commit == model.commit:
-            out.note(f"  changed  {printable(model.requirement)} at {model.commit[:12]}")
+            out.note(_line("changed", model.requirement, f"at {model.commit[:12]}"))
         else:
-            out.note(
-                f"  moved    {printable(model.requirement)} from {before.commit[:12]} to {model.commit[:12]}"
-            )
+            out.note(_line("moved", model.requirement, f"from {before.commit[:12]} to {model.commit[:12]}"))
     texts = {model.requirement for model in new}
-    gone = [model for model in old if model.requirement not in texts]
-    for model in gone:
-        out.note(f"  removed  {printable(model.requirement)}")
+    for model in old:
+        if model.requirement not in texts:
+            out.note(_line("removed", model.requirement, ""))
     size = sum(model.size_bytes for model in new)
     kept = len(new) - len(changes)
     out.note(f"{count(len(new), 'model')}, {format_bytes(size)}: {kept} as before, {len(changes)} locked now")
+
+
+def _line(what: str, requirement: str, commits: str) -> str:
+    room = width() - len(f"  {what:7}   {commits}")
+    return f"  {what:7}  {shorten(printable(requirement), room)} {commits}".rstrip()
 
 
 def _as_json(old: Sequence[LockedModel], new: Sequence[LockedModel]) -> list[dict[str, Any]]:
