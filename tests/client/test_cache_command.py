@@ -2,13 +2,15 @@
 
 import os
 import shutil
+import subprocess
+import tempfile
 import time
 from pathlib import Path
 
 import pytest
 
 from tests.client.conftest import CARD, CONFIG, LARGE, SMALL, noise
-from tests.client.running import Home, kill, wait_until
+from tests.client.running import COMMAND, Home, kill, wait_until
 from tests.client.server import HoldfastHub
 from tests.client.stores import ollama, put
 
@@ -246,6 +248,28 @@ def test_nothing_behind_a_symlink_is_pruned_or_purged(home: Home, three: None) -
     assert "left alone" in result.stderr
     assert sorted(elsewhere.rglob("*")) == before
     assert "is a symlink: what is behind it is not counted" in home.ok("cache", "info").stderr
+
+
+def test_a_cache_that_may_only_be_read_is_left_as_it_is_with_a_clear_error(three: None, home: Home) -> None:
+    setpriv = shutil.which("setpriv")
+    if os.getuid() != 0 or setpriv is None:
+        pytest.skip("needs root and setpriv, to run the client as another user")
+    folder = Path(tempfile.mkdtemp(prefix="holdfast-home-"))
+    folder.chmod(0o755)
+    shutil.copytree(home.cache, folder / "hub", symlinks=True)
+    nobody = [setpriv, "--reuid=65534", "--regid=65534", "--clear-groups", *COMMAND]
+    environment = Home(folder, home.index_url).environment()
+    blob = next((folder / "hub" / "models--org--a" / "blobs").iterdir())
+    blob.write_bytes(b"damaged")
+    try:
+        for arguments in (["remove", "org/b"], ["cache", "purge", "-y"], ["check", "--repair"]):
+            done = subprocess.run(
+                [*nobody, *arguments], env=environment, capture_output=True, text=True, check=False
+            )
+            assert (done.returncode, "cannot write" in done.stderr) == (1, True), done.stderr
+        assert len(list((folder / "hub").glob("models--*/blobs/*"))) == 3
+    finally:
+        shutil.rmtree(folder)
 
 
 def test_bytes_with_a_name_elsewhere_are_not_called_free(home: Home, three: None) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from holdfast.cutting import Cut, freed_bytes, make_cut, plan_cut, removing_from
-from holdfast.errors import InUse, UnsafePath
+from holdfast.errors import HoldfastError, InUse, UnsafePath
 from holdfast.inventory import Entry, Inventory, Pointer, inventories, size_on_disk, take_inventory
 from holdfast.lockfile import LockedModel
 from holdfast.matching import matching_paths, matching_snapshots, names_revision
@@ -101,7 +101,11 @@ def make_room(cache_dir: Path, max_bytes: int, selection: Selection, out: Output
     keep = Keep(files={(selection.repo_id, selection.commit, file.path) for file in selection.files})
     pruning = Pruning(time.time() - UNFINISHED_DAYS * DAY_SECONDS, keep, max_bytes=max_bytes)
     cuts, size_bytes = plan_prune(cache_dir, pruning)
-    done = prune(cuts, out)
+    try:
+        done = prune(cuts, out)
+    except HoldfastError as error:  # what was pulled is here and right, whatever else cannot be removed
+        out.note(f"  no room was made: {printable(error.message)}")
+        return
     for cut in done:
         out.note(f"  made room: {cut.repo.repo_id}: {what_goes(cut)}, {format_bytes(freed_bytes([cut])[0])}")
     if size_bytes > max_bytes or len(done) < len(cuts):
