@@ -55,7 +55,7 @@ def test_an_unknown_variant_lists_the_choices(home: Home, quants: str) -> None:
     error = home.fails("not_found", "pull", "org/quants-GGUF:IQ2_XXS", exit_code=NOTHING_MATCHED)
     assert [choice["variant"] for choice in error["choices"]] == ["Q4_K_M", "Q8_0", "F16"]
     shown = home.run("pull", "org/quants-GGUF:IQ2_XXS").stderr
-    assert "  Q8_0      80.0 kB  org/quants-GGUF//quants-Q8_0.gguf\n" in shown
+    assert "  Q8_0      80.0 kB  quants-Q8_0.gguf\n" in shown
 
 
 def test_an_unknown_variant_lists_what_the_index_knows(home: Home, hub: HoldfastHub, model: str) -> None:
@@ -84,17 +84,8 @@ def test_a_variant_with_a_missing_shard_is_refused(home: Home, hub: HoldfastHub)
 
 
 def test_a_malformed_reference_is_a_usage_error(home: Home) -> None:
-    for text in (
-        "a/b/c/d",
-        "org/../etc",
-        "org/name@",
-        "org/name:",
-        "org//",
-        "ollama://x",
-        "org/name@..",
-        "-/x",
-        "o/n@a\nb",
-    ):
+    """test_reference.py has the grammar; these have slashes, a dash and a line break that a shell might pass."""
+    for text in ("a/b/c/d", "-/x", "o/n@a\nb"):
         home.fails("usage", "pull", "--", text, exit_code=USAGE)
 
 
