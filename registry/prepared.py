@@ -13,7 +13,6 @@ what makes Python's values of them (`django/db/models/query.py: ModelIterable`, 
 """
 
 from collections.abc import Callable
-from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Generic, TypeVar
@@ -53,11 +52,14 @@ class Prepared(Generic[Row]):
         """One query."""
         made, names = self._made, self._names
         bound = [values[names[param]] if param in names else param for param in made.params]
-        asking: Any = copy(made.compiler)
-        asking.connection = connections[DEFAULT_DB_ALIAS]
-        rows = _rows(asking.connection, made.sql, bound)
-        asking.execute_sql = lambda *_, **__: [rows]  # of this copy only, as the next
-        asking.get_converters = lambda *_: made.converters
+        connection: Any = connections[DEFAULT_DB_ALIAS]
+        rows = _rows(connection, made.sql, bound)
+        asking: Any = object.__new__(type(made.compiler))  # a copy; `copy` takes ten times as long
+        asking.__dict__ = made.compiler.__dict__ | {
+            "connection": connection,
+            "execute_sql": lambda *_, **__: [rows],
+            "get_converters": lambda *_: made.converters,
+        }
         found: Any = models.QuerySet(made.queryset.model, query=_Asked(made.queryset.query, asking))  # type: ignore[arg-type]
         found._fields = made.queryset._fields
         return list(made.queryset._iterable_class(found))
