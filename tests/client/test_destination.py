@@ -63,6 +63,16 @@ def test_a_damaged_cached_file_is_not_copied(home: Home, hub: HoldfastHub, model
     assert "damaged" in result.stderr
 
 
+def test_offline_a_damaged_cached_file_is_missing(home: Home, hub: HoldfastHub, model: str) -> None:
+    cached = home.ok("pull", "org/model").path / "README.md"
+    cached.resolve().write_bytes(bytes(len(CARD)))
+    hub.requests.clear()
+    error = home.fails("offline", "pull", "org/model//README.md", "--dest", "out", "--offline")
+    assert error["missing"] == ["README.md"]
+    assert hub.requests == []
+    assert not (home.folder / "out" / "README.md").exists()
+
+
 def test_equal_files_are_fetched_once_and_both_appear(home: Home, hub: HoldfastHub) -> None:
     hub.add("org/twins", {"a.bin": SMALL, "deep/b.bin": SMALL})
     home.ok("pull", "org/twins", "--dest", "out")

@@ -90,8 +90,12 @@ def test_another_hugging_face_cache_and_another_repo_are_found_by_digest(
 def test_offline_what_is_elsewhere_suffices(home: Home, gguf: str) -> None:
     home.ok("pull", "org/gguf//README.md")
     home.fails("offline", "pull", "org/gguf:Q8_0", "--offline")
-    ollama(home.folder, MODEL)
-    assert home.ok("pull", "org/gguf:Q8_0", "--offline").path.read_bytes() == MODEL
+    (blob,) = ollama(home.folder, noise(len(MODEL), 44))
+    blob.rename(blob.with_name(f"sha256-{hashlib.sha256(MODEL).hexdigest()}"))
+    home.fails("offline", "pull", "org/gguf:Q8_0", "--offline")
+    blob.with_name(f"sha256-{hashlib.sha256(MODEL).hexdigest()}").write_bytes(MODEL)
+    pulled = home.ok("pull", "org/gguf:Q8_0", "--offline", "--json").json["pulled"][0]
+    assert (Path(pulled["path"]).read_bytes(), pulled["files"][0]["state"]) == (MODEL, "linked")
 
 
 def test_nothing_is_adopted_when_told_not_to_and_copied_only_when_told_to(

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from holdfast.cache import RepoCache
 from holdfast.errors import NotFound, Offline
 from holdfast.installed import files_of_snapshot
 from holdfast.remote import RemoteFile, VariantAnswer
 from holdfast.text import printable
+
+if TYPE_CHECKING:
+    from holdfast.transport import Answer
 
 
 class CachedIndex:
@@ -51,3 +56,17 @@ def missing_offline(repo_id: str, commit: str, paths: list[str]) -> Offline:
         commit=commit,
         missing=paths,
     )
+
+
+class NoNetwork:
+    """Where bytes come from offline: nowhere. What this machine claimed to hold has turned out to be something else."""
+
+    def open_file(
+        self, repo_id: str, commit: str, path: str, start: int, end: int | None
+    ) -> AbstractContextManager[Answer]:
+        """Raises Offline."""
+        raise missing_offline(repo_id, commit, [path])
+
+    def doubt(self, path: str) -> bool:
+        """There is nobody else either."""
+        return False

@@ -47,6 +47,12 @@ class Plan:
         """Whether the file's bytes come over the network, or from another place of this machine."""
         return file.etag in self._fetched_etags
 
+    def state_of(self, file: RemoteFile) -> str:
+        """held where it belongs, linked from another place of this machine, or fetched."""
+        if not self.is_fetched(file):
+            return "held"
+        return "linked" if self.is_here(file) else "fetched"
+
     @cached_property
     def _fetched_etags(self) -> frozenset[str]:
         return frozenset(file.etag for file in self.fetches)

@@ -17,7 +17,7 @@ from holdfast.errors import Declined
 from holdfast.holdings import Holdings
 from holdfast.indexes import open_source
 from holdfast.mirrors import open_mirrors
-from holdfast.offline import CachedIndex, missing_offline
+from holdfast.offline import CachedIndex, NoNetwork, missing_offline
 from holdfast.output import Output
 from holdfast.pins import UNPINNED, Pins, check_pins, pin
 from holdfast.plan import Plan, check_fits, make_plan
@@ -88,7 +88,7 @@ class Pulled:
             "size_bytes": file.size_bytes,
             "sha256": file.sha256,
             "git_oid": file.git_oid,
-            "state": "fetched" if self.plan.is_fetched(file) else "held",
+            "state": self.plan.state_of(file),
             "local_path": str(path),
         }
 
@@ -258,7 +258,7 @@ def _fetch(
     with open_progress(mode, total, len(plan.fetches), color=settings.color) as progress:
         return fetch_plan(
             plan,
-            opened(plan, progress.say),
+            NoNetwork() if settings.offline else opened(plan, progress.say),
             destination,
             progress,
             max_workers=settings.max_workers,
