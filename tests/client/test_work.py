@@ -54,7 +54,7 @@ def test_an_artifact_is_made_judged_and_can_be_pulled(home: Home) -> None:
     assert "sha256" in made.stdout
     again = home.ok("convert", "tinyfamily/base", "--to", "Q8_0", "--wait")
     assert again.stdout.rstrip().endswith("there already")
-    judged = home.ok("validate", "tinyfamily/base-GGUF:Q8_0", "--parent", "tinyfamily/base", "--wait")
+    judged = home.ok("validate", "tinyfamily/base:Q8_0", "--parent", "tinyfamily/base", "--wait")
     head, row = judged.stdout.splitlines()
     assert head.split() == ["FILE", "TYPE", "VERDICT", "KLD", "TOP1"]
     assert row.split()[1:3] == ["Q8_0", "verified"]

@@ -38,7 +38,9 @@ def run(args: argparse.Namespace, settings: Settings, out: Output) -> int:
     """Queues the test inference, or shows verdicts: one line for each file."""
     reference = parse_reference(args.reference)
     office = open_office(reference, settings, out)
-    job = None if args.show else office.order("validate", _question(reference, args), reference.repo_id)
+    job = (
+        None if args.show else office.order("validate", _question(office, reference, args), reference.repo_id)
+    )
     if job is not None and args.wait:
         job = office.watch(job)
     if job is not None and not args.wait:
@@ -51,18 +53,27 @@ def run(args: argparse.Namespace, settings: Settings, out: Output) -> int:
     return FAILED if any(row.get("verdict") in BAD for row in rows) else OK
 
 
-def _question(reference: Reference, args: argparse.Namespace) -> dict[str, Any]:
-    question = {"repo": reference.repo_id, "revision": reference.revision}
-    if reference.path is not None:
-        question["path"] = reference.path
-    elif reference.variant is not None:
-        question["variant"] = reference.variant
+def _question(office: Office, reference: Reference, args: argparse.Namespace) -> dict[str, Any]:
+    question = _file_of(office, reference)
     if args.no_parent:
         question["parent"] = ""
     elif args.parent is not None:
         parent = parse_reference(args.parent)
         question["parent"] = f"{parent.repo_id}@{parent.revision}"
     return question
+
+
+def _file_of(office: Office, reference: Reference) -> dict[str, Any]:
+    """The file that is judged. What was made of a repo lies in another, which the server knows."""
+    question = {"repo": reference.repo_id, "revision": reference.revision}
+    if reference.path is not None:
+        return {**question, "path": reference.path}
+    if reference.variant is None:
+        return question
+    found = office.hub.resolve_variant(reference.repo_id, reference.revision, reference.variant)
+    if found is None or not found.sha256_by_path:
+        return {**question, "variant": reference.variant}
+    return {"repo": found.repo_id, "revision": found.commit, "path": next(iter(found.sha256_by_path))}
 
 
 def _rows(office: Office, reference: Reference) -> list[dict[str, Any]]:
