@@ -209,3 +209,11 @@ def test_the_address_of_a_bucket_is_read_or_refused() -> None:
     for wrong in ("s3://", "s3+https://h", "s3+ftp://h/b", "s3+https://u@h/b"):
         with pytest.raises(UsageError):
             bucket_address(wrong, {})
+
+
+def test_a_bucket_is_locked_and_brought_by_its_lock(home: Home, bucket: Bucket) -> None:
+    (home.folder / "models.txt").write_text("org/model\n")
+    home.ok("lock")
+    assert f'index = "{bucket.place}"' in (home.folder / "models.lock").read_text()
+    path = home.ok("sync", "--frozen", HOLDFAST_FIND_LINKS="").path
+    assert {name: (path / name).read_bytes() for name in FILES} == FILES

@@ -177,3 +177,14 @@ def test_a_layer_cannot_be_called_what_leaves_its_folder(title: str) -> None:
 def test_several_of_a_kind_are_numbered() -> None:
     found = files_of(manifest(*(layer(b"%d" % n, f"{OLLAMA}.license") for n in range(3))), "org/m:tag")
     assert [file.path for file in found] == ["LICENSE", "LICENSE-2", "LICENSE-3"]
+
+
+def test_an_image_is_locked_and_brought_by_its_lock(home: Home, registry: Registry) -> None:
+    (home.folder / "models.txt").write_text(f"oci://{registry.host}/org/titled:Q8_0\n")
+    home.ok("lock")
+    home.ok("lock", "--check")
+    path = home.ok("sync", "--locked").path
+    assert (path / "sub" / "m-Q8_0.gguf").read_bytes() == GGUF
+    registry.manifests["org/titled", "Q8_0"] = manifest(layer(TEMPLATE, "x/z", "README.md"))
+    home.ok("sync")
+    home.fails("not_found", "sync", "--force", exit_code=23)

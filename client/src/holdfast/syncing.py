@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Callable
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 from holdfast.cache import RepoCache
 from holdfast.destination import CacheDestination
@@ -27,7 +25,7 @@ from holdfast.errors import (
     UnsafePath,
     UsageError,
 )
-from holdfast.indexes import open_index, open_indexes
+from holdfast.indexes import open_indexes, open_source
 from holdfast.lockfile import LockedFile, LockedModel
 from holdfast.locking import is_validated
 from holdfast.mirrors import Mirrors
@@ -36,10 +34,11 @@ from holdfast.paths import check_collisions
 from holdfast.plan import Plan
 from holdfast.prompts import can_ask, confirm
 from holdfast.pulling import Pulled, Wish, take
+from holdfast.reference import REGISTRIES, Reference
 from holdfast.remote import RemoteFile
 from holdfast.selection import Selection
 from holdfast.settings import Settings
-from holdfast.sources.opening import open_folder, open_place
+from holdfast.sources.opening import open_place
 from holdfast.sources.source import Opener, Source
 from holdfast.text import count, format_bytes, printable
 from holdfast.variants import gguf_groups
@@ -143,7 +142,7 @@ class _LockedSource:
         self._model = model
         self._settings = settings
         self._out = out
-        self._source = _open(index_url, settings, out)
+        self._source = _open(index_url, model.repo_id, settings, out)
         self._others = [
             one for one in open_indexes(settings, out).sources if one.index_url != self._source.index_url
         ]
@@ -170,6 +169,8 @@ class _LockedSource:
     def _ask(self) -> list[RemoteFile]:
         """A web address may be an index or a place of plain files: a lock does not say which."""
         repo_id, commit = self._model.repo_id, self._model.commit
+        if self.index_url.startswith(REGISTRIES) and self._model.revision is not None:
+            self._source.resolve(repo_id, self._model.revision)  # registries find a manifest by its tag only
         try:
             return self._source.list_files(repo_id, commit)
         except (NotFound, BadAnswer):
@@ -191,12 +192,12 @@ class _LockedSource:
         return Mirrors(self._source, self._others, plan, say)
 
 
-def _open(index_url: str, settings: Settings, out: Output) -> Source:
-    if index_url.startswith("file:"):
-        return open_folder(Path(url2pathname(urlsplit(index_url).path)))
-    if index_url in settings.find_links or index_url.startswith("s3"):
+def _open(index_url: str, repo_id: str, settings: Settings, out: Output) -> Source:
+    """Whatever a lock may name: an index, a folder, a bucket, a registry of images."""
+    if index_url in settings.find_links:
         return open_place(index_url, settings, out)
-    return open_index(index_url, settings, out)
+    named = Reference(text=index_url, repo_id=repo_id, index_url=index_url)
+    return open_source(named, settings, out).sources[0]
 
 
 def check_listing(model: LockedModel, listing: Sequence[RemoteFile], index_url: str) -> None:
