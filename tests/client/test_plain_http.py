@@ -12,7 +12,8 @@ from urllib3.exceptions import ProtocolError
 ASK = {"User-Agent": "t"}
 FINE = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc"
 BAD_HEADS = [
-    b"", b"\x00\x01\r\n\r\n", b"HTTP/2 200 OK\r\n\r\n", b"HTTP/1.1 abc\r\n\r\n", b"HTTP/1.1 200 OK\r\nno colon\r\n\r\n",
+    b"HTTP/1.1 100 Continue\r\n\r\n" * 99, b"HTTP/1.1 000 No\r\n\r\n", b"",
+    b"\x00\x01\r\n\r\n", b"HTTP/2 200 OK\r\n\r\n", b"HTTP/1.1 abc\r\n\r\n", b"HTTP/1.1 200 OK\r\nno colon\r\n\r\n",
     b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 1e3\r\n\r\n",
     b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabc",
     b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", b"HTTP/1.1 200 OK\r\n folded: x\r\n\r\n",
@@ -92,6 +93,14 @@ def test_what_is_left_unread_is_not_taken_for_the_next_answer() -> None:
         answer = host.get("/", ASK)
         assert answer.status == 404
         answer.close()
+
+
+def test_a_rest_that_does_not_come_is_no_error_when_it_is_drained() -> None:
+    with serving([b"HTTP/1.1 302 Found\r\nContent-Length: 9\r\n\r\nabc"], [FINE]) as (host, _asked):
+        answer = host.get("/", ASK)
+        answer.drain_conn()
+        answer.release_conn()
+        assert read(host.get("/", ASK)) == b"abc"
 
 
 def test_a_short_rest_is_drained_and_a_long_one_is_not() -> None:

@@ -22,9 +22,10 @@ from urllib3.exceptions import ProtocolError
 
 MAX_LINE_BYTES = 64 * 1024
 MAX_HEADERS = 200
+MAX_INTERIM = 10
 BUFFER_BYTES = 64 * 1024
 _UNSAFE = re.compile(r"[^\x21-\x7e]")
-_STATUS = re.compile(rb"^HTTP/1\.([01]) (\d{3})(?: |\r?\n)")
+_STATUS = re.compile(rb"^HTTP/1\.([01]) ([1-5]\d{2})(?: |\r?\n)")
 _CHUNK = re.compile(rb"^([0-9a-fA-F]{1,15})[ \t]*(?:;[^\n]*)?\r?\n$")
 
 
@@ -130,11 +131,7 @@ class PlainAnswer:
     def __init__(self, host: PlainHost, connection: Connection) -> None:
         self._host = host
         self._connection: Connection | None = connection
-        self.status, is_old = _read_status(connection)
-        fields = _read_headers(connection)
-        while 100 <= self.status < 200:
-            self.status, is_old = _read_status(connection)
-            fields = _read_headers(connection)
+        self.status, is_old, fields = _read_head(connection)
         self.headers = Headers(fields)
         self._is_chunked = _is_chunked(fields)
         self._chunk_left = 0
@@ -172,10 +169,14 @@ class PlainAnswer:
         return data
 
     def drain_conn(self) -> None:
-        """Reads a short rest, so that the connection can be kept."""
-        if self.length_remaining is not None and self.length_remaining <= BUFFER_BYTES:
+        """Reads a short rest, so that the connection can be kept; a rest that does not come is no error."""
+        if self.length_remaining is None or self.length_remaining > BUFFER_BYTES:
+            return
+        try:
             while self.read1(BUFFER_BYTES):
                 pass
+        except (OSError, ProtocolError):
+            self.close()
 
     def release_conn(self) -> None:
         """The connection is kept if the answer was read to its end, and closed otherwise."""
@@ -197,6 +198,16 @@ class PlainAnswer:
 def _close_all(connections: list[Connection]) -> None:
     for connection in connections:
         connection.close()
+
+
+def _read_head(connection: Connection) -> tuple[int, bool, dict[str, str]]:
+    """Status, whether the server speaks HTTP/1.0, and headers of the answer, after what it says beforehand (1xx)."""
+    for _answer in range(MAX_INTERIM + 1):
+        status, is_old = _read_status(connection)
+        fields = _read_headers(connection)
+        if status >= 200:
+            return status, is_old, fields
+    raise ProtocolError("it announces an answer and gives none")
 
 
 def _read_status(connection: Connection) -> tuple[int, bool]:
