@@ -128,7 +128,7 @@ class Repo(models.Model):
         ]
         # One more, of the trigrams of `repo_id`, is PostgreSQL's alone (migration 0009).
         indexes = [
-            models.Index(Lower("namespace"), name="repo_namespace"),
+            models.Index(Lower("namespace"), models.F("id").desc(), name="repo_namespace_newest"),
             models.Index(fields=["created_at", "id"], name="repo_created"),
         ]
 
