@@ -25,6 +25,7 @@ from registry.prepared import Prepared
 from registry.repos import find_moved
 from registry.revisions import DEFAULT, RevisionNotFound, resolve_revision
 
+_TOLD = [f"head__{name}" for name in ("parents", "tags", "card_data", "facts")]
 MOST_SEGMENTS = 12  # of a revision: branch names are rarely deeper than two
 
 
@@ -44,10 +45,11 @@ class Place:
 
 
 def find_repo(
-    request: HttpRequest, user: Somebody, repo_type: str, repo_id: str, *, is_reading: bool = False
-) -> Repo:
+    request: HttpRequest, user: Somebody, repo_type: str, repo_id: str, *, is_reading: bool = False,
+    light: bool = False,
+) -> Repo:  # fmt: skip
     """The repo, if `user` may know of it, as `find_called` finds it; under another name than its own a 307 to that."""
-    repo = find_called(request, user, repo_type, repo_id, is_reading=is_reading)
+    repo = find_called(request, user, repo_type, repo_id, is_reading=is_reading, light=light)
     if repo.repo_id != repo_id:
         message = f"{repo_id} is called {repo.repo_id}."
         raise HubError(307, message, Location=_respelled(request, repo_id, repo.repo_id))
@@ -55,14 +57,16 @@ def find_repo(
 
 
 def find_called(
-    request: HttpRequest, user: Somebody, repo_type: str, repo_id: str, *, is_reading: bool = False
-) -> Repo:
+    request: HttpRequest, user: Somebody, repo_type: str, repo_id: str, *, is_reading: bool = False,
+    light: bool = False,
+) -> Repo:  # fmt: skip
     """The repo, if `user` may know of it, under whatever name it has by now. One query, two if it is called otherwise.
 
     The case of letters does not matter, and the name it had before it was moved is as good as its own.
     GET and HEAD, and whoever says that it `is_reading`, bring a repo from upstream that is not here.
+    With `light` what its head says of itself, its card and facts, follows on access.
     """
-    repo = _look_up(user, repo_type, repo_id)
+    repo = _look_up(user, repo_type, repo_id, light=light)
     repo = repo or find_moved(user, repo_type, repo_id)
     if repo is None and "\0" not in repo_id and (is_reading or request.method in ("GET", "HEAD")):
         repo = _look_up(user, repo_type, bring(request, repo_type, repo_id, _segments(request)))
@@ -72,22 +76,23 @@ def find_called(
     return repo
 
 
-def _look_up(user: Somebody, repo_type: str, repo_id: str) -> Repo | None:
+def _look_up(user: Somebody, repo_type: str, repo_id: str, *, light: bool = False) -> Repo | None:
     """The repo of that id, if `user` may know of it, with `main` and why it is held. One query."""
     if "\0" in repo_id:
         return None
-    found = _by_id(repo_type, user.is_authenticated, user.is_superuser)(
+    found = _by_id(repo_type, user.is_authenticated, user.is_superuser, light)(
         repo_id=repo_id.lower(), user=user.pk or 0
     )
     return found[0] if found else None
 
 
 @cache
-def _by_id(repo_type: str, has_account: bool, is_superuser: bool) -> Prepared[Repo]:
+def _by_id(repo_type: str, has_account: bool, is_superuser: bool, light: bool) -> Prepared[Repo]:
     def build(repo_id: str, user: int) -> QuerySet[Repo]:
         who = User(pk=user, is_superuser=is_superuser) if has_account else AnonymousUser()
         repos = visible_repos(who, repo_type).annotate(held_reason=held_reason())
-        return repos.with_main().by_id(repo_id)[:1]
+        repos = repos.with_main().by_id(repo_id)
+        return (repos.defer(*_TOLD) if light else repos)[:1]
 
     return Prepared(build, repo_id=str, user=int)
 

@@ -77,7 +77,7 @@ def resolve_legacy(request: HttpRequest, user: Somebody, *, name: str, rest: str
 def _find(
     request: HttpRequest, user: Somebody, repo_type: str, repo_id: str, rest: str
 ) -> tuple[Place, File]:
-    repo = find_repo(request, user, repo_type, repo_id)
+    repo = find_repo(request, user, repo_type, repo_id, light=True)
     place = find_place(request, repo, rest, light=True)
     check_may_read(user, repo)
     return place, find_file(place)
