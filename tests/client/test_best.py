@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from holdfast.best import choose_best, need_of
-from holdfast.choices import merged, read_choice
+from holdfast.choosing.best import choose_best, need_of
+from holdfast.choosing.choices import merged, read_choice
+from holdfast.choosing.gpus import amd_cards, read_gpus
+from holdfast.choosing.memory import Room, linux_room, mac_room, read_rooms
 from holdfast.errors import DoesNotFit, NotFound, NotValidated
-from holdfast.gpus import amd_cards, read_gpus
-from holdfast.memory import Room, linux_room, mac_room, read_rooms
-from holdfast.remote import Choice
+from holdfast.sources.remote import Choice
 
 from tests.client.conftest import noise
 from tests.client.running import Home

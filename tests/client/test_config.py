@@ -139,7 +139,7 @@ def test_the_nearest_project_counts_and_an_unwritable_file_is_told(home: Home) -
 
 
 def test_the_page_has_every_key_and_what_a_project_may_do_with_it() -> None:
-    from holdfast.options import OPTIONS
+    from holdfast.configuration.options import OPTIONS
 
     page = (ROOT / "docs" / "cli.md").read_text()
     section = page[page.index("## Configuration files") : page.index("## Exit codes")]

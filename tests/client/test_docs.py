@@ -5,7 +5,7 @@ import re
 
 from holdfast import errors
 from holdfast.arguments import build_parser, command_parsers
-from holdfast.options import OPTIONS
+from holdfast.configuration.options import OPTIONS
 
 from tests.client.running import ROOT, SOURCE
 
@@ -34,7 +34,9 @@ def test_every_command_is_on_the_page_with_its_other_names() -> None:
 
 
 def test_every_variable_that_is_read_is_on_the_page() -> None:
-    source = "".join((SOURCE / "holdfast" / f"{name}.py").read_text() for name in ("settings", "options"))
+    source = "".join(
+        (SOURCE / "holdfast" / f"{name}.py").read_text() for name in ("settings", "configuration/options")
+    )
     read = set(re.findall(r'"((?:HOLDFAST|HF|HUGGINGFACE|XDG|NO)_[A-Z_]+)"', source))
     read |= {name for option in OPTIONS.values() for name in option.variables}
     assert len(read) > 8

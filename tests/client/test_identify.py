@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from holdfast.headers import read_header
+from holdfast.asking.headers import read_header
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from holdfast.partial import PART_BYTES
+from holdfast.fetching.partial import PART_BYTES
 
 from tests.client.conftest import LARGE, SMALL, noise
 from tests.client.running import Home, kill, wait_until

@@ -1,7 +1,7 @@
 """The licence is what the card's front matter says, in any of YAML's plain forms, and in bounded time."""
 
 import pytest
-from holdfast.licences import MAX_ID, licence_in_card
+from holdfast.lists.licences import MAX_ID, licence_in_card
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from holdfast.limiting import BURST_SECONDS, Limit
+from holdfast.network.limiting import BURST_SECONDS, Limit
 
 from tests.client.conftest import LARGE
 from tests.client.running import Home

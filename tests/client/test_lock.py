@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from holdfast.configuration.toml import parse_toml
 from holdfast.errors import BadLock, HoldfastError
-from holdfast.lockfile import LockedFile, LockedModel, LockedVerdict, lock_text, read_lock, write_lock
-from holdfast.toml import parse_toml
+from holdfast.lists.lockfile import LockedFile, LockedModel, LockedVerdict, lock_text, read_lock, write_lock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

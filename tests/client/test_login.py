@@ -13,12 +13,12 @@ from urllib.parse import urlsplit
 
 import pytest
 from holdfast.arguments import build_parser
-from holdfast.credentials import Login, keep_login, read_logins
+from holdfast.configuration.credentials import Login, keep_login, read_logins
+from holdfast.configuration.logging_in import who_am_i
 from holdfast.errors import BadAnswer, UsageError
-from holdfast.logging_in import who_am_i
+from holdfast.network.urls import is_loopback, origin, show_origin
 from holdfast.output import Output
 from holdfast.settings import read_settings
-from holdfast.urls import is_loopback, origin, show_origin
 
 from tests.client.running import COMMAND, Home
 from tests.client.server import HoldfastHub

@@ -5,10 +5,10 @@ import random
 from pathlib import Path
 
 import pytest
-from holdfast import partial as module
-from holdfast.following import FollowingHasher
-from holdfast.partial import PART_BYTES, Partial
-from holdfast.streams import Widening
+from holdfast.fetching import partial as module
+from holdfast.fetching.following import FollowingHasher
+from holdfast.fetching.partial import PART_BYTES, Partial
+from holdfast.fetching.streams import Widening
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from holdfast.cache import RepoCache
+from holdfast.cache.layout import RepoCache
 from holdfast.errors import UnsafePath
 from holdfast.paths import check_collisions, check_lengths, is_inside, longest_path, why_unsafe
 from hypothesis import given

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
 import pytest
-from holdfast.plain_http import BUFFER_BYTES, PlainAnswer, PlainHost
+from holdfast.network.plain_http import BUFFER_BYTES, PlainAnswer, PlainHost
 from urllib3.exceptions import ProtocolError
 
 ASK = {"User-Agent": "t"}

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 import pytest
-from holdfast.pools import proxy_chooser
-from holdfast.urls import is_trusted
+from holdfast.network.pools import proxy_chooser
+from holdfast.network.urls import is_trusted
 
 from tests.client.proxy import Proxy
 from tests.client.running import Home

@@ -6,7 +6,7 @@ import re
 import subprocess
 from pathlib import Path
 
-from holdfast.progress import MAX_TOLD, Progress, Rate
+from holdfast.fetching.progress import MAX_TOLD, Progress, Rate
 
 from tests.client.conftest import noise
 from tests.client.running import COMMAND, Home

@@ -2,8 +2,8 @@
 
 import pytest
 from holdfast.errors import BadAnswer, NetworkError
-from holdfast.redirects import KEPT_SECONDS, MAX_KEPT, Redirects, target_of
-from holdfast.transport import Transport
+from holdfast.network.redirects import KEPT_SECONDS, MAX_KEPT, Redirects, target_of
+from holdfast.network.transport import Transport
 
 from tests.client.conftest import SMALL
 from tests.client.server import HoldfastHub

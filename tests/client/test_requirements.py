@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 from holdfast.errors import HoldfastError, PolicyDenied, UsageError
-from holdfast.policy import constrain
+from holdfast.lists.policy import constrain
+from holdfast.lists.requirements import Requirement, Requirements, parse_requirement, read_requirements
 from holdfast.reference import parse_reference
-from holdfast.requirements import Requirement, Requirements, parse_requirement, read_requirements
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

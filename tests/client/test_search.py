@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from holdfast.searching import Query, read_range
+from holdfast.asking.searching import Query, read_range
 from holdfast.text import format_count
 
 from tests.client.running import Home

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from holdfast.arguments import build_parser
-from holdfast.configfiles import system_file, user_folder
+from holdfast.configuration.files import system_file, user_folder
 from holdfast.errors import UsageError
 from holdfast.settings import Settings, read_settings
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from holdfast.told import number, text, texts
+from holdfast.asking.told import number, text, texts
 
 from tests.client.running import Home
 from tests.client.server import HoldfastHub

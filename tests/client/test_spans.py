@@ -1,6 +1,6 @@
 """Spans that lie side by side become one, and are taken front first."""
 
-from holdfast.spans import Span, joined
+from holdfast.fetching.spans import Span, joined
 
 
 def ends(spans: list[Span]) -> list[tuple[int, int]]:

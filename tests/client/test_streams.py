@@ -7,13 +7,13 @@ from functools import partial as bind
 from pathlib import Path
 
 import pytest
-from holdfast import partial as partial_module
-from holdfast import streams as streams_module
-from holdfast.following import FollowingHasher
-from holdfast.hub import Hub
-from holdfast.partial import Partial
-from holdfast.streams import Slots, Streams
-from holdfast.transport import Transport
+from holdfast.fetching import partial as partial_module
+from holdfast.fetching import streams as streams_module
+from holdfast.fetching.following import FollowingHasher
+from holdfast.fetching.partial import Partial
+from holdfast.fetching.streams import Slots, Streams
+from holdfast.network.transport import Transport
+from holdfast.sources.hub import Hub
 
 from tests.client.conftest import noise
 from tests.client.server import HoldfastHub

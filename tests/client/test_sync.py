@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from holdfast.lockfile import LockedFile, LockedModel, lock_text, write_lock
+from holdfast.lists.lockfile import LockedFile, LockedModel, lock_text, write_lock
 
 from tests.client.calling import Caller
 from tests.client.conftest import CARD, SMALL, noise

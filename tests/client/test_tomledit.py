@@ -4,7 +4,7 @@ import tomllib
 from typing import Any
 
 import pytest
-from holdfast.tomledit import set_key, show_value, unset_key
+from holdfast.configuration.tomledit import set_key, show_value, unset_key
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 from holdfast.errors import BadAnswer, NetworkError
-from holdfast.patience import Patience
-from holdfast.pools import proxy_from_environment
-from holdfast.transport import Transport, origin, show_url
+from holdfast.network.patience import Patience
+from holdfast.network.pools import proxy_from_environment
+from holdfast.network.transport import Transport, origin, show_url
 
 
 def once(answer: bytes) -> tuple[str, Callable[[], bytes]]:

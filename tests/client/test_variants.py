@@ -1,9 +1,9 @@
 """Which files a variant means, for names as they are found in the wild."""
 
 import pytest
+from holdfast.choosing.variants import check_shards, choices_of, files_of_format, formats_of, gguf_groups
 from holdfast.errors import BadAnswer
-from holdfast.remote import RemoteFile
-from holdfast.variants import check_shards, choices_of, files_of_format, formats_of, gguf_groups
+from holdfast.sources.remote import RemoteFile
 
 
 def files(*paths: str) -> list[RemoteFile]:

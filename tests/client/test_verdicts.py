@@ -3,8 +3,8 @@
 from typing import Any
 
 import pytest
-from holdfast.remote import RemoteFile
-from holdfast.verdicts import Verdict, models_in, parse_verdict
+from holdfast.lists.verdicts import Verdict, models_in, parse_verdict
+from holdfast.sources.remote import RemoteFile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

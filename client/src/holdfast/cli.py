@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from holdfast import __version__
 from holdfast.arguments import build_parser
 from holdfast.commands import COMMANDS
+from holdfast.configuration.isolation import isolate
 from holdfast.errors import INTERRUPTED, USAGE, HoldfastError, UsageError
-from holdfast.isolation import isolate
 from holdfast.output import Output, make_printable, say
 
 if TYPE_CHECKING:

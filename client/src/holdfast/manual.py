@@ -16,8 +16,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from holdfast import __version__
+from holdfast.configuration.options import OPTIONS
 from holdfast.errors import FAILED, OK
-from holdfast.options import OPTIONS
 from holdfast.outline import Argument, Entry, Flag, read_outline
 
 ROOT = Path(__file__).resolve().parents[3]

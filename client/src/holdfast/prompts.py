@@ -6,8 +6,8 @@ import sys
 from collections.abc import Sequence
 
 from holdfast.output import choice_lines, say
-from holdfast.remote import Choice
 from holdfast.settings import Settings
+from holdfast.sources.remote import Choice
 from holdfast.text import printable
 
 

@@ -10,26 +10,27 @@ from functools import partial as bind
 from pathlib import Path
 from typing import Any, Callable
 
-from holdfast.cache import RepoCache
-from holdfast.destination import CacheDestination, Destination, FolderDestination
-from holdfast.download import fetch_plan
+from holdfast.cache.holdings import Holdings
+from holdfast.cache.layout import RepoCache
+from holdfast.cache.pruning import make_room
+from holdfast.choosing.selection import Index, Patterns, Selection, select
 from holdfast.errors import Declined
-from holdfast.holdings import Holdings
-from holdfast.indexes import open_source
-from holdfast.mirrors import open_mirrors
-from holdfast.offline import CachedIndex, NoNetwork, missing_offline
+from holdfast.fetching.destination import CacheDestination, Destination
+from holdfast.fetching.download import fetch_plan
+from holdfast.fetching.folder import FolderDestination
+from holdfast.fetching.mirrors import open_mirrors
+from holdfast.fetching.plan import Plan, check_fits, make_plan
+from holdfast.fetching.progress import open_progress
+from holdfast.fetching.report import plan_lines, summary_line
+from holdfast.lists.pins import UNPINNED, Pins, check_pins, pin
+from holdfast.lists.policy import ANYTHING, Policy, check_policy, constrain
 from holdfast.output import Output
-from holdfast.pins import UNPINNED, Pins, check_pins, pin
-from holdfast.plan import Plan, check_fits, make_plan
-from holdfast.policy import ANYTHING, Policy, check_policy, constrain
-from holdfast.progress import open_progress
 from holdfast.prompts import ask_variant, can_ask, confirm
-from holdfast.pruning import make_room
 from holdfast.reference import Reference
-from holdfast.remote import RemoteFile
-from holdfast.report import plan_lines, summary_line
-from holdfast.selection import Index, Patterns, Selection, select
 from holdfast.settings import Settings
+from holdfast.sources.indexes import open_source
+from holdfast.sources.offline import CachedIndex, NoNetwork, missing_offline
+from holdfast.sources.remote import RemoteFile
 from holdfast.sources.source import Opener
 from holdfast.text import count, format_bytes
 

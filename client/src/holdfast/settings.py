@@ -19,13 +19,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from holdfast.configuration import read_configuration
-from holdfast.credentials import clean_token, others_may_read, read_logins, tokens_file
+from holdfast.configuration.credentials import clean_token, others_may_read, read_logins, tokens_file
+from holdfast.configuration.options import OPTIONS
+from holdfast.configuration.precedence import read_configuration
+from holdfast.configuration.readers import is_on
 from holdfast.errors import UsageError
-from holdfast.options import OPTIONS
-from holdfast.readers import is_on
+from holdfast.network.urls import Origin, origin
 from holdfast.text import printable
-from holdfast.urls import Origin, origin
 
 HUGGING_FACE_URL = "https://huggingface.co"
 

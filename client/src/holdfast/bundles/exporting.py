@@ -25,21 +25,21 @@ from holdfast.bundles.manifest import (
     write_manifest,
 )
 from holdfast.bundles.signatures import check_key, sign
-from holdfast.cache import RepoCache, write_atomically
-from holdfast.disk import check_space, disk_errors
+from holdfast.cache.installed import snapshots_of
+from holdfast.cache.layout import RepoCache, write_atomically
+from holdfast.choosing.selection import Patterns
 from holdfast.errors import FileInTheWay, HashMismatch, NotFound, Offline
-from holdfast.hashing import READ_BYTES, Digests, Expected, Hasher, hash_file
-from holdfast.installed import snapshots_of
-from holdfast.licences import CARD, licence_in_card
+from holdfast.fetching.disk import check_space, disk_errors
+from holdfast.fetching.hashing import READ_BYTES, Digests, Expected, Hasher, hash_file
+from holdfast.fetching.progress import Progress, open_progress
+from holdfast.lists.licences import CARD, licence_in_card
 from holdfast.output import Output
 from holdfast.paths import is_inside, leads_outside
-from holdfast.progress import Progress, open_progress
 from holdfast.pulling import Pulled, Wish, pull
 from holdfast.reference import Reference
-from holdfast.remote import RemoteFile
-from holdfast.selection import Patterns
 from holdfast.settings import Settings
 from holdfast.sources.archive import blob_key
+from holdfast.sources.remote import RemoteFile
 from holdfast.sources.stores import FolderStore
 from holdfast.text import count, format_bytes, printable
 

@@ -9,20 +9,20 @@ from typing import Any
 
 from holdfast.bundles.manifest import EARLIER, HERE, NAME, Bundle, BundleRepo, read_manifest
 from holdfast.bundles.signatures import check_signature
-from holdfast.cache import RepoCache
-from holdfast.disk import disk_errors
+from holdfast.cache.layout import RepoCache
+from holdfast.choosing.selection import Patterns, Selection
 from holdfast.errors import NotFound
+from holdfast.fetching.disk import disk_errors
+from holdfast.network.transport import Answer
 from holdfast.output import Output
 from holdfast.paths import check_collisions
 from holdfast.pulling import Pulled, Wish, take
-from holdfast.remote import RemoteFile
-from holdfast.selection import Patterns, Selection
 from holdfast.settings import Settings
 from holdfast.sources.bundled import BundleSource
 from holdfast.sources.local import open_local
+from holdfast.sources.remote import RemoteFile
 from holdfast.sources.stores import FolderStore
 from holdfast.text import printable
-from holdfast.transport import Answer
 
 
 @dataclass(frozen=True)

@@ -23,10 +23,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from holdfast.errors import BadAnswer
-from holdfast.hub import MAX_FILE_BYTES, MAX_FILES
 from holdfast.paths import check_path
 from holdfast.reference import is_repo_id, is_revision
-from holdfast.remote import COMMIT, SHA256, RemoteFile
+from holdfast.sources.hub import MAX_FILE_BYTES, MAX_FILES
+from holdfast.sources.remote import COMMIT, SHA256, RemoteFile
 
 FORMAT = "holdfast-bundle-1"
 NAME = "bundle.json"

@@ -10,13 +10,13 @@ from typing import Any
 
 from holdfast.bundles.importing import open_bundle
 from holdfast.bundles.manifest import EARLIER, HERE, Bundle, BundleFile, BundleRepo
-from holdfast.hashing import Expected, hash_file
+from holdfast.fetching.hashing import Expected, hash_file
+from holdfast.fetching.progress import Progress, open_progress
+from holdfast.fetching.workers import worker_threads
 from holdfast.output import Output
-from holdfast.progress import Progress, open_progress
 from holdfast.settings import Settings
 from holdfast.sources.archive import blob_key
 from holdfast.text import count, format_bytes
-from holdfast.workers import worker_threads
 
 HASH_THREADS = 4
 

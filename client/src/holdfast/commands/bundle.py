@@ -11,10 +11,10 @@ from holdfast.bundles.exporting import export, export_line
 from holdfast.bundles.importing import import_bundle
 from holdfast.bundles.manifest import ABSENT, BundleRepo
 from holdfast.bundles.verifying import Verified, verify, verify_line
+from holdfast.choosing.selection import Patterns
 from holdfast.errors import FAILED, OK
 from holdfast.output import Output, table
 from holdfast.reference import parse_reference
-from holdfast.selection import Patterns
 from holdfast.settings import Settings
 from holdfast.text import count, format_bytes, printable
 

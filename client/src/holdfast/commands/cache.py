@@ -8,23 +8,23 @@ import time
 from pathlib import Path
 from typing import Any, Callable
 
-from holdfast.adopting import Found, adopt, list_folder, read_adopted, write_adopted
 from holdfast.arguments import size
-from holdfast.cache_report import count_locks, remark_lines, repo_lines, store_size, use_json, use_of
+from holdfast.cache.adopting import Found, adopt, list_folder, read_adopted, write_adopted
+from holdfast.cache.cutting import Cut, whole_cut
+from holdfast.cache.holdings import LLAMA_CPP, LM_STUDIO, known_stores
+from holdfast.cache.inventory import inventories, size_on_disk
+from holdfast.cache.matching import lock_at
+from holdfast.cache.pruning import DAY_SECONDS, UNFINISHED_DAYS, Keep, Pruning, plan_prune, prune
+from holdfast.cache.removal_report import agree, cut_json, cut_lines, freed_line
+from holdfast.cache.report import count_locks, remark_lines, repo_lines, store_size, use_json, use_of
 from holdfast.commands import list as list_command
 from holdfast.commands import remove as remove_command
-from holdfast.cutting import Cut, whole_cut
-from holdfast.disk import disk_errors
 from holdfast.errors import FAILED, OK, Declined, NotFound
-from holdfast.holdings import LLAMA_CPP, LM_STUDIO, known_stores
-from holdfast.inventory import inventories, size_on_disk
-from holdfast.matching import lock_at
+from holdfast.fetching.disk import disk_errors
+from holdfast.fetching.progress import open_progress
 from holdfast.output import Output
-from holdfast.progress import open_progress
 from holdfast.prompts import can_ask
-from holdfast.pruning import DAY_SECONDS, UNFINISHED_DAYS, Keep, Pruning, plan_prune, prune
 from holdfast.reference import parse_reference
-from holdfast.removal_report import agree, cut_json, cut_lines, freed_line
 from holdfast.settings import Settings
 from holdfast.text import count, format_bytes, printable
 

@@ -6,14 +6,14 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from holdfast.checking import Finding, broken_links, check_files, tasks_of
+from holdfast.cache.checking import Finding, broken_links, check_files, tasks_of
+from holdfast.cache.installed import Snapshot, installed
+from holdfast.cache.lock_checking import check_places, places_of
+from holdfast.cache.matching import lock_at, matching_snapshots
 from holdfast.errors import FAILED, OK
-from holdfast.installed import Snapshot, installed
-from holdfast.lock_checking import check_places, places_of
-from holdfast.lockfile import LockedModel
-from holdfast.matching import lock_at, matching_snapshots
+from holdfast.fetching.progress import open_progress
+from holdfast.lists.lockfile import LockedModel
 from holdfast.output import Output
-from holdfast.progress import open_progress
 from holdfast.reference import parse_reference
 from holdfast.settings import Settings
 from holdfast.text import count, format_bytes, printable
@@ -58,7 +58,7 @@ def run(args: argparse.Namespace, settings: Settings, out: Output) -> int:
 
 def _repair(bad: list[Finding], settings: Settings, out: Output) -> list[Finding]:
     """Reads what a pull needs, the network and all, when it is wanted."""
-    from holdfast.repairing import repair
+    from holdfast.cache.repairing import repair
 
     return repair(bad, settings, out)
 

@@ -7,9 +7,7 @@ import os
 from pathlib import Path
 from typing import Any, Callable
 
-from holdfast.configfiles import PROJECT, SYSTEM, USER
-from holdfast.configuration import Configuration, Found, read_configuration
-from holdfast.configuring import (
+from holdfast.configuration.editing import (
     edit,
     file_of,
     find_option,
@@ -18,13 +16,15 @@ from holdfast.configuring import (
     unset_option,
     without_password,
 )
+from holdfast.configuration.files import PROJECT, SYSTEM, USER
+from holdfast.configuration.options import OPTIONS
+from holdfast.configuration.precedence import Configuration, Found, read_configuration
+from holdfast.configuration.readers import read_size
+from holdfast.configuration.tomledit import show_value
 from holdfast.errors import OK, NotFound
-from holdfast.options import OPTIONS
 from holdfast.output import Output, table
-from holdfast.readers import read_size
 from holdfast.settings import Settings
 from holdfast.text import format_bytes, printable, shorten
-from holdfast.tomledit import show_value
 
 DESCRIPTION = "Look at the configuration, and change it."
 READS_FILES_ITSELF = True  # a file that makes no sense must not keep anybody from mending it

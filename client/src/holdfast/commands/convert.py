@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from holdfast.asking.work import job_line, open_office
 from holdfast.errors import OK, UsageError
 from holdfast.output import Output
 from holdfast.reference import Reference, parse_reference
 from holdfast.settings import Settings
 from holdfast.text import format_bytes, printable
-from holdfast.work import job_line, open_office
 
 DESCRIPTION = (
     "Ask a Holdfast server to make artifacts of a model. Its operators may; the result is tested there."

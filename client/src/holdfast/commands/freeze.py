@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from holdfast.errors import OK
-from holdfast.freezing import freeze, freeze_lines
+from holdfast.lists.freezing import freeze, freeze_lines
 from holdfast.output import Output
 from holdfast.settings import Settings
 from holdfast.text import count

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from holdfast.asking.local_files import hash_local
 from holdfast.errors import OK
-from holdfast.local_files import hash_local
 from holdfast.output import Output
 from holdfast.settings import Settings
 from holdfast.text import printable

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from holdfast.asking.identify_report import identified_lines
+from holdfast.asking.identifying import identify
 from holdfast.errors import NOTHING_MATCHED, OK
-from holdfast.identify_report import identified_lines
-from holdfast.identifying import identify
 from holdfast.output import Output
 from holdfast.settings import Settings
 

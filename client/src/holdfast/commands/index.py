@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 
 from holdfast.arguments import REFERENCE_HELP
-from holdfast.choices import as_facts
+from holdfast.asking.versions import Revision, list_versions
+from holdfast.choosing.choices import as_facts
+from holdfast.choosing.locating import locate
 from holdfast.errors import OK
-from holdfast.locating import locate
 from holdfast.output import Output, choice_lines, table
 from holdfast.settings import Settings
 from holdfast.text import printable
-from holdfast.versions import Revision, list_versions
 
 DESCRIPTION = "Asks the index what there is of a model."
 MOST = 100

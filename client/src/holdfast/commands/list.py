@@ -6,8 +6,8 @@ import argparse
 import time
 from typing import Any, Callable
 
+from holdfast.cache.installed import Snapshot, installed
 from holdfast.errors import OK
-from holdfast.installed import Snapshot, installed
 from holdfast.output import Output, table
 from holdfast.settings import Settings
 from holdfast.text import count, format_bytes, printable
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace, settings: Settings, out: Output) -> int:
 
 def _lines(found: list[Snapshot], args: argparse.Namespace, settings: Settings) -> list[str]:
     if args.format == "freeze":
-        from holdfast.freezing import (
+        from holdfast.lists.freezing import (
             name_of,
         )  # it knows lists of requirements, which a plain `list` need not read
 
@@ -72,7 +72,7 @@ def _lines(found: list[Snapshot], args: argparse.Namespace, settings: Settings) 
 
 def _show_outdated(found: list[Snapshot], args: argparse.Namespace, settings: Settings, out: Output) -> int:
     """With -q, or as lines of a list, `org/name@main`: what pull takes to bring it up to date."""
-    from holdfast.outdated import ask_index
+    from holdfast.cache.outdated import ask_index
 
     answers = ask_index(found, settings, out)
     behind = [one for one in answers if one.state == "outdated"]

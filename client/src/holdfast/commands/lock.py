@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from holdfast.errors import FAILED, OK, UsageError
-from holdfast.lockfile import LockedModel, read_lock, write_lock
-from holdfast.locking import Upgrade, differences, make_lock, moved
+from holdfast.lists.lockfile import LockedModel, read_lock, write_lock
+from holdfast.lists.locking import Upgrade, differences, make_lock, moved
+from holdfast.lists.requirements import read_requirements
+from holdfast.lists.wishes import policy_of
 from holdfast.output import Output, width
-from holdfast.requirements import read_requirements
 from holdfast.settings import Settings
 from holdfast.text import count, format_bytes, printable, shorten
-from holdfast.wishes import policy_of
 
 DESCRIPTION = "Write down exactly which bytes the models of a list are: models.txt becomes models.lock."
 LIST = "models.txt"

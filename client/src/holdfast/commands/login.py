@@ -7,14 +7,14 @@ import os
 import sys
 from getpass import getpass
 
-from holdfast.credentials import Login, clean_token, keep_login, tokens_file
+from holdfast.configuration.credentials import Login, clean_token, keep_login, tokens_file
+from holdfast.configuration.logging_in import check_may_log_in, who_am_i
 from holdfast.errors import OK, Declined, UsageError
-from holdfast.logging_in import check_may_log_in, who_am_i
+from holdfast.network.urls import origin, show_origin
 from holdfast.output import Output
 from holdfast.prompts import can_ask
 from holdfast.settings import Settings
 from holdfast.text import printable
-from holdfast.urls import origin, show_origin
 
 DESCRIPTION = "Keep a token for the index (-i), after asking the index whose it is."
 MAX_TOKEN_BYTES = 4096

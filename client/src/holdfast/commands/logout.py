@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import os
 
-from holdfast.credentials import drop_all, drop_login, tokens_file
+from holdfast.configuration.credentials import drop_all, drop_login, tokens_file
 from holdfast.errors import OK
+from holdfast.network.urls import origin, show_origin
 from holdfast.output import Output
 from holdfast.settings import Settings
-from holdfast.urls import origin, show_origin
 
 DESCRIPTION = (
     "Forget the token that login keeps for the index (-i). The index still accepts it: revoke it there."

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from holdfast.asking.work import Office, job_line, open_office
 from holdfast.errors import OK, NotFound
 from holdfast.output import Output, table
 from holdfast.settings import Settings
 from holdfast.text import count, format_bytes, printable
-from holdfast.work import Office, job_line, open_office
 
 DESCRIPTION = (
     "Keep repos on a Holdfast server as an upstream has them. Adding and running are for its operators."

@@ -7,16 +7,16 @@ import os
 from pathlib import Path
 
 from holdfast.arguments import REFERENCE_HELP, workers
+from holdfast.cache.linking import LINK_MODES
+from holdfast.choosing.locating import locate
+from holdfast.choosing.selection import Patterns
 from holdfast.errors import OK, UsageError
-from holdfast.linking import LINK_MODES
-from holdfast.locating import locate
+from holdfast.lists.requirement_lines import naming
+from holdfast.lists.requirements import read_requirements
+from holdfast.lists.wishes import at_revision, wishes_of
 from holdfast.output import Output
 from holdfast.pulling import Wish, pull
-from holdfast.requirement_lines import naming
-from holdfast.requirements import read_requirements
-from holdfast.selection import Patterns
 from holdfast.settings import Settings
-from holdfast.wishes import at_revision, wishes_of
 
 DESCRIPTION = "Resolve, plan, fetch, verify, publish into the cache. The last line on stdout is the path."
 

@@ -7,14 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from holdfast.arguments import workers
-from holdfast.connecting import open_transport
+from holdfast.asking.work import index_url_of
+from holdfast.choosing.selection import Patterns
 from holdfast.errors import OK, Offline, UsageError
+from holdfast.network.connecting import open_transport
 from holdfast.output import Output
 from holdfast.pushing.push import Offer, check_reference, push
 from holdfast.reference import Reference, parse_reference
-from holdfast.selection import Patterns
 from holdfast.settings import Settings
-from holdfast.work import index_url_of
 
 DESCRIPTION = "Bring a folder to an index: hash, send what it lacks, commit, verify. Prints the commit."
 

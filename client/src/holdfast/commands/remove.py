@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 
+from holdfast.cache.removal_report import agree, cut_json, cut_lines, freed_line
+from holdfast.cache.removing import plan_removal, remove
 from holdfast.errors import OK
 from holdfast.output import Output
 from holdfast.reference import parse_reference
-from holdfast.removal_report import agree, cut_json, cut_lines, freed_line
-from holdfast.removing import plan_removal, remove
 from holdfast.settings import Settings
 
 DESCRIPTION = "Take models out of the cache. What other commits share stays."

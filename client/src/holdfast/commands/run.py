@@ -7,16 +7,16 @@ import os
 import shlex
 
 from holdfast.arguments import REFERENCE_HELP
+from holdfast.choosing.locating import locate
+from holdfast.choosing.selection import Patterns
 from holdfast.errors import OK
-from holdfast.locating import locate
+from holdfast.lists.requirements import read_requirements
+from holdfast.lists.wishes import wishes_of
 from holdfast.output import Output
 from holdfast.pulling import Wish, pull
-from holdfast.requirements import read_requirements
 from holdfast.running import PROGRAMS, command_for, find_program, hand_over
-from holdfast.selection import Patterns
 from holdfast.settings import Settings
 from holdfast.text import printable
-from holdfast.wishes import wishes_of
 
 DESCRIPTION = "Pull a model if it is not here, and hand it to llama.cpp or vLLM, which must be installed."
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 
+from holdfast.asking.found_report import found_lines
+from holdfast.asking.searching import SORTS, Query, read_range, search
 from holdfast.errors import NOTHING_MATCHED, OK
-from holdfast.found_report import found_lines
 from holdfast.output import Output
-from holdfast.searching import SORTS, Query, read_range, search
 from holdfast.settings import Settings
 
 DESCRIPTION = "Asks the index for models, newest first; several indexes one after the other."

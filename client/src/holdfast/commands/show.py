@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 
 from holdfast.arguments import REFERENCE_HELP
-from holdfast.describing import describe, read_card
+from holdfast.asking.describing import describe, read_card
+from holdfast.asking.show_report import description_lines, file_lines
+from holdfast.choosing.locating import locate
 from holdfast.errors import OK
-from holdfast.locating import locate
 from holdfast.output import Output
 from holdfast.settings import Settings
-from holdfast.show_report import description_lines, file_lines
 from holdfast.text import printable
 
 DESCRIPTION = (

@@ -10,21 +10,21 @@ from pathlib import Path
 from typing import Any
 
 from holdfast.arguments import workers
+from holdfast.cache.removal_report import agree, cut_json, cut_lines, freed_line
+from holdfast.cache.removing import remove
+from holdfast.cache.trimming import Extra, is_ours, mark_folder, plan_cache, plan_folder, trim_folder
+from holdfast.choosing.selection import Patterns
 from holdfast.errors import OK, Declined, LockOutdated, NotFound
-from holdfast.lockfile import LockedModel, read_lock, write_lock
-from holdfast.locking import Upgrade, differences, make_lock
+from holdfast.lists.lockfile import LockedModel, read_lock, write_lock
+from holdfast.lists.locking import Upgrade, differences, make_lock
+from holdfast.lists.requirements import Requirements, read_requirements
+from holdfast.lists.syncing import agree_to_all, check_lock, sync_model
+from holdfast.lists.wishes import policy_of
 from holdfast.output import Output
 from holdfast.prompts import can_ask, confirm
 from holdfast.pulling import Wish
-from holdfast.removal_report import agree, cut_json, cut_lines, freed_line
-from holdfast.removing import remove
-from holdfast.requirements import Requirements, read_requirements
-from holdfast.selection import Patterns
 from holdfast.settings import Settings
-from holdfast.syncing import agree_to_all, check_lock, sync_model
 from holdfast.text import count, format_bytes, printable
-from holdfast.trimming import Extra, is_ours, mark_folder, plan_cache, plan_folder, trim_folder
-from holdfast.wishes import policy_of
 
 DESCRIPTION = (
     "Make the cache, or a folder, hold exactly what a lock names. A line on stdout is the path of a model."

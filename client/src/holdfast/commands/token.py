@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import os
 
-from holdfast.credentials import read_logins, tokens_file
+from holdfast.configuration.credentials import read_logins, tokens_file
 from holdfast.errors import OK, AuthFailed
+from holdfast.network.urls import origin, show_origin
 from holdfast.output import Output, table
 from holdfast.settings import Settings
 from holdfast.text import count, printable
-from holdfast.urls import origin, show_origin
 
 DESCRIPTION = "The tokens that login keeps. Only `show` prints one."
 

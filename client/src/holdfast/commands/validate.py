@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from holdfast.asking.work import Office, job_line, open_office
 from holdfast.errors import FAILED, OK
 from holdfast.output import Output, table
 from holdfast.reference import Reference, parse_reference
 from holdfast.settings import Settings
 from holdfast.text import printable
-from holdfast.work import Office, job_line, open_office
 
 DESCRIPTION = (
     "Ask a Holdfast server to test a model file by running it, or show what it found. 1 if one is damaged."

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 
+from holdfast.configuration.logging_in import who_am_i
 from holdfast.errors import OK
-from holdfast.logging_in import who_am_i
+from holdfast.network.urls import origin, show_origin
 from holdfast.output import Output
 from holdfast.settings import Settings
-from holdfast.urls import origin, show_origin
 
 DESCRIPTION = "Ask the index (-i) whom it takes us for."
 

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Callable
 
+from holdfast.cache.installed import installed
+from holdfast.cache.linking import HARDLINK, REFLINK, bring
+from holdfast.cache.locks import locked
 from holdfast.diagnosing import FAIL, OK, WARN, Finding
-from holdfast.installed import installed
-from holdfast.linking import HARDLINK, REFLINK, bring
-from holdfast.locks import locked
 from holdfast.settings import Settings
 from holdfast.text import count, format_bytes, printable
 

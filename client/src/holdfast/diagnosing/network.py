@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from holdfast.connecting import open_transport
 from holdfast.diagnosing import FAIL, OK, WARN, Finding
 from holdfast.errors import HoldfastError
+from holdfast.network.connecting import open_transport
+from holdfast.network.pools import proxy_chooser
+from holdfast.network.transport import MAX_JSON_BYTES, Transport
+from holdfast.network.urls import is_loopback, is_trusted, show_url
 from holdfast.output import Output
-from holdfast.pools import proxy_chooser
 from holdfast.settings import Settings
 from holdfast.text import format_seconds, printable
-from holdfast.transport import MAX_JSON_BYTES, Transport
-from holdfast.urls import is_loopback, is_trusted, show_url
 
 MOST_SKEW_SECONDS = 60.0
 _CA_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR")

@@ -12,9 +12,9 @@ from pathlib import Path
 from holdfast import __version__
 from holdfast.diagnosing import OK, WARN, Finding
 from holdfast.diagnosing.disk import is_same_folder
+from holdfast.network.urls import show_url
 from holdfast.settings import Settings
 from holdfast.text import printable
-from holdfast.urls import show_url
 
 TOOLS = ("hf", "llama-cli", "llama-server", "vllm", "ollama", "aria2c", "git", "git-lfs")
 

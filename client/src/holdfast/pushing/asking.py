@@ -9,11 +9,11 @@ from typing import Any
 from urllib.parse import quote
 
 from holdfast.errors import BadAnswer
-from holdfast.hashing import Digests, hash_file
-from holdfast.progress import Progress
+from holdfast.fetching.hashing import Digests, hash_file
+from holdfast.fetching.progress import Progress
+from holdfast.network.sending import post_json
+from holdfast.network.transport import Transport
 from holdfast.pushing.folder import LocalFile
-from holdfast.sending import post_json
-from holdfast.transport import Transport
 
 SAMPLE_BYTES = 512
 FILES_AT_ONCE = 256

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from holdfast.choosing.selection import Patterns
 from holdfast.errors import NotFound, UsageError
 from holdfast.paths import check_collisions, check_path
-from holdfast.remote import RemoteFile
-from holdfast.selection import Patterns
+from holdfast.sources.remote import RemoteFile
 from holdfast.text import printable
 
 LEFT_OUT = frozenset({".git", ".DS_Store", "Thumbs.db", ".ipynb_checkpoints", "__pycache__"})

@@ -6,9 +6,9 @@ import contextlib
 import json
 from collections.abc import Iterator
 
-from holdfast.cache import write_atomically
+from holdfast.cache.layout import write_atomically
+from holdfast.network.urls import origin, show_origin
 from holdfast.pushing.objects import Store
-from holdfast.urls import origin, show_origin
 
 
 class Note:

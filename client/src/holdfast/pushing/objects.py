@@ -9,11 +9,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from holdfast.errors import BadAnswer, Refused
+from holdfast.network.sending import post_json
+from holdfast.network.transport import Transport
+from holdfast.network.urls import origin, show_origin
 from holdfast.pushing.asking import Hashed
-from holdfast.sending import post_json
 from holdfast.text import printable
-from holdfast.transport import Transport
-from holdfast.urls import origin, show_origin
 
 MEDIA_TYPE = "application/vnd.git-lfs+json"
 OBJECTS_AT_ONCE = 100

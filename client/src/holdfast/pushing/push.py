@@ -9,23 +9,23 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from holdfast.choosing.selection import Patterns
 from holdfast.errors import HashMismatch, NotFound, Refused, UsageError
-from holdfast.hub import Hub
+from holdfast.fetching.progress import Progress, open_progress
+from holdfast.network.patience import with_patience
+from holdfast.network.sending import post_json, read_json, refused
+from holdfast.network.transport import Transport
 from holdfast.output import Output
-from holdfast.patience import with_patience
-from holdfast.progress import Progress, open_progress
 from holdfast.pushing.asking import Hashed, Wanted, ask_how, hash_all
 from holdfast.pushing.commit import commit_body, commit_length
 from holdfast.pushing.folder import LocalFile, files_below
 from holdfast.pushing.objects import Store, ways_for
 from holdfast.pushing.transfers import send_all
 from holdfast.reference import Reference
-from holdfast.remote import COMMIT, RemoteFile
-from holdfast.selection import Patterns
-from holdfast.sending import post_json, read_json, refused
 from holdfast.settings import Settings
+from holdfast.sources.hub import Hub
+from holdfast.sources.remote import COMMIT, RemoteFile
 from holdfast.text import count, format_bytes, format_seconds, printable
-from holdfast.transport import Transport
 
 NDJSON = "application/x-ndjson"
 

@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from holdfast.errors import BadAnswer, HoldfastError, Refused
-from holdfast.patience import with_patience
-from holdfast.progress import Progress
+from holdfast.fetching.progress import Progress
+from holdfast.fetching.workers import worker_threads
+from holdfast.network.patience import with_patience
+from holdfast.network.sending import post_json, read_json, refused
+from holdfast.network.urls import origin
 from holdfast.pushing.folder import LocalFile
 from holdfast.pushing.notes import Note
 from holdfast.pushing.objects import MEDIA_TYPE, Store, Way, check_address, malformed
-from holdfast.sending import post_json, read_json, refused
-from holdfast.urls import origin
-from holdfast.workers import worker_threads
 
 READ_BYTES = 1 << 20
 MAX_PARTS = 10_000

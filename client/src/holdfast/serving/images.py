@@ -17,12 +17,12 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from holdfast.cache import RepoCache
+from holdfast.cache.layout import RepoCache
+from holdfast.choosing.variants import Group, gguf_groups
 from holdfast.serving.shelf import Held, Missing, Shelf
 from holdfast.serving.verified import Verified
 from holdfast.serving.views import REPO, View
 from holdfast.serving.wire import HASH_WAIT_SECONDS, Question, Refused, Reply
-from holdfast.variants import Group, gguf_groups
 
 DOCKER = "application/vnd.docker.distribution.manifest.v2+json"
 OCI = "application/vnd.oci.image.manifest.v1+json"

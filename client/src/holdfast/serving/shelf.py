@@ -12,11 +12,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from holdfast.cache import RepoCache, repo_id_of
-from holdfast.installed import Snapshot, files_of_snapshot, snapshots_of
+from holdfast.cache.installed import Snapshot, files_of_snapshot, snapshots_of
+from holdfast.cache.layout import RepoCache, repo_id_of
 from holdfast.paths import is_inside, why_unsafe
 from holdfast.reference import is_repo_segment, is_revision
-from holdfast.remote import COMMIT, SHA256, RemoteFile
+from holdfast.sources.remote import COMMIT, SHA256, RemoteFile
 
 SHORTEST_COMMIT = 7
 

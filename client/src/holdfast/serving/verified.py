@@ -11,7 +11,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import Callable, Literal
 
-from holdfast.hashing import Digests, Expected, hash_file
+from holdfast.fetching.hashing import Digests, Expected, hash_file
 from holdfast.serving.shelf import Held
 from holdfast.text import printable
 

@@ -16,12 +16,12 @@ import time
 from typing import Any, Callable
 from urllib.parse import quote, unquote, urlencode
 
-from holdfast.cache import RepoCache
-from holdfast.installed import Snapshot, snapshots_of
-from holdfast.remote import RemoteFile
+from holdfast.cache.installed import Snapshot, snapshots_of
+from holdfast.cache.layout import RepoCache
 from holdfast.serving.shelf import Held, Missing, Shelf, oid_of, pointer_of
 from holdfast.serving.verified import Verified
 from holdfast.serving.wire import HASH_WAIT_SECONDS, Question, Refused, Reply, as_json
+from holdfast.sources.remote import RemoteFile
 from holdfast.text import count, format_bytes
 
 PAGE = 1000

@@ -16,15 +16,15 @@ from functools import partial as bind
 from typing import Any
 
 from holdfast.errors import BadAnswer, HoldfastError, NotFound, RepoNotFound
-from holdfast.hub import MAX_FILE_BYTES
+from holdfast.network.transport import Answer
+from holdfast.network.urls import show_url
 from holdfast.paths import check_path
 from holdfast.reference import DEFAULT_REVISION
-from holdfast.remote import COMMIT, SHA256, RemoteFile, VariantAnswer
+from holdfast.sources.hub import MAX_FILE_BYTES
+from holdfast.sources.remote import COMMIT, SHA256, RemoteFile, VariantAnswer
 from holdfast.sources.source import OpenRange
 from holdfast.sources.stores import Store
 from holdfast.text import printable
-from holdfast.transport import Answer
-from holdfast.urls import show_url
 
 MANIFEST_FORMAT = "holdfast-commit-1"
 MAX_COMMITS = 1000

@@ -7,13 +7,13 @@ from functools import partial as bind
 
 from holdfast.bundles.manifest import EARLIER, HERE, Bundle, BundleFile, BundleRepo
 from holdfast.errors import NotFound, RepoNotFound
-from holdfast.remote import RemoteFile, VariantAnswer
+from holdfast.network.transport import Answer
+from holdfast.network.urls import show_url
 from holdfast.sources.archive import blob_key
+from holdfast.sources.remote import RemoteFile, VariantAnswer
 from holdfast.sources.source import OpenRange
 from holdfast.sources.stores import Store
 from holdfast.text import printable
-from holdfast.transport import Answer
-from holdfast.urls import show_url
 
 
 class BundleSource:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from holdfast.errors import BadAnswer, NetworkError, NotFound
+from holdfast.network.transport import Answer
 from holdfast.text import printable
-from holdfast.transport import Answer
 
 
 class LocalAnswer(Answer):

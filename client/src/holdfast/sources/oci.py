@@ -27,15 +27,15 @@ from functools import partial as bind
 from typing import Any, Callable, Optional
 from urllib.parse import urlencode, urlsplit
 
+from holdfast.asking.told import as_dict
 from holdfast.errors import AuthFailed, BadAnswer, HashMismatch, NotFound
-from holdfast.hub import MAX_FILE_BYTES, refusal_of
+from holdfast.network.patience import with_patience
+from holdfast.network.transport import Answer, Transport
 from holdfast.paths import check_path
-from holdfast.patience import with_patience
-from holdfast.remote import RemoteFile, VariantAnswer
+from holdfast.sources.hub import MAX_FILE_BYTES, refusal_of
+from holdfast.sources.remote import RemoteFile, VariantAnswer
 from holdfast.sources.source import OpenRange
 from holdfast.text import printable
-from holdfast.told import as_dict
-from holdfast.transport import Answer, Transport
 
 MAX_MANIFEST_BYTES = 4 << 20  # what the specification asks registries to take
 MAX_LAYERS = 10_000

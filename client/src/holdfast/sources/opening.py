@@ -16,23 +16,23 @@ from pathlib import Path
 from typing import Callable
 
 from holdfast.bundles.manifest import NAME, read_manifest
-from holdfast.connecting import open_transport, open_transport_with
 from holdfast.errors import AuthFailed, BadAnswer, NotFound
+from holdfast.network.connecting import open_transport, open_transport_with
+from holdfast.network.transport import Answer, Transport
+from holdfast.network.urls import show_url
 from holdfast.output import Output
 from holdfast.reference import FOLDERS, LOCAL_NAMES, REGISTRIES
-from holdfast.remote import RemoteFile, VariantAnswer
 from holdfast.settings import Settings
 from holdfast.sources.archive import Archive
 from holdfast.sources.bundled import BundleSource
 from holdfast.sources.oci import OciSource
+from holdfast.sources.remote import RemoteFile, VariantAnswer
 from holdfast.sources.s3 import S3Store, bucket_address
 from holdfast.sources.signing import credentials_from
 from holdfast.sources.source import OpenRange, Source
 from holdfast.sources.stores import FolderStore, Store, WebStore
 from holdfast.sources.sums import SumsTree
 from holdfast.text import printable
-from holdfast.transport import Answer, Transport
-from holdfast.urls import show_url
 
 
 def open_place(place: str, settings: Settings, out: Output) -> Source:

@@ -15,12 +15,12 @@ from contextlib import contextmanager
 from urllib.parse import quote, urlsplit
 
 from holdfast.errors import BadAnswer, UsageError
-from holdfast.patience import with_patience
+from holdfast.network.patience import with_patience
+from holdfast.network.transport import MAX_JSON_BYTES, Answer, Transport
+from holdfast.network.urls import show_url
 from holdfast.sources.signing import Credentials, encode_query, presign
 from holdfast.sources.stores import Listed, range_header, read_small, refusal
 from holdfast.text import printable
-from holdfast.transport import MAX_JSON_BYTES, Answer, Transport
-from holdfast.urls import show_url
 
 MAX_PAGES = 1000
 _ENTRY = re.compile(r"<Contents>(.*?)</Contents>", re.DOTALL)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from typing import Callable, Optional, Protocol
 
-from holdfast.remote import RemoteFile, VariantAnswer
-from holdfast.transport import Answer
+from holdfast.network.transport import Answer
+from holdfast.sources.remote import RemoteFile, VariantAnswer
 
 OpenRange = Callable[[int, Optional[int]], AbstractContextManager[Answer]]
 

@@ -12,11 +12,11 @@ from typing import NamedTuple, Protocol
 from urllib.parse import quote
 
 from holdfast.errors import AuthFailed, BadAnswer, NotFound
-from holdfast.patience import with_patience
+from holdfast.network.patience import with_patience
+from holdfast.network.transport import MAX_JSON_BYTES, Answer, Transport, said
+from holdfast.network.urls import show_url
 from holdfast.sources.local import open_local
 from holdfast.text import printable
-from holdfast.transport import MAX_JSON_BYTES, Answer, Transport, said
-from holdfast.urls import show_url
 
 
 class Listed(NamedTuple):

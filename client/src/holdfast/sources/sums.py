@@ -16,17 +16,17 @@ from contextlib import AbstractContextManager
 from functools import partial as bind
 
 from holdfast.errors import BadAnswer, NotFound, RepoNotFound
-from holdfast.hub import MAX_FILE_BYTES
+from holdfast.fetching.workers import worker_threads
+from holdfast.network.patience import with_patience
+from holdfast.network.transport import Answer
+from holdfast.network.urls import show_url
 from holdfast.paths import check_path
-from holdfast.patience import with_patience
 from holdfast.reference import DEFAULT_REVISION
-from holdfast.remote import RemoteFile, VariantAnswer
+from holdfast.sources.hub import MAX_FILE_BYTES
+from holdfast.sources.remote import RemoteFile, VariantAnswer
 from holdfast.sources.source import OpenRange
 from holdfast.sources.stores import Store
 from holdfast.text import printable
-from holdfast.transport import Answer
-from holdfast.urls import show_url
-from holdfast.workers import worker_threads
 
 SUMS = "SHA256SUMS"
 MAX_FILES = 20_000  # each costs a request for its size

@@ -1,0 +1,1 @@
+"""What is configured: flags, variables, files, and the tokens that are kept."""

@@ -1,0 +1,1 @@
+"""Bytes on their way in: the plan, the streams, the digest that follows them, and the final name."""

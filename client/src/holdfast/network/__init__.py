@@ -1,0 +1,1 @@
+"""HTTP to an index: connections, redirects, patience, and the rule where a token may go."""
