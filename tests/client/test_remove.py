@@ -75,6 +75,19 @@ def test_a_variant_or_a_path_goes_alone(home: Home, quants: str) -> None:
     assert not (home.cache / "models--org--quants-GGUF").exists()
 
 
+def test_a_variant_of_another_repo_is_found_by_the_words_that_pulled_it(
+    home: Home, hub: HoldfastHub, model: str, quants: str
+) -> None:
+    hub.add("org/model-GGUF", {"model-Q8_0.gguf": SMALL})
+    hub.offer("org/model", "Q8_0", "org/model-GGUF", "model-Q8_0.gguf")
+    pulled = home.ok("pull", "org/model:Q8_0")
+    assert home.ok("pull", "org/model:q8_0", "--offline").path == pulled.path
+    assert "Checked 1 file" in home.ok("check", "org/model:Q8_0").stderr
+    assert home.run("remove", "org/model:Q4_0").code == NOTHING_MATCHED
+    home.ok("remove", "org/model:Q8_0")
+    assert not pulled.path.exists()
+
+
 def test_a_format_means_its_weights(home: Home, hub: HoldfastHub) -> None:
     hub.add("org/both", {"config.json": CONFIG, "a.safetensors": SMALL, "a.bin": noise(5000)})
     path = home.ok("pull", "org/both").path

@@ -12,6 +12,7 @@ from typing import Any, Callable
 
 from holdfast.cache.holdings import Holdings
 from holdfast.cache.layout import RepoCache
+from holdfast.cache.matching import at_home
 from holdfast.cache.pruning import make_room
 from holdfast.choosing.selection import Index, Patterns, Selection, select
 from holdfast.errors import Declined
@@ -100,6 +101,8 @@ def pull(reference: Reference, wish: Wish, settings: Settings, out: Output) -> P
     Raises the errors of `errors.py`; whatever has arrived by then is kept for the next run.
     """
     reference = constrain(reference, wish.policy)
+    if settings.offline:
+        reference = at_home(reference, settings.cache_dir)
     hub = open_source(reference, settings, out)
     index: Index = (
         CachedIndex(settings.cache_dir) if settings.offline else _Remembering(hub, settings.cache_dir)

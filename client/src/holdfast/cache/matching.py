@@ -4,6 +4,7 @@ commit, or the beginning of one.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from holdfast.cache.installed import Snapshot, snapshots_of
@@ -47,6 +48,21 @@ def matching_paths(reference: Reference, snapshots: list[Snapshot]) -> set[tuple
     if not named:
         raise _not_cached(reference)
     return named
+
+
+def at_home(reference: Reference, cache_dir: Path) -> Reference:
+    """The reference at `<repo>-GGUF`, if its variant is here and the repo itself has none such: `pull org/name:Q8_0`
+    puts it there, and who says the same words again means that.
+    """
+    derived = replace(reference, repo_id=f"{reference.repo_id}-GGUF")
+    if reference.variant is None or names_revision(reference) or _has_variant(reference, cache_dir):
+        return reference
+    return derived if _has_variant(derived, cache_dir) else reference
+
+
+def _has_variant(reference: Reference, cache_dir: Path) -> bool:
+    snapshots = snapshots_of(RepoCache(cache_dir, reference.repo_id))
+    return any(_paths_of_variant(one, reference.variant or "") for one in snapshots)
 
 
 def lock_at(path: Path) -> tuple[LockedModel, ...]:

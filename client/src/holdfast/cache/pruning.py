@@ -15,7 +15,7 @@ from pathlib import Path
 
 from holdfast.cache.cutting import Cut, freed_bytes, make_cut, plan_cut, removing_from
 from holdfast.cache.inventory import Entry, Inventory, Pointer, inventories, size_on_disk, take_inventory
-from holdfast.cache.matching import matching_paths, matching_snapshots, names_revision
+from holdfast.cache.matching import at_home, matching_paths, matching_snapshots, names_revision
 from holdfast.cache.removal_report import what_goes
 from holdfast.choosing.selection import Selection
 from holdfast.choosing.variants import gguf_groups
@@ -45,6 +45,7 @@ class Keep:
 
     def add(self, reference: Reference, cache_dir: Path) -> None:
         """From now on what the reference names stays. Raises NotFound if the cache has nothing of it."""
+        reference = at_home(reference, cache_dir)
         snapshots = matching_snapshots(reference, cache_dir)
         if reference.path is None and reference.variant is None and not names_revision(reference):
             self.repos.add(reference.repo_id)

@@ -16,14 +16,14 @@ from pathlib import Path
 from holdfast.cache.cutting import Cut, make_cut, plan_cut, removing_from, whole_cut
 from holdfast.cache.inventory import Inventory, Pointer, take_inventory
 from holdfast.cache.layout import RepoCache
-from holdfast.cache.matching import matching_paths, matching_snapshots, names_revision
+from holdfast.cache.matching import at_home, matching_paths, matching_snapshots, names_revision
 from holdfast.reference import Reference
 
 
 def plan_removal(references: Sequence[Reference], cache_dir: Path) -> list[Cut]:
     """A cut for each repo. Changes nothing; raises NotFound, InUse, UnsafePath before anything is removed."""
     by_repo: dict[str, list[Reference]] = {}
-    for reference in references:
+    for reference in (at_home(one, cache_dir) for one in references):
         by_repo.setdefault(reference.repo_id, []).append(reference)
     return [_cut_of(RepoCache(cache_dir, repo_id), named) for repo_id, named in by_repo.items()]
 

@@ -9,7 +9,7 @@ from typing import Any
 from holdfast.cache.checking import Finding, broken_links, check_files, tasks_of
 from holdfast.cache.installed import Snapshot, installed
 from holdfast.cache.lock_checking import check_places, places_of
-from holdfast.cache.matching import lock_at, matching_snapshots
+from holdfast.cache.matching import at_home, lock_at, matching_snapshots
 from holdfast.errors import FAILED, OK
 from holdfast.fetching.progress import open_progress
 from holdfast.lists.lockfile import LockedModel
@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, settings: Settings, out: Output) -> int:
     """Re-hashes the named snapshots, or all. 1 if something is wrong and was not repaired."""
-    references = [parse_reference(text) for text in args.references]
+    references = [at_home(parse_reference(text), settings.cache_dir) for text in args.references]
     snapshots = [
         snapshot for reference in references for snapshot in matching_snapshots(reference, settings.cache_dir)
     ]
