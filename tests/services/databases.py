@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from django.contrib.contenttypes.management import create_contenttypes
+from django.contrib.contenttypes.models import ContentType
 from django.core.management.color import Style
 from django.db import connection
 from django.db.models.signals import post_migrate
@@ -54,8 +55,13 @@ def empty_quickly() -> None:
     """
     post_migrate.disconnect(dispatch_uid="django.contrib.auth.management.create_permissions")
     post_migrate.disconnect(create_contenttypes)
+    post_migrate.connect(_forget_content_types)
     if connection.vendor == "postgresql":
         connection.ops.sql_flush = _deleting  # type: ignore[method-assign]
+
+
+def _forget_content_types(**_: Any) -> None:
+    ContentType.objects.clear_cache()
 
 
 def _deleting(style: Style, tables: list[str], **_: Any) -> list[str]:
