@@ -206,7 +206,9 @@ class _Sync:
             if not waiting:
                 return
             finished, _ = wait(waiting, POLL_SECONDS, FIRST_COMPLETED)
-            for future in [one for one in waiting if one in finished]:  # in the order in which they were begun
+            for future in [
+                one for one in waiting if one in finished
+            ]:  # in the order in which they were begun
                 file = waiting.pop(future)
                 with suppress(Stopped):
                     self.done[file.digest] = future.result()
