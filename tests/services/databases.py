@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from django.contrib.contenttypes.management import create_contenttypes
-from django.contrib.contenttypes.models import ContentType
 from django.core.management.color import Style
 from django.db import connection
 from django.db.models.signals import post_migrate
@@ -61,6 +60,8 @@ def empty_quickly() -> None:
 
 
 def _forget_content_types(**_: Any) -> None:
+    from django.contrib.contenttypes.models import ContentType  # wants settings, which tests/run.py has not
+
     ContentType.objects.clear_cache()
 
 
